@@ -1,0 +1,1 @@
+"""EdgeLake: a data node for the edge."""

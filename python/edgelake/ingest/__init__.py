@@ -1,0 +1,1 @@
+"""From payload to row: mapping, journal, buffer, writer."""

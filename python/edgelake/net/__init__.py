@@ -1,0 +1,1 @@
+"""Protocols that the node speaks."""

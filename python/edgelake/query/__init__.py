@@ -1,0 +1,1 @@
+"""SQL: parse, plan, run, merge."""

@@ -1,0 +1,47 @@
+"""What every database of the node offers, whatever engine is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AUTOMATIC_COLUMNS = ("row_id", "insert_timestamp", "tsd_name", "tsd_id")
+"""Columns that the node fills; they stand before the user's columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnInfo:
+    """A column: its name, logical type (``timestamp``, ``decimal``, ``char(3)`` ...) and default."""
+
+    name: str
+    kind: str
+    default_now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """A physical table that holds the rows of a table with ``start_us <= column < end_us``."""
+
+    name: str
+    column: str
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """A logical table: all columns, the automatic ones first; ``partitions`` is empty for a plain table."""
+
+    dbms: str
+    name: str
+    columns: tuple[ColumnInfo, ...]
+    partitions: tuple[PartitionInfo, ...] = ()
+
+    @property
+    def user_columns(self) -> Sequence[ColumnInfo]:
+        return [c for c in self.columns if c.name not in AUTOMATIC_COLUMNS]
+
+    @property
+    def physical_names(self) -> Sequence[str]:
+        """Tables that hold the rows: the partitions, or the table itself."""
+        return [p.name for p in self.partitions] or [self.name]

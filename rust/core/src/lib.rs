@@ -1,0 +1,5 @@
+//! EdgeLake without Python: row mapping, journal, ingestion pipeline, SQL planning.
+//!
+//! Nothing here opens a database or a socket of its own accord, and nothing knows about Python.
+
+pub mod rows;

@@ -1,0 +1,17 @@
+//! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
+
+#[pyo3::pymodule(gil_used = false)]
+mod _rust {
+    use pyo3::prelude::*;
+
+    /// `"dev"` or `"release"`: benches refuse a dev build.
+    #[pymodule_export]
+    const BUILD_PROFILE: &str = if cfg!(debug_assertions) {
+        "dev"
+    } else {
+        "release"
+    };
+
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+}
