@@ -1,0 +1,64 @@
+# `make demo` runs a node on real input; `make test` passes the tests. Both set up all they need.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint unit bench wheel clean require test-tools release
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: require $(STAMP) ## a standalone node that ingests sample readings and answers queries
+	@$(VENV)/bin/edgelake demo
+
+test: lint unit ## every check that CI runs
+
+lint: require $(STAMP) ## formatters, linters, type checkers
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	cd tests && ../$(PY) -m mypy.stubtest edgelake._rust edgelake._cython.rows --allowlist stubtest_allowlist.txt --mypy-config-file ../pyproject.toml
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: require test-tools $(STAMP) ## cargo test and pytest
+	cargo test --workspace --locked
+	$(PY) -m pytest
+
+bench: require release ## all benchmarks, on a release build; results in bench/results/
+	$(VENV)/bin/edgelake bench all
+
+release: $(STAMP) ## release build in place
+	$(VENV)/bin/maturin develop --release --skip-install --quiet
+	$(PY) setup.py build_ext --inplace --quiet
+
+wheel: require $(STAMP) ## a wheel in dist/
+	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist target
+	find python cython -name '*.so' -delete
+
+# What a fresh machine may lack; each message says how to get it.
+require:
+	@command -v python3 >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv python3-dev"; exit 1; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$(python3 --version)"; exit 1; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@python3 -c 'import sys, sysconfig, pathlib; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || { echo "Python.h is missing: apt-get install python3-dev"; exit 1; }
+	@command -v cargo >/dev/null || { echo "A Rust toolchain (1.89 or newer) is missing: see https://rustup.rs, or apt-get install rustup"; exit 1; }
+	@command -v cc >/dev/null || { echo "A C compiler is missing: apt-get install build-essential"; exit 1; }
+
+# strace shows that no acknowledgement precedes the fsync that covers it.
+test-tools:
+	@command -v strace >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y strace; } \
+	  || { echo "strace is missing, and a test needs it: apt-get install strace"; exit 1; }
+
+# The editable install compiles Cython and Rust; cargo and setuptools rebuild only what changed.
+$(STAMP): pyproject.toml setup.py Cargo.toml Cargo.lock $(shell find rust cython bench/load -name '*.rs' -o -name '*.pyx' -o -name 'Cargo.toml')
+	@test -x $(PY) || python3 -m venv $(VENV)
+	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	@echo "Building EdgeLake and installing it into $(VENV) (a few minutes the first time) ..."
+	@$(PY) -m pip install --quiet --group build --group dev
+	@$(PY) -m pip install --quiet --no-build-isolation -e '.[bench]'
+	@touch $@
