@@ -1,0 +1,95 @@
+"""What a handler gets: who calls, and the parts of the node."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from edgelake.command.directories import Directories
+from edgelake.command.flow import Flow
+from edgelake.command.logs import EchoQueue, Logs
+from edgelake.command.registry import Registry
+from edgelake.command.scheduler import Schedulers
+from edgelake.command.variables import Variables
+from edgelake.model import Caller, CommandClass, Reply
+from edgelake.service import Supervisor
+
+
+class Runner(Protocol):
+    """The dispatcher, as handlers see it."""
+
+    async def run(self, text: str, ctx: Context) -> Reply: ...
+
+
+@dataclass
+class NodeInfo:
+    """The node itself.
+
+    Attributes:
+        name: as ``set node name`` gave it; empty until then.
+        settings: values of ``set`` commands that no part owns, by name.
+        stopping: set by ``exit node`` and by signals; the process leaves when it is.
+    """
+
+    name: str = ""
+    version: str = "0"
+    settings: dict[str, Any] = field(default_factory=dict)
+    started_us: int = 0
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class Context:
+    """One caller's view of the node. ``for_caller`` makes another one over the same parts.
+
+    Attributes:
+        variables: the dictionary; callers without the class admin see it without secrets.
+        flow: if-chains and the script frame of this run of commands.
+        phrase: the phrase that matched, for a handler with aliases.
+        line: source text of the command.
+        stores, ingest, queries, policies: ``store.stores.Stores``, ``ingest.service.Ingest``,
+            ``query.service.Queries``, ``metadata.policies.Policies``; None when the node runs without them.
+        parts: other parts by name, set by the node.
+    """
+
+    caller: Caller
+    registry: Registry
+    dispatcher: Runner
+    variables: Variables
+    directories: Directories
+    logs: Logs
+    echo: EchoQueue
+    scheduler: Schedulers
+    services: Supervisor
+    node: NodeInfo
+    flow: Flow = field(default_factory=Flow)
+    phrase: str = ""
+    line: str = ""
+    stores: Any = None
+    ingest: Any = None
+    queries: Any = None
+    policies: Any = None
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    async def execute(self, line: str) -> Reply:
+        """Run a command as this caller. Raises EdgeLakeError."""
+        return await self.dispatcher.run(line, self)
+
+    def for_caller(self, caller: Caller) -> Context:
+        """The same node for another caller, with its own if-chains."""
+        return dataclasses.replace(self, caller=caller, flow=Flow(), phrase="", line="")
+
+    def at(self, **changes: Any) -> Context:
+        """The same caller with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def may(self, cls: CommandClass) -> bool:
+        """Whether the caller has a command class."""
+        return cls in self.caller.classes
+
+    @property
+    def visible(self) -> Variables:
+        """The dictionary as the caller may see it."""
+        return self.variables.view(secrets=self.may(CommandClass.ADMIN))

@@ -1,0 +1,183 @@
+"""From a line to a reply: tokenise, find the command, check the class, parse the arguments, run, log.
+
+Source: design, section 4; spec "Command language", sections 3 and 5.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import OrderedDict
+
+from edgelake import errors
+from edgelake.command import assignment
+from edgelake.command.context import Context
+from edgelake.command.grammar import Grammar
+from edgelake.command.registry import Match, Registry
+from edgelake.command.render import reply_value
+from edgelake.command.tokenizer import Line, tokenise
+from edgelake.errors import (
+    CommandError,
+    EdgeLakeError,
+    NotPermittedError,
+    UnknownCommandError,
+)
+from edgelake.model import CommandClass, Reply
+
+log = logging.getLogger(__name__)
+_CACHED_LINES = 512
+_FORMAT = re.compile(r"json|table|text", re.IGNORECASE)
+MAX_NESTING = 60
+
+
+class Dispatcher:
+    """Runs command lines. One per node; everything a caller owns is in the context."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._cache: OrderedDict[str, Line] = OrderedDict()
+
+    def line(self, text: str) -> Line:
+        """The tokenised line, from the cache when it was seen lately."""
+        found = self._cache.get(text)
+        if found is None:
+            found = tokenise(text)
+            if len(text) < 4096:
+                self._cache[text] = found
+                if len(self._cache) > _CACHED_LINES:
+                    self._cache.popitem(last=False)
+        else:
+            self._cache.move_to_end(text)
+        return found
+
+    async def run(self, text: str, ctx: Context) -> Reply:
+        """Run a line, with everything behind ``&``; the last reply is returned.
+
+        Raises EdgeLakeError, and nothing else: a fault of a handler is logged with its trace and becomes error 3.
+        """
+        line = self.line(text)
+        reply = await self._logged(line, ctx)
+        while line.rest.strip():
+            line = self.line(line.rest)
+            following = await self._logged(line, ctx)
+            reply = _merged(reply, following)
+        return reply
+
+    async def _logged(self, line: Line, ctx: Context) -> Reply:
+        if not line.words:
+            return Reply.done()
+        shown = line.source(0)
+        if ctx.flow.nesting > MAX_NESTING:
+            raise CommandError(f"commands are nested deeper than {MAX_NESTING}")
+        ctx = ctx.at(line=line.text)
+        ctx.flow.nesting += 1
+        try:
+            reply = await self._run(line, ctx)
+        except EdgeLakeError as failure:
+            ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
+            ctx.echo.add(f"Error executing: [{shown}] Message: [{failure}]")
+            raise
+        except Exception as fault:
+            log.exception("fault in command: %s", ctx.phrase or line.words[0].text)
+            ctx.logs.command(shown, f"{type(fault).__name__}: {fault}", entry=ctx.caller.entry)
+            raise errors.error(
+                3, f"{type(fault).__name__}: {fault}", hint="this is a fault of the node: report it"
+            ) from fault
+        finally:
+            ctx.flow.nesting -= 1
+        ctx.logs.command(shown, entry=ctx.caller.entry)
+        return reply
+
+    async def _run(self, line: Line, ctx: Context) -> Reply:
+        if line.fault is not None:
+            raise errors.error(line.fault[0], line.fault[1])
+        target = assignment.target(line)
+        first = target.used if target else 0
+        match = self.registry.match(line.words[first:], ctx.visible.translate)
+        if target is None:
+            if match is None:
+                return self._no_command(line, ctx)
+            return await self._call(line, 0, match, ctx)
+        self._permit(ctx, CommandClass.ADMIN, f"{target.name} = ...")
+        if match is not None and target.may_run and not _lone_word(line, first, match):
+            target.prepare(ctx)
+            reply = await self._call(line, first, match, ctx)
+            target.store(ctx, reply_value(reply))
+            return Reply.done()
+        if match is None and target.may_run and self._misspelt(line, first):
+            raise self._unknown(line, first)
+        target.assign(ctx, line, first)
+        return Reply.done()
+
+    async def _call(self, line: Line, first: int, match: Match, ctx: Context) -> Reply:
+        entry = match.command
+        self._permit(ctx, entry.cls, entry.phrase)
+        line, json_wanted = _without_format(line, first + match.used, entry.grammar)
+        args, kwargs = entry.grammar.parse(line, first + match.used, ctx.visible)
+        reply = await entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
+        if json_wanted:
+            reply.json_wanted = True
+        return reply
+
+    def _permit(self, ctx: Context, cls: CommandClass, what: str) -> None:
+        if cls not in ctx.caller.classes:
+            raise NotPermittedError(
+                f"'{what}' needs the command class '{cls}'",
+                hint="run it at the node's prompt, or ask its owner to grant the class",
+            )
+
+    def _no_command(self, line: Line, ctx: Context) -> Reply:
+        """A value to print, or an unknown command."""
+        if assignment.is_value(line):
+            return Reply.of_text(assignment.value_text(line, 0, ctx.visible))
+        raise self._unknown(line, 0)
+
+    def _misspelt(self, line: Line, first: int) -> bool:
+        """Several words that begin as commands do, but are none: an error, no text to assign."""
+        words = line.words[first:]
+        return len(words) > 1 and words[0].bare and len(self.registry.next_words([words[0].text])) > 3
+
+    def _unknown(self, line: Line, first: int) -> UnknownCommandError:
+        text = line.source(first)[:80]
+        near = self.registry.similar(text)
+        hint = f"did you mean: {', '.join(near)}?" if near else "try: help index"
+        return UnknownCommandError(f"'{text}'", hint=hint)
+
+
+def _lone_word(line: Line, first: int, match: Match) -> bool:
+    """A single word on the right that is a phrase but no complete command is a value (``dbms = test``)."""
+    if len(line.words) - first != 1:
+        return False
+    grammar = match.command.grammar
+    return any(param.required for param in (*grammar.positional, *grammar.pairs))
+
+
+def _without_format(line: Line, first: int, grammar: Grammar) -> tuple[Line, bool]:
+    """The line without its pair ``format = json|table``, which every command accepts, and whether JSON is wanted."""
+    words = line.words
+    if "format" in grammar.keys or any(param.tail for param in grammar.positional):
+        return line, False
+    if not any(word.is_("where") for word in words[first:]):
+        return line, False
+    start = next(index for index in range(first, len(words)) if words[index].is_("where"))
+    for index in range(start + 1, len(words) - 2):
+        if not (words[index].is_("format") and words[index + 1].is_("=") and _FORMAT.fullmatch(words[index + 2].text)):
+            continue
+        behind = index + 3
+        if words[index - 1].is_("and") or index == start + 1:
+            if behind < len(words) and not words[behind].is_("and"):
+                continue
+            if index == start + 1:
+                kept = words[: start + 1] + words[behind + 1 :] if behind < len(words) else words[:start]
+            else:
+                kept = words[: index - 1] + words[behind:]
+            return Line(line.text, kept, line.fault, line.rest), words[index + 2].text.lower() == "json"
+    return line, False
+
+
+def _merged(first: Reply, second: Reply) -> Reply:
+    """Two replies of one line: texts one after the other; else the second."""
+    if first.text and second.text:
+        second.text = f"{first.text}\r\n{second.text}"
+        return second
+    return first if first.text and second.text is None and not second.tables and not second.has_data else second

@@ -1,0 +1,51 @@
+"""A node with the language alone: what runs before, or without, the other parts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgelake.command.context import Context, NodeInfo
+from edgelake.command.directories import Directories
+from edgelake.command.dispatcher import Dispatcher
+from edgelake.command.logs import EchoQueue, Logs
+from edgelake.command.registry import Registry
+from edgelake.command.scheduler import Schedulers
+from edgelake.command.variables import Variables
+from edgelake.model import PROMPT, Caller
+from edgelake.service import Supervisor
+
+
+def language_context(
+    *,
+    caller: Caller = PROMPT,
+    home: Path | None = None,
+    registry: Registry | None = None,
+    services: Supervisor | None = None,
+    node: NodeInfo | None = None,
+    variables: Variables | None = None,
+) -> Context:
+    """A context with dispatcher, dictionary, directories, logs, echo queue and schedulers.
+
+    The node fills in ``stores``, ``ingest``, ``queries``, ``policies`` and ``parts``.
+    """
+    registry = registry or Registry.discover()
+    variables = variables or Variables()
+    where = home or Path(os.environ.get("EDGELAKE_HOME") or Path.cwd())
+
+    async def run_task(line: str, task_caller: Caller) -> None:
+        await context.for_caller(task_caller).execute(line)
+
+    context = Context(
+        caller=caller,
+        registry=registry,
+        dispatcher=Dispatcher(registry),
+        variables=variables,
+        directories=Directories(variables, where),
+        logs=Logs(),
+        echo=EchoQueue(),
+        scheduler=Schedulers(run_task),
+        services=services or Supervisor(),
+        node=node or NodeInfo(),
+    )
+    return context
