@@ -277,6 +277,23 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     259: ("subprocess", "Failed to start a process", 400),
     299: ("msg.data", "Failed to identify application data", 400),
     302: ("assignment", "Error in assignment", 400),
+    # Metadata (spec: metadata, section 14) and message clients (spec: brokers and mapping, section 15)
+    19: ("metadata.platform", "Unknown blockchain platform", 400),
+    30: ("metadata.ledger", "Failed to operate on the ledger", 400),
+    58: ("metadata.no_file", "No blockchain file declared", 400),
+    59: ("metadata.empty", "Empty blockchain file", 400),
+    69: ("metadata.structure", "Wrong structure of the metadata", 400),
+    87: ("policy.structure", "Wrong policy structure", 400),
+    101: ("metadata.no_row", "No such policy in the ledger", 404),
+    118: ("policy.parent", "The parent policy is missing", 400),
+    126: ("msg.dbms", "MQTT: Failed to retrieve DBMS name from message", 400),
+    127: ("msg.table", "MQTT: Failed to retrieve table name from message", 400),
+    149: ("policy.address", "IP and port are used by another policy", 400),
+    151: ("policy.not_local", "Policy is not in the local metadata", 404),
+    180: ("policy.not_unique", "Policy attribute is not unique", 400),
+    247: ("policy.id_mismatch", "Policy id does not match", 400),
+    248: ("policy.wrong", "Policy is not valid", 400),
+    263: ("policy.attribute", "Missing or wrong attribute in policy", 400),
 }
 
 

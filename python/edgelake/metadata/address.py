@@ -1,0 +1,33 @@
+"""Which address of a node policy to use (spec: metadata, section 4, "Address choice")."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """This node's own addresses; empty when they are not known."""
+
+    external_ip: str = ""
+    local_ip: str = ""
+
+    def of(self, body: Mapping[str, Any]) -> str:
+        """``ip:port`` under which this node reaches the node of a policy; empty when the policy has none."""
+        ip, port = body.get("ip"), body.get("port")
+        local_ip, local_port = body.get("local_ip"), body.get("local_port")
+        if ip and not _is_private(str(ip)) and str(ip) == self.external_ip:
+            ip, port = local_ip or self.local_ip or ip, local_port or port
+        elif not ip:
+            ip, port = local_ip, local_port or port
+        return f"{ip}:{port}" if ip and port else ""
+
+
+def _is_private(ip: str) -> bool:
+    try:
+        return ipaddress.ip_address(ip).is_private
+    except ValueError:
+        return False  # a host name
