@@ -1,6 +1,19 @@
 """Face of the Rust module (rust/py)."""
 
-from typing import Final, Literal
+from os import PathLike
+from typing import Final, Literal, Self, final
 
 BUILD_PROFILE: Final[Literal["dev", "release"]]
 VERSION: Final[str]
+
+# --- directory notifications
+
+@final
+class DirectoryWatch:
+    """Notifications of one directory: wait on ``fileno()``, then ``read()``. Linux only; elsewhere OSError."""
+
+    def __new__(cls, directory: str | PathLike[str]) -> Self: ...
+    def fileno(self) -> int: ...
+    def read(self) -> list[tuple[Literal["written", "moved in", "open", "gone", "lost"], str]]:
+        """(change, name of the entry) since the last call. Never waits."""
+    def close(self) -> None: ...

@@ -1,5 +1,7 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
+mod watch;
+
 #[pyo3::pymodule(gil_used = false)]
 mod _rust {
     use pyo3::prelude::*;
@@ -14,4 +16,7 @@ mod _rust {
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    use super::watch::DirectoryWatch;
 }
