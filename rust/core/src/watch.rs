@@ -15,7 +15,9 @@ pub enum Change {
     Written,
     /// Renamed into the directory, complete.
     MovedIn,
-    /// Created, or written to by someone who has it still open.
+    /// Entered: opened by a creator, or linked in whole.
+    Created,
+    /// Written to by someone who has it still open.
     Open,
     /// Deleted or renamed away.
     Gone,
@@ -28,6 +30,7 @@ impl Change {
         match self {
             Self::Written => "written",
             Self::MovedIn => "moved in",
+            Self::Created => "created",
             Self::Open => "open",
             Self::Gone => "gone",
             Self::Lost => "lost",
@@ -54,7 +57,8 @@ mod linux {
 
     const WRITTEN: u32 = libc::IN_CLOSE_WRITE;
     const MOVED_IN: u32 = libc::IN_MOVED_TO;
-    const OPEN: u32 = libc::IN_CREATE | libc::IN_MODIFY;
+    const CREATED: u32 = libc::IN_CREATE;
+    const OPEN: u32 = libc::IN_MODIFY;
     const GONE: u32 = libc::IN_DELETE | libc::IN_MOVED_FROM;
     const LOST: u32 = libc::IN_Q_OVERFLOW | libc::IN_IGNORED | libc::IN_UNMOUNT;
     /// wd, mask, cookie, len of `struct inotify_event`, 4 bytes each; the name follows.
@@ -79,7 +83,7 @@ mod linux {
             // SAFETY: `fd` was just opened and belongs to nobody else; the File closes it.
             #[allow(unsafe_code)]
             let queue = unsafe { File::from_raw_fd(fd) };
-            let mask = WRITTEN | MOVED_IN | OPEN | GONE | libc::IN_ONLYDIR;
+            let mask = WRITTEN | MOVED_IN | CREATED | OPEN | GONE | libc::IN_ONLYDIR;
             // SAFETY: `path` is a NUL-terminated string that outlives the call.
             #[allow(unsafe_code)]
             let watch = unsafe { libc::inotify_add_watch(fd, path.as_ptr(), mask) };
@@ -130,6 +134,7 @@ mod linux {
                 m if m & WRITTEN != 0 => Change::Written,
                 m if m & MOVED_IN != 0 => Change::MovedIn,
                 m if m & GONE != 0 => Change::Gone,
+                m if m & CREATED != 0 => Change::Created,
                 m if m & OPEN != 0 => Change::Open,
                 _ => continue,
             };
@@ -183,13 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn a_written_file_is_open_then_written() {
+    fn a_written_file_is_created_open_then_written() {
         let dir = tempfile::tempdir().expect("dir");
         let mut watch = Watch::open(dir.path()).expect("watch");
         fs::write(dir.path().join("a.json"), "{}").expect("write");
         assert_eq!(
             changes(&mut watch),
             [
+                (Change::Created, "a.json".into()),
                 (Change::Open, "a.json".into()),
                 (Change::Written, "a.json".into())
             ]
