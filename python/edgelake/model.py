@@ -128,3 +128,12 @@ class Status:
     since_us: int = 0
     last_error: str = ""
     counters: dict[str, int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Addresses of a listener, each ``ip:port``; a service that listens shows them as its ``listening``."""
+
+    external: str
+    internal: str
+    bind: str

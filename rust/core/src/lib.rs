@@ -3,3 +3,4 @@
 //! Nothing here opens a database or a socket of its own accord, and nothing knows about Python.
 
 pub mod rows;
+pub mod watch;

@@ -1,6 +1,7 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
 mod load;
+mod watch;
 
 #[pyo3::pymodule(gil_used = false)]
 mod _rust {
@@ -17,4 +18,6 @@ mod _rust {
 
     #[pymodule_export]
     use crate::load::{load_put, workload_body};
+    #[pymodule_export]
+    use crate::watch::DirectoryWatch;
 }
