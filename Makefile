@@ -60,5 +60,5 @@ $(STAMP): pyproject.toml setup.py Cargo.toml Cargo.lock $(shell find rust cython
 	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
 	@echo "Building EdgeLake and installing it into $(VENV) (a few minutes the first time) ..."
 	@$(PY) -m pip install --quiet --group build --group dev
-	@$(PY) -m pip install --quiet --no-build-isolation -e '.[bench]'
+	@PATH="$(abspath $(VENV)/bin):$$PATH" $(PY) -m pip install --quiet --no-build-isolation -e '.[bench]'
 	@touch $@

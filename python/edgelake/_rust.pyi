@@ -34,3 +34,55 @@ class DirectoryWatch:
     def read(self) -> list[tuple[Literal["written", "moved in", "created", "open", "gone", "lost"], str]]:
         """(change, name of the entry) since the last call. Never waits."""
     def close(self) -> None: ...
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+Schema = list[tuple[str, str, bool]]
+"""Columns of a table: (name, kind, default now)."""
+
+@final
+class Rows:
+    """Rows as typed columns."""
+
+    @staticmethod
+    def parse(payload: bytes, schema: Schema | None = None, timezone: str | None = None) -> Rows:
+        """Rows of a payload: an object, a list of objects, or objects one after another.
+
+        ``timezone`` is of times that name none; absent = the machine's. Raises PayloadError.
+        """
+
+    def __len__(self) -> int: ...
+    def names(self) -> list[str]: ...
+    def infer(self) -> Schema:
+        """Schema of a new table that takes these rows."""
+
+    def changes(self, schema: Schema) -> Schema:
+        """Columns to add to a table or to retype so that every value fits."""
+
+    def fit(self, schema: Schema, now_us: int) -> tuple[Rows, list[tuple[int, str]]]:
+        """Exactly the schema's columns, sorted by time; and the rows (from 0) that don't fit, with the reason."""
+
+    def to_list(self) -> list[dict[str, bool | int | float | str | None]]:
+        """Python values row by row; times as microseconds."""
+
+    def to_json_lines(self) -> bytes:
+        """One JSON object a line, nulls left out."""
+
+def sanitize_name(name: str) -> str: ...
+def payload_hash(dbms: str, table: str, data: bytes) -> str:
+    """md5 over ``<dbms>.<table>`` and the data, as hex."""
+
+def storage_bytes(text: str) -> int | None:
+    """Bytes of ``10000``, ``2KB``, ``1MB`` ...; None for anything else."""
+
+def parse_file_name(name: str) -> dict[str, str | int | None]:
+    """Fields of a data file's name. Raises ValueError with the reason."""
+
+def partition_of(interval: str, column: str, table: str, us: int) -> tuple[str, int, int]:
+    """(physical name, start, end) of the partition that holds an instant; microseconds, half-open."""
+
+def parse_time(text: str, timezone: str | None = None) -> int | None:
+    """Microseconds UTC of a timestamp text or epoch digits."""
+
+def format_time(us: int) -> str:
+    """``2025-01-01T00:00:00.000000Z``."""

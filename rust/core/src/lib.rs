@@ -2,5 +2,7 @@
 //!
 //! Nothing here opens a database or a socket of its own accord, and nothing knows about Python.
 
+pub mod journal;
+pub mod names;
 pub mod rows;
 pub mod watch;

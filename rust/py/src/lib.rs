@@ -1,6 +1,8 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
+mod errors;
 mod load;
+mod rows;
 mod watch;
 
 #[pyo3::pymodule(gil_used = false)]
@@ -18,6 +20,11 @@ mod _rust {
 
     #[pymodule_export]
     use crate::load::{load_put, workload_body};
+    #[pymodule_export]
+    use crate::rows::{
+        Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
+        storage_bytes,
+    };
     #[pymodule_export]
     use crate::watch::DirectoryWatch;
 }

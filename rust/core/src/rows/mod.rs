@@ -1,9 +1,18 @@
 //! Typed columnar rows: what every reading becomes, whatever way it came in.
 
+mod builder;
 mod chunk;
+mod fit;
+mod infer;
+mod join;
+mod lenient;
 mod parse;
+pub mod time;
 mod types;
 
-pub use chunk::{Bitmap, Chunk, Column, ColumnData, TextColumn, Value};
+pub use builder::{ChunkBuilder, MAX_COLUMNS, TooManyColumns};
+pub use chunk::{Bitmap, Cell, Chunk, Column, ColumnData, TextColumn, Value};
+pub use fit::{Fitted, changes, fit};
+pub use infer::infer;
 pub use parse::{Parsed, PayloadError, parse};
-pub use types::{ColumnDef, LogicalType, Physical, Schema};
+pub use types::{ColumnDef, LogicalType, Physical, Schema, UnknownType};

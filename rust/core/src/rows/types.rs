@@ -1,6 +1,7 @@
 //! Logical column types, and a table's schema as the mapper sees it.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A column's type as users and policies name it (spec: ingestion, section 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +43,11 @@ impl LogicalType {
             }
         }
     }
+
+    /// A number of any kind.
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::Int | Self::BigInt | Self::Decimal | Self::Float)
+    }
 }
 
 impl fmt::Display for LogicalType {
@@ -60,6 +66,48 @@ impl fmt::Display for LogicalType {
             Self::Time => f.write_str("time"),
             Self::Timestamp => f.write_str("timestamp"),
         }
+    }
+}
+
+/// A word that is no column type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown column type '{0}'")]
+pub struct UnknownType(pub String);
+
+impl FromStr for LogicalType {
+    type Err = UnknownType;
+
+    /// The type that a policy, a create statement or a database names; any case.
+    fn from_str(text: &str) -> Result<Self, UnknownType> {
+        let lower = text.trim().to_ascii_lowercase();
+        let (word, size) = match lower.split_once('(') {
+            Some((word, rest)) => (
+                word.trim_end(),
+                rest.split([')', ','])
+                    .next()
+                    .and_then(|n| n.trim().parse().ok()),
+            ),
+            None => (lower.as_str(), None),
+        };
+        Ok(match word {
+            "boolean" | "bool" => Self::Boolean,
+            "int" | "integer" | "smallint" | "tinyint" | "int4" | "int2" | "serial" => Self::Int,
+            "bigint" | "int8" | "long" | "bigserial" => Self::BigInt,
+            "decimal" | "numeric" => Self::Decimal,
+            "float" | "real" | "double" | "double precision" | "float8" | "float4" => Self::Float,
+            "char" | "character" => Self::Char(size.unwrap_or(1)),
+            "varchar" | "character varying" | "text" | "string" | "json" | "jsonb" => Self::Varchar,
+            "uuid" => Self::Uuid,
+            "cidr" | "inet" => Self::Cidr,
+            "date" => Self::Date,
+            "time" | "time without time zone" => Self::Time,
+            "timestamp"
+            | "timestamp without time zone"
+            | "timestamp with time zone"
+            | "timestamptz"
+            | "datetime" => Self::Timestamp,
+            _ => return Err(UnknownType(text.to_owned())),
+        })
     }
 }
 
@@ -83,5 +131,22 @@ pub struct Schema {
 impl Schema {
     pub fn get(&self, name: &str) -> Option<&ColumnDef> {
         self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Take over what `changes` found: retyped columns in place, new ones at the end.
+    pub fn apply(&mut self, changes: &[ColumnDef]) {
+        for change in changes {
+            match self.columns.iter_mut().find(|c| c.name == change.name) {
+                Some(column) => column.clone_from(change),
+                None => self.columns.push(change.clone()),
+            }
+        }
+    }
+
+    /// The first timestamp column: rows are sorted and indexed by it.
+    pub fn time_column(&self) -> Option<&ColumnDef> {
+        self.columns
+            .iter()
+            .find(|c| c.kind == LogicalType::Timestamp)
     }
 }

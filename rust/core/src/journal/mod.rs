@@ -1,0 +1,300 @@
+//! The journal: what was accepted, durable before it is acknowledged (design, section 3).
+//!
+//! A directory of segment files. One thread takes whatever has queued up, gives it consecutive positions, writes it
+//! with one call, syncs once and hands it to the [`Publish`]er: no timer, a slow disk makes larger groups by itself.
+//!
+//! Measured on the build machine (ext4, fdatasync after 4 KiB): appending 220 us, into space reserved by fallocate
+//! 190 us, over zeros written before 140 us. Reserving gains too little for 64 MiB of a gateway's flash, and zeros
+//! double what is written; so segments simply grow.
+//!
+//! Positions grow for ever: a journal that is opened again goes on at least 2^32 above its last record, and at the
+//! microsecond of the clock if that is later. So a position that a database has seen (level `fast`, power loss) is
+//! never given again to another record, even when the journal lost its end.
+
+mod queue;
+mod record;
+mod recover;
+mod segment;
+mod writer;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+pub use queue::Entry;
+pub use record::Record;
+pub use segment::{JournalId, ReadError, SegmentReader};
+
+use queue::Queue;
+use writer::Writer;
+
+/// How safe a record is before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Acknowledged when it is queued.
+    Memory,
+    /// Acknowledged when the system has it: survives the process, not the power.
+    Fast,
+    /// Acknowledged when the disk has it.
+    Durable,
+}
+
+/// Called before each sync; an error counts as the sync's. Tests and benches slow the disk or break it with it.
+pub type BeforeSync = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Options {
+    pub dir: PathBuf,
+    /// A new segment begins when one is this large.
+    pub segment_bytes: u64,
+    /// All segments together; beyond it records are refused as on a full disk.
+    pub limit_bytes: u64,
+    /// What one write takes from the queue at most (a larger record goes alone).
+    pub group_bytes: usize,
+    pub before_sync: Option<BeforeSync>,
+}
+
+impl Options {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: 64 << 20,
+            limit_bytes: 1 << 30,
+            group_bytes: 8 << 20,
+            before_sync: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Nothing of the group was kept; it goes on when there is room again.
+    #[error("{0}")]
+    Full(String),
+    /// A write or sync failed. Nothing is accepted until the journal is opened anew.
+    #[error("{0}")]
+    Failed(String),
+    /// Bytes that had been synced cannot be read back.
+    #[error("{path}: damaged record at byte {offset}; {hint}")]
+    Damaged {
+        path: String,
+        offset: u64,
+        hint: &'static str,
+    },
+    #[error("{path}: {error}")]
+    Io { path: String, error: String },
+}
+
+impl JournalError {
+    fn io(path: &Path, error: &io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            error: error.to_string(),
+        }
+    }
+}
+
+/// Where a group went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Position of the group's first record; the others follow without gaps.
+    pub first: u64,
+    pub segment: u64,
+    /// Bytes of the segment that hold whole records now.
+    pub end: u64,
+}
+
+/// A record that the publisher wants at the head of every segment.
+pub struct HeadRecord {
+    pub kind: u8,
+    pub meta: Vec<u8>,
+    pub payload: Vec<u8>,
+}
+
+/// What happens to records once they are written. Called on the journal's thread.
+pub trait Publish<T>: Send + 'static {
+    /// The group is with the system: records of level `fast` may be acknowledged.
+    fn written(&mut self, group: &mut [Entry<T>]);
+    /// The group is durable (or holds no record that asked for it).
+    fn settled(&mut self, group: &mut Vec<Entry<T>>, placed: Placed);
+    /// The group was refused. Its positions, from `first` on, are not given again. `written` says whether
+    /// [`Publish::written`] has been called for it.
+    fn failed(
+        &mut self,
+        group: &mut Vec<Entry<T>>,
+        first: u64,
+        written: bool,
+        error: &JournalError,
+    );
+    /// Records for the head of a new segment, so that older segments can go.
+    fn head(&mut self, segment: u64) -> Vec<HeadRecord>;
+}
+
+/// Files and sizes of the segments; shared with those who free and read them.
+#[derive(Default)]
+struct Segments {
+    /// (number, bytes), ascending; the last one is being written.
+    sizes: Vec<(u64, u64)>,
+}
+
+/// A journal that is open for writing.
+pub struct Journal<T: Send + 'static> {
+    dir: PathBuf,
+    id: JournalId,
+    first_position: u64,
+    queue: Arc<Queue<T>>,
+    segments: Arc<Mutex<Segments>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _lock: File,
+}
+
+impl<T: Send + 'static> Journal<T> {
+    /// Open or create. Every record that is there is checked and shown to `visit` with its segment, oldest first;
+    /// a torn end is cut off. Writing begins in a new segment.
+    pub fn open(
+        options: &Options,
+        publisher: impl FnOnce(JournalId, u64) -> Box<dyn Publish<T>>,
+        visit: &mut dyn FnMut(u64, &Record),
+    ) -> Result<Self, JournalError> {
+        let dir = &options.dir;
+        let failed = |e: &io::Error| JournalError::io(dir, e);
+        std::fs::create_dir_all(dir).map_err(|e| failed(&e))?;
+        let lock = lock(dir)?;
+        let recovered = recover::recover(dir, visit)?;
+        let id = recovered
+            .id
+            .map_or_else(random_id, Ok)
+            .map_err(|e| failed(&e))?;
+        let first_position = recover::next_position(recovered.last_position);
+        let number = recovered.sizes.last().map_or(1, |s| s.0 + 1);
+        let segments = Arc::new(Mutex::new(Segments {
+            sizes: recovered.sizes,
+        }));
+        let queue = Arc::new(Queue::default());
+        let writer = Writer::open(
+            options,
+            id,
+            number,
+            first_position,
+            segments.clone(),
+            publisher(id, first_position),
+        )?;
+        let thread = {
+            let queue = queue.clone();
+            std::thread::Builder::new()
+                .name("journal".into())
+                .spawn(move || writer.run(&queue))
+                .map_err(|e| failed(&e))?
+        };
+        Ok(Self {
+            dir: dir.clone(),
+            id,
+            first_position,
+            queue,
+            segments,
+            thread: Mutex::new(Some(thread)),
+            _lock: lock,
+        })
+    }
+
+    /// Identity of this journal: positions of another one mean nothing here.
+    pub fn id(&self) -> JournalId {
+        self.id
+    }
+
+    /// First position that this opening gives.
+    pub fn first_position(&self) -> u64 {
+        self.first_position
+    }
+
+    /// Queue a record. False when the journal is closed.
+    pub fn append(&self, entry: Entry<T>) -> bool {
+        self.queue.push(entry)
+    }
+
+    /// Begin a new segment before the next write.
+    pub fn roll(&self) {
+        self.queue.request_roll();
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.lock().sizes.iter().map(|s| s.1).sum()
+    }
+
+    pub fn segments(&self) -> Vec<u64> {
+        self.segments.lock().sizes.iter().map(|s| s.0).collect()
+    }
+
+    /// The oldest segment with a number of at least `from`.
+    pub fn segment_from(&self, from: u64) -> Option<u64> {
+        let segments = self.segments.lock();
+        segments.sizes.iter().map(|s| s.0).find(|n| *n >= from)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Delete segments up to `number`, oldest first, never the one that is being written.
+    pub fn remove_through(&self, number: u64) -> Result<(), JournalError> {
+        let mut segments = self.segments.lock();
+        while segments.sizes.len() > 1 && segments.sizes[0].0 <= number {
+            let path = segment::path(&self.dir, segments.sizes[0].0);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(JournalError::io(&path, &error));
+                }
+                _ => {}
+            }
+            segments.sizes.remove(0);
+            // In order even if the power fails: a later segment may hold the records that close an earlier one.
+            segment::sync_dir(&self.dir).map_err(|e| JournalError::io(&self.dir, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Write what is queued, then end the thread. Idempotent.
+    pub fn close(&self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic on that thread has been reported by the panic hook; there is nothing to add here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Journal<T> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Keeps a second process (or a second node of this one) from writing here.
+fn lock(dir: &Path) -> Result<File, JournalError> {
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(|e| JournalError::io(&path, &e))?;
+    file.try_lock().map_err(|e| match e {
+        std::fs::TryLockError::WouldBlock => JournalError::Io {
+            path: path.display().to_string(),
+            error: "another node uses this journal; give each node a directory of its own".into(),
+        },
+        std::fs::TryLockError::Error(error) => JournalError::io(&path, &error),
+    })?;
+    Ok(file)
+}
+
+fn random_id() -> io::Result<JournalId> {
+    use std::io::Read;
+    let mut id = JournalId::default();
+    File::open("/dev/urandom")?.read_exact(&mut id)?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests;

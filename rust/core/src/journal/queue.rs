@@ -1,0 +1,117 @@
+//! What waits for the journal thread.
+
+use std::collections::VecDeque;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Level, record};
+
+/// A record on its way into the journal. `tag` is the publisher's.
+#[derive(Debug)]
+pub struct Entry<T> {
+    pub level: Level,
+    pub kind: u8,
+    pub meta: Vec<u8>,
+    pub payload: Vec<u8>,
+    /// May be written beyond the journal's byte limit: records that help to free segments.
+    pub control: bool,
+    pub tag: T,
+}
+
+impl<T> Entry<T> {
+    pub fn bytes(&self) -> usize {
+        record::HEADER + self.meta.len() + self.payload.len()
+    }
+}
+
+struct Waiting<T> {
+    entries: VecDeque<Entry<T>>,
+    roll: bool,
+    closed: bool,
+    sleeping: bool,
+}
+
+pub(super) struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    ready: Condvar,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                entries: VecDeque::new(),
+                roll: false,
+                closed: false,
+                sleeping: false,
+            }),
+            ready: Condvar::new(),
+        }
+    }
+}
+
+/// What the thread does next.
+pub(super) enum Next {
+    Write,
+    Roll,
+    End,
+}
+
+impl<T> Queue<T> {
+    pub fn push(&self, entry: Entry<T>) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return false;
+        }
+        waiting.entries.push_back(entry);
+        self.wake(waiting);
+        true
+    }
+
+    pub fn request_roll(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.roll = true;
+        self.wake(waiting);
+    }
+
+    pub fn close(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        self.wake(waiting);
+    }
+
+    /// A system call only if the thread sleeps; during a sync it doesn't.
+    fn wake(&self, mut waiting: parking_lot::MutexGuard<'_, Waiting<T>>) {
+        if std::mem::take(&mut waiting.sleeping) {
+            drop(waiting);
+            self.ready.notify_one();
+        }
+    }
+
+    /// Wait for work and move one group's worth into `group`.
+    pub fn take(&self, group: &mut Vec<Entry<T>>, max_bytes: usize) -> Next {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if std::mem::take(&mut waiting.roll) {
+                return Next::Roll;
+            }
+            if !waiting.entries.is_empty() {
+                break;
+            }
+            if waiting.closed {
+                return Next::End;
+            }
+            waiting.sleeping = true;
+            self.ready.wait(&mut waiting);
+        }
+        let mut bytes = 0;
+        while let Some(entry) = waiting.entries.front() {
+            bytes += entry.bytes();
+            if bytes > max_bytes && !group.is_empty() {
+                break;
+            }
+            group.extend(waiting.entries.pop_front());
+        }
+        Next::Write
+    }
+}

@@ -1,0 +1,263 @@
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// What a publisher was told: (tags, outcome).
+type Told = (Vec<u32>, Result<Placed, JournalError>);
+
+struct Tell {
+    settled: Sender<Told>,
+    written: Sender<Vec<u32>>,
+}
+
+impl Publish<u32> for Tell {
+    fn written(&mut self, group: &mut [Entry<u32>]) {
+        let _ = self.written.send(group.iter().map(|e| e.tag).collect());
+    }
+    fn settled(&mut self, group: &mut Vec<Entry<u32>>, placed: Placed) {
+        let _ = self
+            .settled
+            .send((group.iter().map(|e| e.tag).collect(), Ok(placed)));
+    }
+    fn failed(&mut self, group: &mut Vec<Entry<u32>>, _: u64, _: bool, error: &JournalError) {
+        let _ = self
+            .settled
+            .send((group.iter().map(|e| e.tag).collect(), Err(error.clone())));
+    }
+    fn head(&mut self, _: u64) -> Vec<HeadRecord> {
+        Vec::new()
+    }
+}
+
+struct Opened {
+    journal: Journal<u32>,
+    settled: Receiver<Told>,
+    written: Receiver<Vec<u32>>,
+    found: Vec<Record>,
+}
+
+fn open(options: &Options) -> Result<Opened, JournalError> {
+    let (settled_in, settled) = channel();
+    let (written_in, written) = channel();
+    let mut found = Vec::new();
+    let journal = Journal::open(
+        options,
+        |_, _| {
+            Box::new(Tell {
+                settled: settled_in,
+                written: written_in,
+            })
+        },
+        &mut |_, record| found.push(record.clone()),
+    )?;
+    Ok(Opened {
+        journal,
+        settled,
+        written,
+        found,
+    })
+}
+
+fn entry(tag: u32, level: Level, payload: Vec<u8>) -> Entry<u32> {
+    Entry {
+        level,
+        kind: 1,
+        meta: tag.to_le_bytes().to_vec(),
+        payload,
+        control: false,
+        tag,
+    }
+}
+
+fn store(opened: &Opened, tag: u32, payload: &[u8]) -> Placed {
+    assert!(
+        opened
+            .journal
+            .append(entry(tag, Level::Durable, payload.to_vec()))
+    );
+    let (tags, outcome) = opened.settled.recv_timeout(WAIT).expect("settled");
+    assert_eq!(tags, [tag]);
+    outcome.expect("placed")
+}
+
+fn last_file(dir: &Path) -> PathBuf {
+    let last = segment::list(dir).expect("list").pop().expect("a segment");
+    segment::path(dir, last)
+}
+
+#[test]
+fn records_are_found_again_in_order_with_growing_positions() {
+    let dir = tempfile::tempdir().expect("dir");
+    let options = Options::new(dir.path());
+    let mut positions = Vec::new();
+    for round in 0..3_u32 {
+        let opened = open(&options).expect("open");
+        assert_eq!(opened.found.len() as u32, round * 2);
+        for tag in [round * 2, round * 2 + 1] {
+            positions.push(store(&opened, tag, format!("payload {tag}").as_bytes()).first);
+        }
+    }
+    let opened = open(&options).expect("open");
+    assert_eq!(
+        opened.found.iter().map(|r| r.position).collect::<Vec<_>>(),
+        positions
+    );
+    assert!(positions.is_sorted_by(|a, b| a < b));
+    assert_eq!(opened.found[5].payload, b"payload 5");
+}
+
+#[test]
+fn a_group_is_synced_once_and_only_then_settled() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (syncs, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
+    let mut options = Options::new(dir.path());
+    options.before_sync = Some({
+        let (syncs, gate) = (syncs.clone(), gate.clone());
+        Arc::new(move || {
+            drop(gate.lock());
+            syncs.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+    });
+    let opened = open(&options).expect("open");
+    let held = gate.lock();
+    opened.journal.append(entry(0, Level::Durable, vec![0]));
+    assert_eq!(opened.written.recv_timeout(WAIT).expect("written"), [0]);
+    for tag in 1..=50 {
+        opened
+            .journal
+            .append(entry(tag, Level::Durable, vec![0; 20_000]));
+    }
+    // The first group waits in its sync: nothing may be acknowledged.
+    assert!(opened.settled.try_recv().is_err());
+    drop(held);
+    assert_eq!(opened.settled.recv_timeout(WAIT).expect("first").0, [0]);
+    let (tags, outcome) = opened.settled.recv_timeout(WAIT).expect("second");
+    assert_eq!(tags, (1..=50).collect::<Vec<_>>());
+    assert!(outcome.is_ok());
+    assert_eq!(syncs.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_failed_sync_acknowledges_nothing_ever_after() {
+    let dir = tempfile::tempdir().expect("dir");
+    let broken = Arc::new(AtomicBool::new(true));
+    let mut options = Options::new(dir.path());
+    options.before_sync = Some({
+        let broken = broken.clone();
+        Arc::new(move || {
+            if broken.load(Ordering::SeqCst) {
+                Err(io::Error::other("the disk is gone"))
+            } else {
+                Ok(())
+            }
+        })
+    });
+    let opened = open(&options).expect("open");
+    for tag in 0..2 {
+        opened.journal.append(entry(tag, Level::Durable, vec![1]));
+        let (_, outcome) = opened.settled.recv_timeout(WAIT).expect("told");
+        assert!(
+            matches!(outcome, Err(JournalError::Failed(text)) if text.contains("the disk is gone"))
+        );
+        broken.store(false, Ordering::SeqCst); // the disk's return changes nothing
+    }
+}
+
+#[test]
+fn the_byte_limit_refuses_and_freed_segments_make_room() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut options = Options::new(dir.path());
+    options.segment_bytes = 4096;
+    options.limit_bytes = 12_000;
+    let opened = open(&options).expect("open");
+    let mut tag = 0;
+    let (refused, last) = loop {
+        opened
+            .journal
+            .append(entry(tag, Level::Durable, vec![7; 1000]));
+        match opened.settled.recv_timeout(WAIT).expect("told").1 {
+            Ok(_) => tag += 1,
+            Err(error) => break (error, *opened.journal.segments().last().expect("segment")),
+        }
+    };
+    assert!(matches!(refused, JournalError::Full(text) if text.contains("limit")));
+    opened.journal.remove_through(last - 1).expect("freed");
+    store(&opened, 999, &[7; 1000]);
+    assert_eq!(opened.journal.segments().first(), Some(&last));
+}
+
+#[test]
+fn a_second_journal_in_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().expect("dir");
+    let options = Options::new(dir.path());
+    let _first = open(&options).expect("open");
+    let refused = open(&options).err().expect("refused");
+    assert!(
+        refused
+            .to_string()
+            .contains("another node uses this journal")
+    );
+}
+
+#[test]
+fn a_damaged_byte_in_the_middle_is_told_and_not_skipped() {
+    let dir = tempfile::tempdir().expect("dir");
+    let options = Options::new(dir.path());
+    let opened = open(&options).expect("open");
+    let first = store(&opened, 0, &[1; 100]);
+    store(&opened, 1, &[2; 100]);
+    store(&opened, 2, &[3; 100]);
+    drop(opened);
+    let path = last_file(dir.path());
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[first.end as usize - 10] ^= 1;
+    std::fs::write(&path, bytes).expect("write");
+    assert!(matches!(
+        open(&options).err(),
+        Some(JournalError::Damaged { .. })
+    ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// A crash may leave any part of what was not synced: what is found is a prefix, and all that was synced.
+    #[test]
+    fn a_cut_anywhere_leaves_a_prefix(sizes in proptest::collection::vec(0_usize..3000, 1..8), cut in 0.0_f64..1.0) {
+        let dir = tempfile::tempdir().expect("dir");
+        let options = Options::new(dir.path());
+        let opened = open(&options).expect("open");
+        for (tag, size) in sizes.iter().enumerate() {
+            opened.journal.append(entry(tag as u32, Level::Fast, vec![tag as u8; *size]));
+        }
+        let mut settled = 0;
+        while settled < sizes.len() {
+            settled += opened.settled.recv_timeout(WAIT).expect("told").0.len();
+        }
+        drop(opened);
+        let path = last_file(dir.path());
+        let bytes = std::fs::read(&path).expect("read");
+        let end = HEAD_BYTES + ((bytes.len() - HEAD_BYTES) as f64 * cut) as usize;
+        std::fs::write(&path, &bytes[..end]).expect("cut");
+        let opened = open(&options).expect("a torn end is no damage");
+        prop_assert!(opened.found.len() <= sizes.len());
+        for (at, record) in opened.found.iter().enumerate() {
+            prop_assert_eq!(&record.payload, &vec![at as u8; sizes[at]]);
+        }
+        // It goes on after the cut.
+        store(&opened, 77, b"after");
+        drop(opened);
+        let again = open(&options).expect("open");
+        prop_assert_eq!(again.found.last().map(|r| r.payload.clone()), Some(b"after".to_vec()));
+    }
+}
+
+const HEAD_BYTES: usize = segment::HEAD as usize;

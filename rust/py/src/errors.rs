@@ -1,0 +1,27 @@
+//! Core errors to Python's: one arm per error, one class per error.
+
+use edgelake_core::rows;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyErr, import_exception};
+
+import_exception!(edgelake.errors, PayloadError);
+
+/// `edgelake.errors.PayloadError` with the place.
+pub fn payload(py: Python<'_>, error: &rows::PayloadError) -> PyErr {
+    let place = PyDict::new(py);
+    let made = place
+        .set_item("row", error.row)
+        .and_then(|()| place.set_item("byte", error.offset))
+        .and_then(|()| {
+            let text = format!(
+                "{} (row {}, byte {})",
+                error.message, error.row, error.offset
+            );
+            py.get_type::<PayloadError>().call((text,), Some(&place))
+        });
+    match made {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}

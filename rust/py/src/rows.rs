@@ -1,0 +1,230 @@
+//! `Rows`: the Python face of a chunk, and of the names that go with it.
+
+use std::sync::Arc;
+
+use edgelake_core::names::{self, FileKind, FileName, Member, PartitionSpec};
+use edgelake_core::rows::time::{self, Style, Zone};
+use edgelake_core::rows::{self, Cell, Chunk, ColumnDef, Schema};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors;
+
+/// A schema as it crosses the boundary: (name, kind, default now).
+pub type Columns = Vec<(String, String, bool)>;
+
+/// Payloads above this are parsed without the interpreter's lock.
+const DETACH_BYTES: usize = 64 * 1024;
+
+pub fn to_schema(columns: Columns) -> PyResult<Schema> {
+    let columns = columns
+        .into_iter()
+        .map(|(name, kind, default_now)| {
+            Ok(ColumnDef {
+                name,
+                kind: kind
+                    .parse()
+                    .map_err(|e: rows::UnknownType| PyValueError::new_err(e.to_string()))?,
+                default_now,
+            })
+        })
+        .collect::<PyResult<_>>()?;
+    Ok(Schema { columns })
+}
+
+fn to_columns(defs: Vec<ColumnDef>) -> Columns {
+    defs.into_iter()
+        .map(|def| (def.name, def.kind.to_string(), def.default_now))
+        .collect()
+}
+
+pub fn to_zone(name: Option<&str>) -> PyResult<Zone> {
+    match name {
+        Some(name) => Zone::named(name).map_err(|e| PyValueError::new_err(e.to_string())),
+        None => Ok(Zone::local()),
+    }
+}
+
+/// Rows as typed columns.
+#[pyclass(module = "edgelake._rust", frozen)]
+pub struct Rows {
+    chunk: Arc<Chunk>,
+    zone: Zone,
+}
+
+impl Rows {
+    pub fn chunk(&self) -> &Arc<Chunk> {
+        &self.chunk
+    }
+
+    pub fn new(chunk: Chunk, zone: Zone) -> Self {
+        Self {
+            chunk: Arc::new(chunk),
+            zone,
+        }
+    }
+}
+
+#[pymethods]
+impl Rows {
+    #[staticmethod]
+    #[pyo3(signature = (payload, schema = None, timezone = None))]
+    fn parse(
+        py: Python<'_>,
+        payload: &[u8],
+        schema: Option<Columns>,
+        timezone: Option<&str>,
+    ) -> PyResult<Self> {
+        let schema = schema.map(to_schema).transpose()?;
+        let zone = to_zone(timezone)?;
+        let read = || rows::parse(payload, schema.as_ref(), &zone);
+        let parsed = if payload.len() > DETACH_BYTES {
+            py.detach(read)
+        } else {
+            read()
+        };
+        match parsed {
+            Ok(parsed) => Ok(Self::new(parsed.chunk, zone)),
+            Err(error) => Err(errors::payload(py, &error)),
+        }
+    }
+
+    fn __len__(&self) -> usize {
+        self.chunk.len
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.chunk.columns.iter().map(|c| c.name.clone()).collect()
+    }
+
+    fn infer(&self) -> Columns {
+        to_columns(rows::infer(&[&self.chunk], &self.zone).columns)
+    }
+
+    fn changes(&self, schema: Columns) -> PyResult<Columns> {
+        let schema = to_schema(schema)?;
+        Ok(to_columns(rows::changes(&schema, &self.chunk, &self.zone)))
+    }
+
+    fn fit(
+        &self,
+        py: Python<'_>,
+        schema: Columns,
+        now_us: i64,
+    ) -> PyResult<(Self, Vec<(usize, String)>)> {
+        let schema = to_schema(schema)?;
+        let chunk = Chunk::clone(&self.chunk);
+        let fitted = py.detach(|| rows::fit(chunk, &schema, now_us, &self.zone));
+        Ok((Self::new(fitted.chunk, self.zone.clone()), fitted.rejected))
+    }
+
+    /// Python values row by row; times as microseconds. For tests and small results.
+    fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        (0..self.chunk.len)
+            .map(|row| {
+                let made = PyDict::new(py);
+                for column in &self.chunk.columns {
+                    let name = &column.name;
+                    match column.cell(row) {
+                        Cell::Null => made.set_item(name, py.None())?,
+                        Cell::Bool(b) => made.set_item(name, b)?,
+                        Cell::Int(n) | Cell::Time(n) => made.set_item(name, n)?,
+                        Cell::Float(f) => made.set_item(name, f)?,
+                        Cell::Text(text) | Cell::Json(text) | Cell::BigInt(text) => {
+                            made.set_item(name, text)?;
+                        }
+                    }
+                }
+                Ok(made)
+            })
+            .collect()
+    }
+
+    /// The rows as JSON lines, nulls left out.
+    fn to_json_lines<'py>(&self, py: Python<'py>) -> Bound<'py, pyo3::types::PyBytes> {
+        let text = py.detach(|| self.chunk.to_json_lines());
+        pyo3::types::PyBytes::new(py, text.as_bytes())
+    }
+}
+
+#[pyfunction]
+pub fn sanitize_name(name: &str) -> String {
+    names::sanitize(name)
+}
+
+#[pyfunction]
+pub fn payload_hash(py: Python<'_>, dbms: &str, table: &str, data: &[u8]) -> String {
+    py.detach(|| names::payload_hash(dbms, table, data))
+}
+
+#[pyfunction]
+pub fn storage_bytes(text: &str) -> Option<u64> {
+    names::storage_bytes(text)
+}
+
+/// Fields of a file name, by the names of the specification.
+#[pyfunction]
+pub fn parse_file_name<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
+    let parsed = FileName::parse(name).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let fields = PyDict::new(py);
+    fields.set_item("dbms", &parsed.dbms)?;
+    fields.set_item("table", &parsed.table)?;
+    fields.set_item("source", &parsed.source)?;
+    fields.set_item("hash", &parsed.hash)?;
+    fields.set_item("instructions", &parsed.instructions)?;
+    match &parsed.tsd {
+        Some((Member::Inserted, id, date)) => {
+            fields.set_item("tsd_member", "@")?;
+            fields.set_item("tsd_row_id", id.to_string())?;
+            fields.set_item("tsd_date", date)?;
+        }
+        Some((Member::Number(number), id, date)) => {
+            fields.set_item("tsd_member", number)?;
+            fields.set_item("tsd_row_id", id.to_string())?;
+            fields.set_item("tsd_date", date)?;
+        }
+        None => {
+            fields.set_item("tsd_member", py.None())?;
+            fields.set_item("tsd_row_id", "0")?;
+            fields.set_item("tsd_date", py.None())?;
+        }
+    }
+    let kind = match (parsed.compressed, parsed.kind) {
+        (true, _) => "gz",
+        (false, FileKind::Json) => "json",
+        (false, FileKind::Sql) => "sql",
+    };
+    fields.set_item("type", kind)?;
+    if let Some(partition) = &parsed.partition {
+        fields.set_item("partition", partition)?;
+    }
+    Ok(fields)
+}
+
+/// (physical name, start, end) of the partition of a table that holds an instant; half-open microseconds.
+#[pyfunction]
+pub fn partition_of(
+    interval: &str,
+    column: &str,
+    table: &str,
+    us: i64,
+) -> PyResult<(String, i64, i64)> {
+    let spec =
+        PartitionSpec::parse(interval, column).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    let partition = spec.of(table, us);
+    Ok((partition.name, partition.start_us, partition.end_us))
+}
+
+/// Microseconds UTC of a timestamp text or epoch digits; `None` for anything else.
+#[pyfunction]
+#[pyo3(signature = (text, timezone = None))]
+pub fn parse_time(text: &str, timezone: Option<&str>) -> PyResult<Option<i64>> {
+    Ok(time::parse_value(text, &to_zone(timezone)?))
+}
+
+/// `2025-01-01T00:00:00.000000Z` of microseconds UTC.
+#[pyfunction]
+pub fn format_time(us: i64) -> String {
+    time::format(us, Style::Iso).as_str().to_owned()
+}
