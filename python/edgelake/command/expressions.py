@@ -25,9 +25,44 @@ MAX_BITS = 4096
 
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
-        "capitalize casefold count endswith find index isalnum isalpha isdigit islower isnumeric isspace isupper join"
-        " lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split"
-        " splitlines startswith strip swapcase title upper zfill center ljust rjust".split()
+        [
+            "capitalize",
+            "casefold",
+            "count",
+            "endswith",
+            "find",
+            "index",
+            "isalnum",
+            "isalpha",
+            "isdigit",
+            "islower",
+            "isnumeric",
+            "isspace",
+            "isupper",
+            "join",
+            "lower",
+            "lstrip",
+            "partition",
+            "removeprefix",
+            "removesuffix",
+            "replace",
+            "rfind",
+            "rindex",
+            "rpartition",
+            "rsplit",
+            "rstrip",
+            "split",
+            "splitlines",
+            "startswith",
+            "strip",
+            "swapcase",
+            "title",
+            "upper",
+            "zfill",
+            "center",
+            "ljust",
+            "rjust",
+        ]
     ),
     list: frozenset({"count", "index"}),
     tuple: frozenset({"count", "index"}),

@@ -281,9 +281,8 @@ class _Run:
 
     def _failed(self, statement: Statement, failure: EdgeLakeError) -> Signal | None:
         """What ``on error`` says about a failed line: go on, a signal, or ScriptError."""
-        if isinstance(failure, ScriptError):
-            if self.frame.on_error is None:
-                raise failure
+        if isinstance(failure, ScriptError) and self.frame.on_error is None:
+            raise failure
         handling = self.frame.on_error
         if handling is not None:
             kind, label = handling
