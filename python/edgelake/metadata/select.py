@@ -137,7 +137,11 @@ def _parse(text: str) -> Select:
         listed = frozenset(_types(clauses[0][1][root.end() :])) if root.group(1) else frozenset()
         types = tuple(listed) if root.group(1) == "include" else ("*",)
         return Select(
-            types, bring=bring, root_only=True, excluded=listed if root.group(1) == "exclude" else frozenset(), read=read
+            types,
+            bring=bring,
+            root_only=True,
+            excluded=listed if root.group(1) == "exclude" else frozenset(),
+            read=read,
         )
     select = Select(_head_types(clauses[0][1]), pairs=_json_pairs(clauses[0][1]), bring=bring, read=read)
     for word, body in clauses[1:]:
