@@ -109,11 +109,35 @@ class Policies:
             raise error(215, f"{len(found)} policies satisfy '{command}'", hint="name the id")
         return found[0]
 
+    async def until(self, holds: Callable[[], bool], *, timeout_s: float) -> bool:
+        """Wait until a change of the policies makes ``holds`` true; False when the time is over."""
+        changed = asyncio.Event()
+
+        def woken(_: Image) -> None:
+            changed.set()
+
+        self._watchers.append(woken)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not holds():
+                    await changed.wait()
+                    changed.clear()
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._watchers.remove(woken)
+
     # ---- making
 
-    def checked(self, policy: Policy) -> Policy:
-        """The policy with id, date and the defaults of its type, as it would be inserted. Raises EdgeLakeError."""
-        return completed(complete(check_structure(policy)), self.image)
+    def checked(self, policy: Policy, *, complete_first: bool = True) -> Policy:
+        """The policy with id, date and the defaults of its type, as it would be inserted. Raises EdgeLakeError.
+
+        ``complete_first = False``: checks and defaults only (``create policy``), so that the defaults will count
+        for the id.
+        """
+        policy = check_structure(policy)
+        return completed(complete(policy) if complete_first else policy, self.image)
 
     async def insert(
         self, policy: Policy, *, local: bool = True, masters: Sequence[str] = (), chains: Sequence[str] = ()
@@ -157,6 +181,24 @@ class Policies:
             tombstone = {ledger.TOMBSTONE: {"id": policy_id, "ledger": "local"}}
             await asyncio.to_thread(self._file.append, tombstone)
             self._publish(self.image.removed(policy_id))
+
+    async def replace(self, policy_id: str, policy: Policy) -> None:
+        """Put another policy of the same type in the place of one; the id stays (``blockchain replace policy``).
+
+        Raises EdgeLakeError (113 unknown id, 87 another type, what the checks raise, 63).
+        """
+        async with self._lock:
+            old = self.image.get(policy_id)
+            if old is None:
+                raise error(113, f"no policy with id = {policy_id}")
+            if type_of(old) != type_of(policy):
+                raise error(87, f"a '{type_of(old)}' policy can't become a '{type_of(policy)}' policy")
+            new = self.checked({type_of(policy): {**body_of(policy), "id": policy_id}})
+            contents = await asyncio.to_thread(lambda: ledger.parse(_bytes_of(self._file.path)))
+            kept = [with_ledger(new, "local") if id_of(p) == policy_id else p for p in contents.policies]
+            kept += [{ledger.TOMBSTONE: {"id": gone, "ledger": "local"}} for gone in contents.tombstones]
+            changed = await asyncio.to_thread(self._file.replace, ledger.lines(kept))
+            self._publish(Image.of(changed.policies))
 
     async def replace_file(self, data: bytes) -> int:
         """Make a copy of a ledger the active one (``blockchain update file``); returns the number of policies.
