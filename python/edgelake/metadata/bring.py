@@ -14,6 +14,9 @@ from edgelake.metadata.policy import dumps
 from edgelake.model import Table
 
 WORDS = frozenset("first last recent unique count json null list table sort ip_port min max children".split())  # noqa: SIM905
+WORDS = frozenset(
+    ("first", "last", "recent", "unique", "count", "json", "null", "list", "table", "sort", "ip_port", "min", "max")
+) | {"children"}
 _HEAD = re.compile(r"bring((?:\.\w+(?:\([^)]*\))?)*)(?=\s|$)")
 _WORD = re.compile(r"\.(\w+)(?:\(([^)]*)\))?")
 _SEPARATOR = re.compile(r"(?:^|\s)separator\s*=\s*(\"[^\"]*\"|\S+)\s*$")

@@ -1,0 +1,190 @@
+"""The local file: one policy a line, and its safe change (spec: metadata, section 6).
+
+Two rules keep it whole through crashes: a line is acknowledged only after fsync, and a new copy replaces the active
+one by rename, so that a reader sees the old file or the new one, nothing between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgelake.errors import EdgeLakeError, error
+from edgelake.metadata.ids import Policy, id_of, type_of
+from edgelake.metadata.policy import check_structure, dumps, parse_json
+
+TOMBSTONE = "deleted"
+NO_VERSION = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a ledger file holds.
+
+    Attributes:
+        policies: in file order; the first of repeated ids counts, deleted ones are left out.
+        tombstones: ids that are marked as deleted.
+        problems: one text for each line that was left out.
+        version: lower-case md5 of the bytes, "0" when there is no file.
+    """
+
+    policies: list[Policy] = field(default_factory=list)
+    tombstones: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    version: str = NO_VERSION
+
+
+def parse(data: bytes) -> Contents:
+    """Policies from the bytes of a ledger file. Lines that can't be used are reported, never fatal."""
+    found = Contents(version=hashlib.md5(data, usedforsecurity=False).hexdigest())
+    by_id: dict[str, Policy] = {}
+    tombstones: dict[str, None] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            policy = check_structure(parse_json(line.decode("utf-8")))
+        except (EdgeLakeError, UnicodeDecodeError) as problem:
+            found.problems.append(f"line {number}: {problem}")
+            continue
+        policy_id = id_of(policy)
+        if not policy_id:
+            found.problems.append(f"line {number}: a '{type_of(policy)}' policy without id")
+        elif type_of(policy) == TOMBSTONE:
+            by_id.pop(policy_id, None)  # a line after the tombstone is a policy made anew
+            tombstones[policy_id] = None
+        elif policy_id in by_id:
+            found.problems.append(f"line {number}: the id {policy_id} is there already")
+        else:
+            by_id[policy_id] = policy
+            tombstones.pop(policy_id, None)
+    found.policies.extend(by_id.values())
+    found.tombstones.extend(tombstones)
+    return found
+
+
+def lines(policies: Iterable[Policy]) -> bytes:
+    """Policies as the bytes of a ledger file; an empty ledger is a single newline."""
+    return "".join(dumps(p) + "\n" for p in policies).encode("utf-8", "surrogatepass") or b"\n"
+
+
+class LedgerFile:
+    """The active copy of the ledger with its ``.new`` and ``.old`` companions. All methods block: call in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._exists = False
+
+    @property
+    def version(self) -> str:
+        """md5 of the active file's bytes, kept up to date by every change; "0" before a file exists."""
+        return self._digest.hexdigest() if self._exists else NO_VERSION
+
+    def load(self) -> Contents:
+        """Read the active copy; empty when there is none. Raises EdgeLakeError (35) when it can't be read."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            self._exists = False
+            self._digest = hashlib.md5(usedforsecurity=False)
+            return Contents()
+        except OSError as problem:
+            raise error(35, f"{self.path}: {problem.strerror}") from problem
+        self._remember(data)
+        return parse(data)
+
+    def append(self, policy: Policy) -> None:
+        """Add one line and sync it. Raises EdgeLakeError (63)."""
+        data = lines([policy])
+        with _writing(self.path):
+            created = not self.path.exists()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                end = file.seek(0, os.SEEK_END)
+                if end and not _ends_a_line(file.fileno(), end):
+                    data = b"\n" + data  # a line torn by a crash stays a bad line of its own
+                try:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    # What is half written must not become part of the next line, nor a policy after a restart.
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(file.fileno(), end)
+                    raise
+            if created:
+                _sync_directory(self.path.parent)
+        self._digest.update(data)
+        self._exists = True
+
+    def replace(self, data: bytes) -> Contents:
+        """Make ``data`` the active copy: ``.new`` is written and synced, the active copy becomes ``.old``.
+
+        Raises EdgeLakeError (59 empty, 69 without a readable policy although it has lines, 63 disk).
+        """
+        contents = parse(data)
+        if not data:
+            raise error(59, f"the new copy of {self.path.name} is empty")
+        if data.strip() and not contents.policies and not contents.tombstones:
+            raise error(69, f"the new copy of {self.path.name} is refused: {contents.problems[0]}")
+        new = self.path.with_suffix(".new")
+        with _writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with new.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if self.path.exists():
+                _keep_old(self.path)
+            os.replace(new, self.path)
+            _sync_directory(self.path.parent)
+        self._remember(data)
+        return contents
+
+    def delete(self) -> None:
+        """Remove the active copy; fine when there is none. Raises EdgeLakeError (63)."""
+        with _writing(self.path):
+            self.path.unlink(missing_ok=True)
+        self._exists = False
+        self._digest = hashlib.md5(usedforsecurity=False)
+
+    def _remember(self, data: bytes) -> None:
+        self._digest = hashlib.md5(data, usedforsecurity=False)
+        self._exists = True
+
+
+def _keep_old(path: Path) -> None:
+    """The active copy also under ``.old``; it keeps its own name until the new one takes it."""
+    spare = path.with_suffix(".old.tmp")
+    spare.unlink(missing_ok=True)
+    try:
+        os.link(path, spare)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, spare)
+    os.replace(spare, path.with_suffix(".old"))
+
+
+def _ends_a_line(fd: int, end: int) -> bool:
+    return os.pread(fd, 1, end - 1) == b"\n"
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise error(63, f"{path}: {problem.strerror}", hint="check space and rights of the directory") from problem
