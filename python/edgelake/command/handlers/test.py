@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from typing import Annotated, Any
 
 from edgelake.command.context import Context
+from edgelake.command.grammar import Tail
 from edgelake.command.handlers.status import ROW_OF, listening, process_rows
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, EdgeLakeError, error
@@ -18,10 +19,12 @@ from edgelake.model import CommandClass, Reply, Table
 CONNECT_S = 5.0
 
 
-@command("test process", cls=CommandClass.DATA, topics=("test",), examples=("test process rest", "test process msg client"))
-async def test_process(ctx: Context, name: str, *words: str) -> Reply:
+@command(
+    "test process", cls=CommandClass.DATA, topics=("test",), examples=("test process rest", "test process msg client")
+)
+async def check_process(ctx: Context, name: Annotated[str, Tail(raw=False)]) -> Reply:
     """``true`` when a background process runs, else ``false``."""
-    wanted = " ".join((name, *words)).lower()
+    wanted = name.lower()
     row = ROW_OF.get(wanted)
     if row is None:
         raise CommandError(f"'{wanted}' is no process", hint=f"one of: {', '.join(ROW_OF)}")
@@ -29,8 +32,10 @@ async def test_process(ctx: Context, name: str, *words: str) -> Reply:
     return Reply.of_data(running, text="true" if running else "false")
 
 
-@command("test connection", cls=CommandClass.DATA, topics=("test", "network"), examples=("test connection 127.0.0.1:32049",))
-async def test_connection(ctx: Context, address: str, port_word: str = "") -> Reply:
+@command(
+    "test connection", cls=CommandClass.DATA, topics=("test", "network"), examples=("test connection 127.0.0.1:32049",)
+)
+async def check_connection(ctx: Context, address: str, port_word: str = "") -> Reply:
     """Whether a TCP port answers: ``test connection ip:port``."""
     host, _, port = (f"{address}:{port_word}" if port_word else address).rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -47,7 +52,7 @@ async def test_connection(ctx: Context, address: str, port_word: str = "") -> Re
 
 
 @command("test node", cls=CommandClass.DATA, topics=("test",), examples=("test node",))
-async def test_node(ctx: Context) -> Reply:
+async def check_node(ctx: Context) -> Reply:
     """Test the node: its metadata, and whether its own TCP and REST servers answer."""
     rows = [*await _metadata_rows(ctx), await _tcp_row(ctx), await _rest_row(ctx)]
     for warning in getattr(ctx.node, "settings", {}).get("warnings", ()):
@@ -96,15 +101,18 @@ def _ask_rest(scheme: str, address: str) -> str:
     request = urllib.request.Request(
         f"{scheme}://{address}/", headers={"User-Agent": "AnyLog/1.23", "command": "get status"}
     )
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting))
     with opener.open(request, timeout=CONNECT_S) as answer:
         return str(answer.read().decode().strip())
 
 
-@command("test table", cls=CommandClass.DATA, topics=("test",), examples=("test table t1 where dbms = d", "test table * where dbms = d"))
-async def test_table(ctx: Context, name: str, *, dbms: str) -> Reply:
+@command(
+    "test table",
+    cls=CommandClass.DATA,
+    topics=("test",),
+    examples=("test table t1 where dbms = d", "test table * where dbms = d"),
+)
+async def check_table(ctx: Context, name: str, *, dbms: str) -> Reply:
     """Compare a local table (or ``*``) with its policy in the metadata."""
     store = ctx.stores.get(dbms)
     names = sorted(await store.tables()) if name == "*" else [name.lower()]
