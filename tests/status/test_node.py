@@ -119,10 +119,7 @@ def test_node_resources_have_the_keys_that_clients_read(ctx: Context) -> None:
     found = run(lambda: data(ctx, "get node resources"))
     assert (
         list(found)
-        == (
-            "ip system version node machine processor physical_cores logical_cores memory_total memory_available "
-            "memory_used memory_free disk_total disk_used disk_free"
-        ).split()
+        == ["ip", "system", "version", "node", "machine", "processor", "physical_cores", "logical_cores", "memory_total", "memory_available", "memory_used", "memory_free", "disk_total", "disk_used", "disk_free"]
     )
 
 

@@ -37,7 +37,7 @@ PROCESSES = """
     Distributor    |Not declared|                                                                       |
     Consumer       |Not declared|                                                                       |
     Web console    |Running     |                                                                       |
-"""
+"""  # noqa: W291
 
 
 async def start_some(ctx: Context) -> None:
