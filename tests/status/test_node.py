@@ -117,10 +117,23 @@ def test_machine_commands_print_and_give_json(ctx: Context, line: str) -> None:
 
 def test_node_resources_have_the_keys_that_clients_read(ctx: Context) -> None:
     found = run(lambda: data(ctx, "get node resources"))
-    assert (
-        list(found)
-        == ["ip", "system", "version", "node", "machine", "processor", "physical_cores", "logical_cores", "memory_total", "memory_available", "memory_used", "memory_free", "disk_total", "disk_used", "disk_free"]
-    )
+    assert list(found) == [
+        "ip",
+        "system",
+        "version",
+        "node",
+        "machine",
+        "processor",
+        "physical_cores",
+        "logical_cores",
+        "memory_total",
+        "memory_available",
+        "memory_used",
+        "memory_free",
+        "disk_total",
+        "disk_used",
+        "disk_free",
+    ]
 
 
 def test_node_info_by_function_and_field(ctx: Context) -> None:
