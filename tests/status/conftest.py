@@ -8,16 +8,15 @@ import pytest
 
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.local import language_context
-from edgelake.model import Listening, Status
+from edgelake.model import Status
 
 
 class Named:
     """A service that runs and reports."""
 
-    def __init__(self, name: str, row: str, details: str = "", listening: Listening | None = None) -> None:
+    def __init__(self, name: str, row: str, details: str = "") -> None:
         self.name = name
         self._status = Status(row, running=False, details=details)
-        self.listening = listening
 
     async def start(self) -> None:
         self._status.running = True
@@ -27,6 +26,15 @@ class Named:
 
     def status(self) -> Status:
         return self._status
+
+
+class Listening(Named):
+    """One that listens, on all addresses of its port."""
+
+    def __init__(self, name: str, row: str, address: str, details: str = "") -> None:
+        super().__init__(name, row, details)
+        self.external = self.internal = address
+        self.bound = "0.0.0.0:" + address.rpartition(":")[2]
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 
 from edgelake.command.context import Context
 from edgelake.errors import CommandError, EdgeLakeError
-from edgelake.model import Listening
-from tests.status.conftest import Named
+from tests.status.conftest import Listening
 from tests.status.helpers import data, run, shown
 
 
@@ -19,8 +18,7 @@ def test_status_names_the_node_and_its_address(ctx: Context) -> None:
 
 def test_status_takes_the_tcp_address_when_there_is_one(ctx: Context) -> None:
     async def body() -> object:
-        address = Listening("10.0.0.1:32148", "10.0.0.1:32148", "0.0.0.0:32148")
-        await ctx.services.start(Named("tcp", "TCP", "", address))
+        await ctx.services.start(Listening("tcp", "TCP", "10.0.0.1:32148"))
         ctx.variables.set("disk_space", "77.5")
         await shown(ctx, "set node name edge-2")
         found = await ctx.execute("get status where format = json and include = !disk_space")
@@ -207,5 +205,8 @@ def test_status_commands_do_not_load_psutil_before_it_is_asked_for() -> None:
     import subprocess
     import sys
 
-    code = "import sys; from edgelake.command.registry import Registry; Registry.discover(); print('psutil' in sys.modules)"
+    code = (
+        "import sys; from edgelake.command.registry import Registry; Registry.discover(); "
+        "print('psutil' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -6,8 +6,7 @@ import pytest
 
 from edgelake.command.context import Context
 from edgelake.errors import CommandError
-from edgelake.model import Listening
-from tests.status.conftest import Named
+from tests.status.conftest import Listening, Named
 from tests.status.helpers import data, run, shown
 
 # From a run of the reference; the three last rows are ours.
@@ -44,9 +43,7 @@ async def start_some(ctx: Context) -> None:
     rest = "Listening on: 127.0.0.1:32149, Threads Pool: 6, Timeout: 20, SSL: False"
     await ctx.services.start(Named("web console", "Web console"))
     await ctx.services.start(Named("msg client", "MQTT"))
-    await ctx.services.start(
-        Named("rest", "REST", rest, Listening("127.0.0.1:32149", "127.0.0.1:32149", "0.0.0.0:32149"))
-    )
+    await ctx.services.start(Listening("rest", "REST", "127.0.0.1:32149", rest))
     await ctx.services.start(
         Named("operator", "Operator", "Cluster Member: True, Using Master: 127.0.0.1:32048, Threads Pool: 3")
     )

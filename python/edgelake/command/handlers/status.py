@@ -15,7 +15,7 @@ from edgelake.command.grammar import Tail, Untranslated
 from edgelake.command.handlers.machine import node_ip
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, error
-from edgelake.model import CommandClass, Listening, Reply, Status, Table
+from edgelake.model import CommandClass, Listener, Reply, Status, Table
 from edgelake.service import Service
 
 # Rows of `get processes` in their order: row and JSON key, key of `test process`, details while idle.
@@ -122,7 +122,7 @@ async def get_connections(ctx: Context) -> Reply:
     rows: list[list[str]] = []
     for title, row in LISTENERS:
         address = listening(ctx, row)
-        parts = [address.external, address.internal, address.bind] if address else [NOT_DECLARED] * 3
+        parts = [address.external, address.internal, address.bound] if address else [NOT_DECLARED] * 3
         rows.append([title, *parts])
         data[title] = dict(zip(("external", "local", "bind"), parts, strict=True))
     for key, title in (("reply_ip", "Reply Address"), ("self_ip", "Self Address")):
@@ -134,11 +134,10 @@ async def get_connections(ctx: Context) -> Reply:
     return Reply.of_table(Table(titles, rows), data=data)
 
 
-def listening(ctx: Context, row: str) -> Listening | None:
-    """Addresses of the running listener of a row."""
+def listening(ctx: Context, row: str) -> Listener | None:
+    """The running listener of a row."""
     service = service_of(ctx, row)
-    found = getattr(service, "listening", None)
-    return found if isinstance(found, Listening) else None
+    return service if isinstance(service, Listener) else None
 
 
 def service_of(ctx: Context, row: str) -> Service | None:

@@ -83,24 +83,22 @@ async def _rest_row(ctx: Context) -> tuple[str, str]:
     address = listening(ctx, "REST")
     if address is None:
         return "REST test", "No REST IP and Port in use"
-    scheme = "https" if getattr(address, "ssl", False) else "http"
-    title = f"REST test using {scheme}://{address.external} "
+    url = str(getattr(address, "url", f"http://{address.external}"))
+    title = f"REST test using {url} "
     try:
-        return title, await asyncio.wait_for(asyncio.to_thread(_ask_rest, scheme, address.external), CONNECT_S)
+        return title, await asyncio.wait_for(asyncio.to_thread(_ask_rest, url), CONNECT_S)
     except (OSError, TimeoutError) as e:
         return title, f"Failed: {e or type(e).__name__}"
 
 
-def _ask_rest(scheme: str, address: str) -> str:
+def _ask_rest(url: str) -> str:
     import ssl
     import urllib.request
 
     trusting = ssl.create_default_context()  # the node asks itself; its certificate may be self-signed
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
-    request = urllib.request.Request(
-        f"{scheme}://{address}/", headers={"User-Agent": "AnyLog/1.23", "command": "get status"}
-    )
+    request = urllib.request.Request(f"{url}/", headers={"User-Agent": "AnyLog/1.23", "command": "get status"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting))
     with opener.open(request, timeout=CONNECT_S) as answer:
         return str(answer.read().decode().strip())
