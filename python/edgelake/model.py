@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
 class CommandClass(enum.StrEnum):
@@ -130,10 +130,15 @@ class Status:
     counters: dict[str, int | float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Addresses of a listener, each ``ip:port``; a service that listens shows them as its ``listening``."""
+@runtime_checkable
+class Listener(Protocol):
+    """A service that listens; each address is ``ip:port``."""
 
-    external: str
-    internal: str
-    bind: str
+    @property
+    def external(self) -> str: ...
+
+    @property
+    def internal(self) -> str: ...
+
+    @property
+    def bound(self) -> str: ...

@@ -375,4 +375,4 @@ async def get_installed_packages(ctx: Context) -> Reply:
 
 def node_ip(ctx: Context) -> str:
     """The node's own address: the variable ``ip``, set at start."""
-    return str(ctx.variables.get("ip") or "127.0.0.1")
+    return ctx.variables.get("ip", "127.0.0.1")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
 from edgelake.command.context import Context
+from edgelake.command.grammar import Tail, Untranslated
 from edgelake.command.handlers.machine import node_ip
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, error
-from edgelake.model import CommandClass, Listening, Reply, Status, Table
+from edgelake.model import CommandClass, Listener, Reply, Status, Table
 from edgelake.service import Service
 
 # Rows of `get processes` in their order: row and JSON key, key of `test process`, details while idle.
@@ -64,6 +66,7 @@ EXITS = {
 
 LISTENERS = (("TCP", "TCP"), ("REST", "REST"), ("Messaging", "MSG Broker"))
 NOT_DECLARED = "Not declared"
+SCHEDULERS = {0: " (system)", 1: " (user)"}
 
 
 def statuses(ctx: Context) -> dict[str, Status]:
@@ -73,6 +76,9 @@ def statuses(ctx: Context) -> dict[str, Status]:
         status = service.status()
         if not found.get(status.row, _ABSENT).running:
             found[status.row] = status
+    schedulers = " ".join(f"[{n}{SCHEDULERS.get(n, '')}]" for n in ctx.scheduler.running())
+    if schedulers:
+        found["Scheduler"] = Status("Scheduler", True, f"Schedulers IDs in use: {schedulers}")
     return found
 
 
@@ -116,11 +122,11 @@ async def get_connections(ctx: Context) -> Reply:
     rows: list[list[str]] = []
     for title, row in LISTENERS:
         address = listening(ctx, row)
-        parts = [address.external, address.internal, address.bind] if address else [NOT_DECLARED] * 3
+        parts = [address.external, address.internal, address.bound] if address else [NOT_DECLARED] * 3
         rows.append([title, *parts])
         data[title] = dict(zip(("external", "local", "bind"), parts, strict=True))
     for key, title in (("reply_ip", "Reply Address"), ("self_ip", "Self Address")):
-        declared = str(ctx.variables.get(key) or "")
+        declared = ctx.variables.get(key)
         if declared:
             rows.append([title, declared, "", ""])
             data[key.removesuffix("_ip")] = declared
@@ -128,11 +134,10 @@ async def get_connections(ctx: Context) -> Reply:
     return Reply.of_table(Table(titles, rows), data=data)
 
 
-def listening(ctx: Context, row: str) -> Listening | None:
-    """Addresses of the running listener of a row."""
+def listening(ctx: Context, row: str) -> Listener | None:
+    """The running listener of a row."""
     service = service_of(ctx, row)
-    found = getattr(service, "listening", None)
-    return found if isinstance(found, Listening) else None
+    return service if isinstance(service, Listener) else None
 
 
 def service_of(ctx: Context, row: str) -> Service | None:
@@ -156,12 +161,12 @@ def full_name(ctx: Context) -> str:
         "get status where format = json and include = !disk_space",
     ),
 )
-async def get_status(ctx: Context, *, include: list[str] | None = None) -> Reply:
+async def get_status(ctx: Context, *, include: list[Untranslated] | None = None) -> Reply:
     """Whether the node runs, and its name. ``include`` adds values of the dictionary to the JSON form."""
     name = full_name(ctx)
     data: dict[str, object] = {"assigned_name": name, "status": "running", "profiling": False}
     for key in include or ():
-        data[key.lstrip("!")] = str(ctx.variables.get(key.lstrip("!")) or "")
+        data[key.lstrip("!")] = ctx.visible.get(key.lstrip("!"))
     data["Status"] = f"{name} running"  # not in the reference; the AnyLog-API client reads it
     return Reply.of_data(data, text=f"{name} running")
 
@@ -199,13 +204,13 @@ async def get_version(ctx: Context) -> Reply:
 
 @command(
     "get dictionary",
-    cls=CommandClass.ADMIN,
+    cls=CommandClass.DATA,
     topics=("dictionary",),
     examples=("get dictionary", "get dictionary _dir", "get dictionary where format = json"),
 )
 async def get_dictionary(ctx: Context, part: str = "") -> Reply:
     """Keys and values of the dictionary; PART shows the keys that contain it."""
-    return _mapping_reply({str(k): v for k, v in ctx.variables.items()}, part)
+    return _mapping_reply(dict(ctx.visible.items()), part)
 
 
 @command(
@@ -216,7 +221,7 @@ async def get_dictionary(ctx: Context, part: str = "") -> Reply:
 )
 async def get_env_var(ctx: Context, part: str = "") -> Reply:
     """Variables of the process's environment; PART shows the names that contain it."""
-    return _mapping_reply(os.environ, part)
+    return _mapping_reply(ctx.variables.environ, part)
 
 
 def _mapping_reply(values: Mapping[str, object], part: str) -> Reply:
@@ -267,9 +272,9 @@ async def get_watch_directories(ctx: Context) -> Reply:
     topics=("background processes",),
     examples=("exit rest", "exit operator", "exit streamer"),
 )
-async def exit_service(ctx: Context, name: str, *words: str) -> Reply:
+async def exit_service(ctx: Context, name: Annotated[str, Tail(raw=False)]) -> Reply:
     """End a service. Ending one that does not run is success, and does not touch its next start."""
-    wanted = " ".join((name, *words)).lower()
+    wanted = name.lower()
     row = EXITS.get(wanted)
     if row is None:
         raise CommandError(
