@@ -8,38 +8,26 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
 
 from edgelake.errors import BodyEncodingError, BodyTooLargeError, RequestError
 from edgelake.net.rest.config import BodyLimits
+from edgelake.net.rest.exchange import Exchange, Headers
 
 INFLATE_STEP = 1 << 20
-
-
-class Headers(Protocol):
-    """Request headers as granian gives them; names in lower case."""
-
-    def get(self, key: str, default: str | None = None) -> str | None: ...
-    def __contains__(self, key: str) -> bool: ...
-
-
-class Source(Protocol):
-    """The part of granian's protocol object that gives the body piece by piece."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
 class Body:
     """One request body.
 
     Args:
-        progress: called for each piece that arrived (the server's watch over silent clients).
+        waiting: called with True whenever the client has to send next, with False when it has done so (the server's
+            watch over silent clients: time that the node itself takes is not the client's).
     """
 
-    def __init__(self, source: Source, headers: Headers, limits: BodyLimits, progress: Callable[[], None]) -> None:
+    def __init__(self, source: Exchange, headers: Headers, limits: BodyLimits, waiting: Callable[[bool], None]) -> None:
         self._source = source
         self._limits = limits
-        self._progress = progress
+        self._waiting = waiting
         self._encoding = (headers.get("content-encoding") or "identity").strip().lower()
         self._announced = announced_bytes(headers)
 
@@ -89,15 +77,18 @@ class Body:
             raise self._too_large()
         received = 0
         ended = False
+        self._waiting(True)
         async for piece in self._source:
+            self._waiting(False)
             if ended:
                 raise RequestError("The body ended early or its chunks are damaged; nothing of the rest was stored")
-            self._progress()
             received += len(piece)
             if piece:
                 yield piece
             else:
                 ended = True
+            self._waiting(True)
+        self._waiting(False)
         if self._announced is not None and received != self._announced:
             raise RequestError(f"The body has {received} bytes, Content-Length says {self._announced}")
 
@@ -144,8 +135,9 @@ async def blocks(body: Body, limits: BodyLimits) -> AsyncIterator[bytes]:
     listed: bool | None = None
     async for piece in body.pieces():
         pending += piece
-        if listed is None and (start := pending.lstrip()[:1]):
-            listed = start == b"["
+        if listed is None:
+            pending = pending.lstrip()
+            listed = pending[:1] == b"[" if pending else None
         if len(pending) < limits.block_bytes:
             continue
         cut = 0 if listed else _line_border(pending)

@@ -1,19 +1,21 @@
-"""GET and POST: commands of the node's language, from headers, URL or body. Spec: "REST API", sections 3, 4, 7 and 9."""
+"""GET and POST: commands of the node's language, from headers, URL or body.
+
+Spec: "REST API", sections 3, 4, 7 and 9.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from edgelake.errors import CommandError, NotAvailableError, RequestError, TimeoutExpiredError, error
 from edgelake.model import Reply
 from edgelake.net.rest import data
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.calls import Pool
+from edgelake.net.rest.exchange import Exchange, Scope
 from edgelake.net.rest.hooks import Peer, RestHooks
 from edgelake.net.rest.replies import (
     CORS,
@@ -21,7 +23,6 @@ from edgelake.net.rest.replies import (
     TEXT_HEADERS,
     TEXT_TYPE,
     json_text,
-    reply_text,
     send_text,
 )
 from edgelake.net.rest.requests import (
@@ -37,28 +38,24 @@ from edgelake.net.rest.requests import (
 )
 from edgelake.net.rest.streams import send_stream
 
-if TYPE_CHECKING:
-    from granian.rsgi import HTTPProtocol, Scope
-
 HEALTH = {"/health", "/healthz"}
 _NAME = re.compile(r"[A-Za-z_][\w.\-]{0,99}")
 _UNREADABLE = (
     "The header '{}' holds characters outside ASCII, which HTTP headers can't carry reliably",
-    "send the command as UTF-8 in the body of a POST or GET with the header 'command: body', or percent-encoded in the URL",
+    "send the command as UTF-8 in the body, with the header 'command: body', or percent-encoded in the URL",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What answering a command needs of the server. ``served`` says that the request has been read."""
+    """What answering a command needs of the server."""
 
     hooks: RestHooks
     pool: Pool
     timeout_seconds: float
-    served: Callable[[], None]
 
 
-async def answer(scope: Scope, proto: HTTPProtocol, body: Body, serving: Serving) -> None:
+async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) -> None:
     """Answer a GET, HEAD or POST. Raises EdgeLakeError before anything was sent."""
     headers = dict(scope.headers.items())
     for name in ("command", "destination", "assignment", "topic"):
@@ -69,7 +66,6 @@ async def answer(scope: Scope, proto: HTTPProtocol, body: Body, serving: Serving
         return
     if method == "POST" and headers.get("command", "").strip().lower() == "data":
         payload = await body.whole(hint="send the readings in several messages")
-        serving.served()
         product = product_of(headers)
         if not product:
             raise error(163, "HTTP server received POST message from unknown 'User-Agent': 'None'")
@@ -77,7 +73,6 @@ async def answer(scope: Scope, proto: HTTPProtocol, body: Body, serving: Serving
         send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)
         return
     asked = await _asked(scope, method, headers, body)
-    serving.served()
     await _carry_out(asked, scope, proto, serving)
 
 
@@ -86,7 +81,7 @@ def in_url(scope: Scope) -> bool:
     return scope.method in {"GET", "HEAD", "POST"} and "command" in scope.query_string.lower()
 
 
-def _answer_plain(scope: Scope, proto: HTTPProtocol, headers: dict[str, str]) -> bool:
+def _answer_plain(scope: Scope, proto: Exchange, headers: dict[str, str]) -> bool:
     """Requests without a command that are no command: health, Grafana's connection test, ping."""
     path = scope.path
     if path in HEALTH:
@@ -147,7 +142,7 @@ def _lines(headers: dict[str, str], content: bytes) -> tuple[str, ...]:
     return body_lines(_text(content))
 
 
-async def _carry_out(asked: Asked, scope: Scope, proto: HTTPProtocol, serving: Serving) -> None:
+async def _carry_out(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) -> None:
     command = check_text(asked.command)
     if not command:
         raise CommandError("Missing 'command' attribute in header", hint="for example: command: get status")
@@ -189,12 +184,10 @@ async def _execute(asked: Asked, scope: Scope, hooks: RestHooks, limit: float | 
         raise TimeoutExpiredError(f"REST Server Timeout after {seconds} waiting for the reply") from expired
 
 
-async def _send(reply: Reply, proto: HTTPProtocol, hooks: RestHooks, limit: float | None, address: str) -> None:
+async def _send(reply: Reply, proto: Exchange, hooks: RestHooks, limit: float | None, address: str) -> None:
     if reply.stream is not None:
         headers = [("content-type", reply.media_type or TEXT_TYPE), *CORS]
         await send_stream(proto, reply.stream, headers, limit, address)
         return
-    text = reply_text(reply, hooks.render(reply))
+    text = hooks.render(reply)
     send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)
-
-

@@ -5,14 +5,15 @@ A client's fault is 400 here (the reference answers 500), a full queue 503, a fu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from edgelake.errors import EdgeLakeError, MappingError, PayloadError, error
 from edgelake.model import Stored
-from edgelake.net.rest.bodies import Body, Headers, blocks
+from edgelake.net.rest.bodies import Body, blocks
 from edgelake.net.rest.config import BodyLimits
+from edgelake.net.rest.exchange import HeaderList, Headers
 from edgelake.net.rest.hooks import RestHooks
-from edgelake.net.rest.replies import JSON_HEADERS, HeaderList, json_text, stored_body
+from edgelake.net.rest.replies import JSON_HEADERS, json_text, stored_body
 
 
 def missing_name(dbms: str | None) -> EdgeLakeError:
@@ -29,7 +30,7 @@ def reply_of(stored: Stored) -> bytes:
 
 
 async def put(
-    headers: Headers, body: Body, hooks: RestHooks, limits: BodyLimits, served: Callable[[], None]
+    headers: Headers, body: Body, hooks: RestHooks, limits: BodyLimits
 ) -> tuple[HeaderList, bytes]:
     """Store a body of any size; returns headers and body of the reply."""
     dbms, table = headers.get("dbms"), headers.get("table")
@@ -47,7 +48,6 @@ async def put(
         stored = await hooks.put_file(
             dbms, table, _not_empty(body), file_type=kind, source=source, instructions=instructions
         )
-    served()
     return JSON_HEADERS, reply_of(stored)
 
 

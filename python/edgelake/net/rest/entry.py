@@ -8,28 +8,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
-from granian.rsgi import ProtocolClosed
+from granian._granian import RSGIProtocolClosed
 
 from edgelake.errors import EdgeLakeError, MethodError, RequestError, SlowBodyError, StoppingError
 from edgelake.net.rest import commands, data
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.calls import CallStatistics, Pool
 from edgelake.net.rest.config import BodyLimits
+from edgelake.net.rest.exchange import Exchange, Scope
 from edgelake.net.rest.hooks import RestHooks
 from edgelake.net.rest.replies import JSON_HEADERS, STORED, send_error, send_options
 from edgelake.net.rest.requests import NO_AGENT, agent_name
 
-if TYPE_CHECKING:
-    from granian.rsgi import HTTPProtocol, Scope
-
 log = logging.getLogger(__name__)
 
 SMALL_BYTES = 64 << 10  # up to here a body is read with one call
-_SERVED = -1  # the request's body is read: its duration is no longer the client's matter
+_SERVED = -1  # not waiting for the client
 
 
 class Entry:
@@ -54,7 +50,7 @@ class Entry:
         self._slow: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
 
-    async def handle(self, scope: Scope, proto: HTTPProtocol) -> None:
+    async def handle(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request; whatever happens, it is answered."""
         task = asyncio.current_task()
         assert task is not None
@@ -71,7 +67,7 @@ class Entry:
                 await self._other(scope, proto, task)
         except EdgeLakeError as known:
             problem = known
-        except ProtocolClosed:
+        except RSGIProtocolClosed:
             problem = RequestError("The connection ended, or the body is damaged, before the request was complete")
         except asyncio.CancelledError:
             problem = self._why_cancelled(task)
@@ -92,7 +88,7 @@ class Entry:
             status = problem.http_status if problem else 200
             log.info("REST %s %r from %s: %d", method, scope.path[:200], scope.client, status)
 
-    async def _put(self, scope: Scope, proto: HTTPProtocol, task: asyncio.Task[None]) -> None:
+    async def _put(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         headers = scope.headers
         get = headers.get
         length = get("content-length")
@@ -104,8 +100,8 @@ class Entry:
             or not length.isdigit()
             or int(length) > SMALL_BYTES
         ):
-            body = Body(proto, headers, self.limits, partial(self._progress, task))
-            reply_headers, reply = await data.put(headers, body, self.hooks, self.limits, partial(self._served, task))
+            body = Body(proto, headers, self.limits, partial(self._waiting, task))
+            reply_headers, reply = await data.put(headers, body, self.hooks, self.limits)
             proto.response_bytes(200, reply_headers, reply)
         else:
             dbms, table = get("dbms"), get("table")
@@ -127,24 +123,20 @@ class Entry:
         record.last = time.time()
         record.last_caller = scope.client
 
-    async def _other(self, scope: Scope, proto: HTTPProtocol, task: asyncio.Task[None]) -> None:
+    async def _other(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         method = scope.method
         if method == "OPTIONS":
             send_options(proto, scope.headers.get("access-control-request-headers"))
             return
         if method not in {"GET", "HEAD", "POST"}:
             raise MethodError(f"{method[:20]} NOT SUPPORTED", hint="use GET, POST or PUT")
-        body = Body(proto, scope.headers, self.limits, partial(self._progress, task))
-        served = partial(self._served, task)
-        await commands.answer(scope, proto, body, commands.Serving(self.hooks, self.pool, self.timeout_seconds, served))
+        body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
+        await commands.answer(scope, proto, body, commands.Serving(self.hooks, self.pool, self.timeout_seconds))
 
     # -- watch over clients and the end of the service ------------------------------------------------------------
 
-    def _progress(self, task: asyncio.Task[None]) -> None:
-        self._running[task] = self._tick
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        self._running[task] = _SERVED
+    def _waiting(self, task: asyncio.Task[None], waiting: bool) -> None:
+        self._running[task] = self._tick if waiting else _SERVED
 
     def tick(self) -> None:
         """Called each second: ends requests whose client has been silent for too long."""
@@ -180,7 +172,7 @@ class Entry:
 
     # -- errors and counters --------------------------------------------------------------------------------------
 
-    def _refuse(self, scope: Scope, proto: HTTPProtocol, problem: EdgeLakeError) -> None:
+    def _refuse(self, scope: Scope, proto: Exchange, problem: EdgeLakeError) -> None:
         self._count(scope, problem)
         send_error(proto, problem, scope.method, scope.client)
 
@@ -196,5 +188,3 @@ class Entry:
         if problem is not None:
             record.errors += 1
             record.last_error = problem.text
-
-

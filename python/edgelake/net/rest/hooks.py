@@ -65,7 +65,7 @@ class RestHooks:
         submit: rows of one table; returns when they are durable.
         execute: one command line for a caller.
         caller_for: classes of a client.
-        render: text of a reply that has no stream (tables, text).
+        render: a reply that has no stream as text (JSON when it asks for it).
     """
 
     submit: Submit

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 from edgelake.errors import EdgeLakeError, OverloadedError, StoppingError
-from edgelake.model import Reply, Stored
-
-HeaderList = list[tuple[str, str]]
+from edgelake.model import Stored
+from edgelake.net.rest.exchange import Exchange, HeaderList
 
 CORS: HeaderList = [
     ("access-control-allow-origin", "*"),
@@ -35,13 +34,6 @@ KNOWN_HEADERS = (
 )
 
 
-class Answering(Protocol):
-    """The part of granian's protocol object that answers."""
-
-    def response_empty(self, status: int, headers: HeaderList) -> None: ...
-    def response_bytes(self, status: int, headers: HeaderList, body: bytes) -> None: ...
-
-
 def json_text(data: Any) -> str:
     """JSON on one line with the separators of the reference."""
     return json.dumps(data, ensure_ascii=False, default=str)
@@ -60,14 +52,8 @@ def headers_for(body: str) -> HeaderList:
     return JSON_HEADERS if body[:1] in {"{", "["} else TEXT_HEADERS
 
 
-def send_text(out: Answering, text: str, status: int = 200) -> None:
+def send_text(out: Exchange, text: str, status: int = 200) -> None:
     out.response_bytes(status, headers_for(text), text.encode("utf-8", "replace"))
-
-
-def reply_text(reply: Reply, rendered: str) -> str:
-    """The form of a reply without stream: JSON when the command asked for it (or has nothing else), else its text."""
-    bare = reply.text is None and not reply.tables
-    return json_text(reply.data) if reply.has_data and (reply.json_wanted or bare) else rendered
 
 
 def error_body(problem: EdgeLakeError, method: str, address: str) -> bytes:
@@ -76,7 +62,7 @@ def error_body(problem: EdgeLakeError, method: str, address: str) -> bytes:
     return json_text({"method": method.lower(), "node": node, **problem.as_dict()}).encode("utf-8", "replace")
 
 
-def send_error(out: Answering, problem: EdgeLakeError, method: str, address: str) -> None:
+def send_error(out: Exchange, problem: EdgeLakeError, method: str, address: str) -> None:
     try:
         status = HTTPStatus(problem.http_status)
     except ValueError:
@@ -87,7 +73,7 @@ def send_error(out: Answering, problem: EdgeLakeError, method: str, address: str
     out.response_bytes(int(status), headers, error_body(problem, method, address))
 
 
-def send_options(out: Answering, requested: str | None) -> None:
+def send_options(out: Exchange, requested: str | None) -> None:
     """Answer of a CORS preflight. Only plain header names are echoed."""
     names = requested or ""
     if not names or not all(c.isascii() and (c.isalnum() or c in "-_, ") for c in names):

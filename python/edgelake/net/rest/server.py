@@ -42,16 +42,23 @@ class _Granian(Server):
 
     def _init_shared_socket(self) -> None:
         # SocketHolder takes the descriptor over and closes it when the server stops.
-        self._shd = SocketHolder(self._listener.detach(), False, BACKLOG)
+        holder: Any = SocketHolder  # its constructor is missing in granian's type stub
+        self._shd = holder(self._listener.detach(), False, BACKLOG)
         self._ssp = None
 
     def failed(self) -> BaseException | None:
         """What ended the worker, if something did."""
         for worker in self.wrks:
-            if worker._task.done() and not worker._task.cancelled():
-                found: BaseException | None = worker._task.exception()
-                return found
+            task = worker._task
+            if task is not None and task.done() and not task.cancelled():
+                failure: BaseException | None = task.exception()
+                return failure
         return None
+
+    def end(self) -> None:
+        """Stop accepting; ``serve`` ends when the open connections have ended."""
+        self.interrupt_signal = True
+        self.main_loop_interrupt.set()
 
 
 class RestServer:
@@ -101,9 +108,9 @@ class RestServer:
         self._serving = asyncio.create_task(self._server.serve(), name="rest server")
         for _ in range(10):  # the worker starts within the first turns of the loop, or fails there
             await asyncio.sleep(0)
-        if (problem := self._server.failed()) is not None:
-            self._server.stop()
-            raise ServiceError(f"The REST server did not start: {problem}") from problem
+        if (failure := self._server.failed()) is not None:
+            self._server.end()
+            raise ServiceError(f"The REST server did not start: {failure}") from failure
         self._watch = asyncio.create_task(self._tick(), name="rest watch")
         self._since_us = time.time_ns() // 1000
         log.info("REST Server initiated on %s", self.bound)
@@ -116,7 +123,7 @@ class RestServer:
         self._server = self._serving = self._watch = None
         if watch is not None:
             watch.cancel()
-        server.stop()
+        server.end()
         await self._entry.drain(DRAIN_SECONDS)
         # A connection with half a request head keeps granian's worker alive until its own time limit; by then nothing
         # listens any more and a late request is answered with 503, so nobody has to wait for it.

@@ -12,11 +12,12 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from edgelake.errors import EdgeLakeError, TimeoutExpiredError
-from edgelake.net.rest.replies import HeaderList, error_body
+from edgelake.net.rest.exchange import Exchange, HeaderList
+from edgelake.net.rest.replies import error_body
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +27,12 @@ SHORT_BYTES = 128 << 10  # more than a pipe holds: once that much is written, gr
 WRITE_SECONDS = 60  # a client that takes nothing for so long is given up
 
 
-class StreamOut(Protocol):
-    """The part of granian's protocol object that streams."""
-
-    def response_bytes(self, status: int, headers: HeaderList, body: bytes) -> None: ...
-    def response_file(self, status: int, headers: HeaderList, file: str) -> None: ...
-    async def client_disconnect(self) -> None: ...
-
-
 class ClientGoneError(Exception):
     """The client closed its connection, or takes nothing any more."""
 
 
 async def send_stream(
-    out: StreamOut, stream: AsyncIterator[bytes], headers: HeaderList, silence_seconds: float | None, address: str
+    out: Exchange, stream: AsyncIterator[bytes], headers: HeaderList, silence_seconds: float | None, address: str
 ) -> None:
     """Send a stream as the body of a 200.
 
@@ -66,7 +59,7 @@ async def send_stream(
         await source.close()
 
 
-async def _wait(awaitable: Any) -> None:
+async def _wait(awaitable: Awaitable[None]) -> None:
     await awaitable  # granian's object is awaitable, yet no coroutine
 
 
@@ -100,7 +93,7 @@ class _Source:
 
 
 async def _through_pipe(
-    out: StreamOut, source: _Source, head: bytes, headers: HeaderList, gone: asyncio.Future[None], address: str
+    out: Exchange, source: _Source, head: bytes, headers: HeaderList, gone: asyncio.Future[None], address: str
 ) -> None:
     reader, writer = os.pipe()
     try:
@@ -149,10 +142,15 @@ async def _write(fd: int, data: bytes) -> None:
             raise ClientGoneError from left
 
 
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
 async def _writable(fd: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))
+    loop.add_writer(fd, _set, ready)
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await ready
