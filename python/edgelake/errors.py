@@ -207,6 +207,52 @@ class AddressInUseError(ServiceError):
     text = "Connection Error"
 
 
+class RequestError(EdgeLakeError):
+    """An HTTP request that cannot be read as it was sent. Nothing of its body was stored unless ``where`` says so."""
+
+    code = "rest.request"
+    number = 2
+
+
+class BodyTooLargeError(RequestError):
+    """A body above a limit."""
+
+    code = "rest.too_large"
+    http_status = 413
+
+
+class BodyEncodingError(RequestError):
+    """A Content-Encoding that the node does not know."""
+
+    code = "rest.encoding"
+    http_status = 415
+
+
+class SlowBodyError(RequestError):
+    """The client stopped sending in the middle of a request."""
+
+    code = "rest.slow"
+    number = 26
+    text = "Time Out"
+    http_status = 408
+
+
+class MethodError(RequestError):
+    """An HTTP method that is not served."""
+
+    code = "rest.not_implemented"
+    number = 156
+    text = "Wrong HTTP method used"
+    http_status = 501
+
+
+class StoppingError(ServiceError):
+    """The service is being stopped; the request was not carried out, or its outcome is unknown."""
+
+    code = "service.stopping"
+    http_status = 503
+
+
 class DirectoryError(EdgeLakeError):
     """A directory is missing or cannot be written."""
 

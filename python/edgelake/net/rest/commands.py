@@ -1,0 +1,193 @@
+"""GET and POST: commands of the node's language, from headers, URL or body.
+
+Spec: "REST API", sections 3, 4, 7 and 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass, replace
+
+from edgelake.errors import CommandError, NotAvailableError, RequestError, TimeoutExpiredError, error
+from edgelake.model import Reply
+from edgelake.net.rest import data
+from edgelake.net.rest.bodies import Body
+from edgelake.net.rest.calls import Pool
+from edgelake.net.rest.exchange import Exchange, Scope
+from edgelake.net.rest.hooks import Peer, RestHooks
+from edgelake.net.rest.replies import (
+    CORS,
+    HTML_HEADERS,
+    TEXT_HEADERS,
+    TEXT_TYPE,
+    json_text,
+    send_text,
+)
+from edgelake.net.rest.requests import (
+    COMMAND_PRODUCTS,
+    Asked,
+    body_lines,
+    check_method,
+    check_text,
+    is_local,
+    json_values,
+    product_of,
+    url_values,
+)
+from edgelake.net.rest.streams import send_stream
+
+HEALTH = {"/health", "/healthz"}
+_NAME = re.compile(r"[A-Za-z_][\w.\-]{0,99}")
+_UNREADABLE = (
+    "The header '{}' holds characters outside ASCII, which HTTP headers can't carry reliably",
+    "send the command as UTF-8 in the body, with the header 'command: body', or percent-encoded in the URL",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What answering a command needs of the server."""
+
+    hooks: RestHooks
+    pool: Pool
+    timeout_seconds: float
+
+
+async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) -> None:
+    """Answer a GET, HEAD or POST. Raises EdgeLakeError before anything was sent."""
+    headers = dict(scope.headers.items())
+    for name in ("command", "destination", "assignment", "topic"):
+        if name not in headers and name in scope.headers:
+            raise RequestError(_UNREADABLE[0].format(name), hint=_UNREADABLE[1])
+    method = "GET" if scope.method == "HEAD" else scope.method
+    if "command" not in headers and method == "GET" and _answer_plain(scope, proto, headers):
+        return
+    if method == "POST" and headers.get("command", "").strip().lower() == "data":
+        payload = await body.whole(hint="send the readings in several messages")
+        product = product_of(headers)
+        if not product:
+            raise error(163, "HTTP server received POST message from unknown 'User-Agent': 'None'")
+        text = await data.post(product, headers.get("topic", "").strip(), payload, serving.hooks)
+        send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)
+        return
+    asked = await _asked(scope, method, headers, body)
+    await _carry_out(asked, scope, proto, serving)
+
+
+def in_url(scope: Scope) -> bool:
+    """Whether the command is written in the URL (any agent may do so; the reference asks for an unknown one)."""
+    return scope.method in {"GET", "HEAD", "POST"} and "command" in scope.query_string.lower()
+
+
+def _answer_plain(scope: Scope, proto: Exchange, headers: dict[str, str]) -> bool:
+    """Requests without a command that are no command: health, Grafana's connection test, ping."""
+    path = scope.path
+    if path in HEALTH:
+        state = {"status": "healthy", "service": "anylog-rest-server", "timestamp": round(time.time(), 2)}
+        send_text(proto, json_text(state))
+    elif path == "/api/status":
+        send_text(proto, json_text({"status": "ok"}))
+    elif product_of(headers) == "grafana":
+        proto.response_bytes(200, HTML_HEADERS, b"OK")
+    elif product_of(headers) not in COMMAND_PRODUCTS and not in_url(scope):
+        proto.response_empty(200, TEXT_HEADERS)
+    else:
+        return False
+    return True
+
+
+async def _asked(scope: Scope, method: str, headers: dict[str, str], body: Body) -> Asked:
+    """The command and its options, from the header, the URL or the body."""
+    content = await body.whole()
+    command = headers.get("command")
+    if command is None and in_url(scope):
+        values = {**headers, **url_values(scope.query_string)}
+        return Asked(method, values.get("command", ""), values, _lines(headers, content))
+    if command is None and method == "POST":
+        if product_of(headers) == "grafana":
+            raise NotAvailableError("The Grafana data source is not part of this version")
+        if (found := json_values(content)) is not None:
+            return Asked("GET", found.get("command", ""), {**headers, **found})
+    if command is None and product_of(headers) == "curl" and method == "GET":
+        command = "get status"
+    if command is None:
+        raise _no_command(method, headers)
+    if command.strip().lower() == "body":
+        return Asked(method, _text(content), headers)
+    return Asked(method, command, headers, _lines(headers, content))
+
+
+def _no_command(method: str, headers: dict[str, str]) -> CommandError:
+    agent = headers.get("user-agent")
+    if method == "POST" and product_of(headers) not in COMMAND_PRODUCTS:
+        named = f"'{agent[:40]}'" if agent else "'None'"
+        return CommandError(f"HTTP server received POST message from unknown 'User-Agent': {named}")
+    return CommandError("Missing 'command' attribute in header", hint="for example: command: get status")
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")  # as the reference reads it
+
+
+def _lines(headers: dict[str, str], content: bytes) -> tuple[str, ...]:
+    """Commands of the body; bytes and forms (a file that is sent along) hold none."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in {"application/octet-stream", "multipart/form-data"}:
+        return ()
+    return body_lines(_text(content))
+
+
+async def _carry_out(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) -> None:
+    command = check_text(asked.command)
+    if not command:
+        raise CommandError("Missing 'command' attribute in header", hint="for example: command: get status")
+    check_method(asked.method, command)
+    if not is_local(asked.values.get("destination")):
+        raise NotAvailableError(
+            "Commands for other nodes are not part of this version", hint="leave the header destination out"
+        )
+    if asked.values.get("into"):
+        raise NotAvailableError("Pages (into = html) are not part of this version")
+    if (name := asked.values.get("assignment")) is not None:
+        if not _NAME.fullmatch(name.strip()):
+            raise error(302, f"'{name[:60]}' is not a name that a value can be stored under")
+        command = f"{name.strip()} = {command}"
+    limit = serving.timeout_seconds if asked.timeout_seconds is None else asked.timeout_seconds
+    asked = replace(asked, command=command)
+    async with serving.pool.place():
+        reply = await _execute(asked, scope, serving.hooks, limit or None)
+        await _send(reply, proto, serving.hooks, limit or None, scope.client)
+
+
+async def _execute(asked: Asked, scope: Scope, hooks: RestHooks, limit: float | None) -> Reply:
+    """Run the lines of the body, then the command. Raises TimeoutExpiredError after ``limit`` seconds."""
+    get = scope.headers.get
+    fetch_site = (get("sec-fetch-site") or "").strip().lower()
+    caller = hooks.caller_for(Peer(scope.client, get("origin") or "", get("host") or "", fetch_site))
+    try:
+        async with asyncio.timeout(limit):
+            for number, line in enumerate(asked.lines, 1):
+                try:
+                    await hooks.execute(check_text(line), caller)
+                except CommandError as problem:
+                    said = f"Error with command #{number} in the message body: '{line[:200]}'"
+                    problem.detail = f"{said}: {problem.detail}" if problem.detail else said
+                    raise
+            return await hooks.execute(asked.command, caller)
+    except TimeoutError as expired:
+        seconds = f"{limit:g}s" if limit else "its time"
+        raise TimeoutExpiredError(f"REST Server Timeout after {seconds} waiting for the reply") from expired
+
+
+async def _send(reply: Reply, proto: Exchange, hooks: RestHooks, limit: float | None, address: str) -> None:
+    if reply.stream is not None:
+        headers = [("content-type", reply.media_type or TEXT_TYPE), *CORS]
+        await send_stream(proto, reply.stream, headers, limit, address)
+        return
+    text = hooks.render(reply)
+    send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)

@@ -1,0 +1,76 @@
+"""What the node hands to the REST server: callables, since this room knows none of the rooms above it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgelake.errors import NotAvailableError
+from edgelake.model import Caller, Execute, Reply, Stored, Submit
+
+
+class PutFile(Protocol):
+    """File mode of PUT: the body becomes a file of the watch directory; returns when it is there, with its hash.
+
+    ``pieces`` are the body as it arrives. It raises EdgeLakeError when the client breaks off: then no file may stay.
+    """
+
+    def __call__(
+        self,
+        dbms: str,
+        table: str,
+        pieces: AsyncIterator[bytes],
+        *,
+        file_type: str = "json",
+        source: str = "0",
+        instructions: str = "0",
+    ) -> Awaitable[Stored]: ...
+
+
+PostData = Callable[[str, str, bytes], Awaitable[Stored]]
+"""``command: data`` of POST: (product of the User-Agent, topic or "", payload); returns when durable.
+
+Raises error 163 for an agent without subscription, 159 for an unknown topic, PayloadError, OverloadedError.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who sent a request, as far as HTTP tells."""
+
+    address: str
+    origin: str = ""
+    host: str = ""
+    fetch_site: str = ""
+
+
+CallerFor = Callable[[Peer], Caller]
+Render = Callable[[Reply], str]
+
+
+async def no_file(*_: object, **__: object) -> Stored:
+    raise NotAvailableError("PUT in file mode: this node has no watch directory", hint="use the header mode: streaming")
+
+
+async def no_data(agent: str, topic: str, payload: bytes) -> Stored:
+    raise NotAvailableError("POST command: data needs 'run msg client where broker = rest ...'")
+
+
+@dataclass(frozen=True, slots=True)
+class RestHooks:
+    """The node behind the server.
+
+    Attributes:
+        submit: rows of one table; returns when they are durable.
+        execute: one command line for a caller.
+        caller_for: classes of a client.
+        render: a reply that has no stream as text (JSON when it asks for it).
+    """
+
+    submit: Submit
+    execute: Execute
+    caller_for: CallerFor
+    render: Render
+    put_file: PutFile = no_file
+    post_data: PostData = no_data

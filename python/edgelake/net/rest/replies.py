@@ -1,0 +1,87 @@
+"""Replies: status, headers and body of what the node answers. Spec: "REST API", sections 6, 9 and 10.
+
+Differences from the reference (its faults): valid content types, the error object always in a well-formed body, no
+text of a request or an error in the status line or a header. ``rest_compat = strict`` is not offered.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from edgelake.errors import EdgeLakeError, OverloadedError, StoppingError
+from edgelake.model import Stored
+from edgelake.net.rest.exchange import Exchange, HeaderList
+
+CORS: HeaderList = [
+    ("access-control-allow-origin", "*"),
+    ("vary", "Origin"),
+    ("access-control-expose-headers", "*"),
+]
+JSON_TYPE = "application/json"
+TEXT_TYPE = "text/plain; charset=utf-8"
+JSON_HEADERS: HeaderList = [("content-type", JSON_TYPE), *CORS]
+TEXT_HEADERS: HeaderList = [("content-type", TEXT_TYPE), *CORS]
+HTML_HEADERS: HeaderList = [("content-type", "text/html; charset=utf-8"), *CORS]
+
+STORED = b'{"AnyLog.status":"Success", "AnyLog.hash": "0" }'  # to the letter, with its spacing (section 5)
+
+METHODS = "GET, POST, PUT, DELETE, HEAD, OPTIONS"
+KNOWN_HEADERS = (
+    "command, destination, subset, timeout, assignment, into, html, pdf, topic, dbms, table, type, mode, source, "
+    "instructions, Content-Type, Content-Encoding, Authorization, User-Agent, AnyLog-Agent"
+)
+
+
+def json_text(data: Any) -> str:
+    """JSON on one line with the separators of the reference."""
+    return json.dumps(data, ensure_ascii=False, default=str)
+
+
+def stored_body(stored: Stored) -> bytes:
+    """Body of a PUT that stored rows."""
+    if not stored.rejected and stored.file_hash == "0":
+        return STORED
+    rejected = f', "AnyLog.rejected": {stored.rejected}' if stored.rejected else ""
+    return f'{{"AnyLog.status":"Success", "AnyLog.hash": "{stored.file_hash}"{rejected} }}'.encode()
+
+
+def headers_for(body: str) -> HeaderList:
+    """Clients read a body as JSON when it begins like JSON; no table does."""
+    return JSON_HEADERS if body[:1] in {"{", "["} else TEXT_HEADERS
+
+
+def send_text(out: Exchange, text: str, status: int = 200) -> None:
+    out.response_bytes(status, headers_for(text), text.encode("utf-8", "replace"))
+
+
+def error_body(problem: EdgeLakeError, method: str, address: str) -> bytes:
+    """The error object of section 10."""
+    node = address.rpartition(":")[0]
+    return json_text({"method": method.lower(), "node": node, **problem.as_dict()}).encode("utf-8", "replace")
+
+
+def send_error(out: Exchange, problem: EdgeLakeError, method: str, address: str) -> None:
+    try:
+        status = HTTPStatus(problem.http_status)
+    except ValueError:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    headers = JSON_HEADERS
+    if isinstance(problem, (OverloadedError, StoppingError)):
+        headers = [*headers, ("retry-after", "1")]
+    out.response_bytes(int(status), headers, error_body(problem, method, address))
+
+
+def send_options(out: Exchange, requested: str | None) -> None:
+    """Answer of a CORS preflight. Only plain header names are echoed."""
+    names = requested or ""
+    if not names or not all(c.isascii() and (c.isalnum() or c in "-_, ") for c in names):
+        names = KNOWN_HEADERS
+    headers = [
+        *CORS,
+        ("access-control-allow-methods", METHODS),
+        ("access-control-allow-headers", names),
+        ("access-control-max-age", "86400"),
+    ]
+    out.response_empty(204, headers)

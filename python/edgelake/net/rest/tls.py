@@ -1,0 +1,111 @@
+"""Certificates of the REST server: files that are named, found in the directory of PEM files, or made.
+
+Spec: services and status, section 2; "REST API", section 13.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelake import _rust
+from edgelake.errors import ServiceError
+
+log = logging.getLogger(__name__)
+
+OWN = "self-signed"
+VALID_DAYS = 825
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of a server: certificate (chain) and its key in PKCS#8."""
+
+    certificate: Path
+    key: Path
+    authority: Path | None = None
+
+
+def named(certificate: Path, key: Path) -> TlsFiles:
+    """Files that the user names. Raises ServiceError when one is missing or the key is in another form."""
+    _need(certificate, key)
+    return TlsFiles(certificate, key)
+
+
+def of_organisations(pem_dir: Path, ca_org: str, server_org: str) -> TlsFiles:
+    """The files of the reference's naming. Raises ServiceError when one is missing."""
+    server, authority = _slug(server_org), _slug(ca_org)
+    certificate = pem_dir / f"server-{server}-public-key.crt"
+    key = pem_dir / f"server-{server}-private-key.key"
+    ca = pem_dir / f"ca-{authority}-public-key.crt"
+    _need(certificate, key)
+    if not ca.is_file():
+        raise _missing(ca)
+    return TlsFiles(certificate, key, ca)
+
+
+def found_or_made(pem_dir: Path, names: Sequence[str]) -> TlsFiles:
+    """The only server certificate of ``pem_dir``; without one, a self-signed certificate is made there."""
+    servers = [p for p in sorted(pem_dir.glob("server-*-public-key.crt")) if OWN not in p.name]
+    if len(servers) == 1:
+        certificate = servers[0]
+        key = certificate.with_name(certificate.name.removesuffix("-public-key.crt") + "-private-key.key")
+        _need(certificate, key)
+        return TlsFiles(certificate, key)
+    if servers:
+        raise ServiceError(
+            f"SSL Connection: {len(servers)} server certificates in {pem_dir}", hint="name one with server_org, or cert and key"
+        )
+    return self_signed(pem_dir, names)
+
+
+def self_signed(pem_dir: Path, names: Sequence[str]) -> TlsFiles:
+    """The self-signed certificate of ``pem_dir``, made at the first call; its fingerprint is logged.
+
+    Args:
+        names: host names and addresses it is good for.
+    Raises: ServiceError when the directory cannot be written.
+    """
+    files = TlsFiles(pem_dir / f"server-{OWN}-public-key.crt", pem_dir / f"server-{OWN}-private-key.key")
+    if not (files.certificate.is_file() and files.key.is_file()):
+        certificate, key = _rust.self_signed_certificate(list(dict.fromkeys(names)), VALID_DAYS)
+        try:
+            pem_dir.mkdir(parents=True, exist_ok=True)
+            files.key.unlink(missing_ok=True)
+            secret = os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # never readable by others
+            with open(secret, "w") as out:
+                out.write(key)
+            files.certificate.write_text(certificate)
+        except OSError as problem:
+            raise ServiceError(f"SSL Connection: cannot write to {pem_dir}: {problem.strerror}") from problem
+    log.warning("HTTPS with a self-signed certificate; SHA-256 fingerprint %s", fingerprint(files.certificate))
+    return files
+
+
+def fingerprint(certificate: Path) -> str:
+    """SHA-256 of the certificate, as browsers show it."""
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest().upper()
+    return ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
+
+
+def _slug(organisation: str) -> str:
+    return organisation.strip().lower().replace(" ", "-")
+
+
+def _missing(path: Path) -> ServiceError:
+    return ServiceError(f"SSL Connection: Missing file for ssl process: {path}")
+
+
+def _need(certificate: Path, key: Path) -> None:
+    for path in (certificate, key):
+        if not path.is_file():
+            raise _missing(path)
+    if "BEGIN PRIVATE KEY" not in key.read_text(errors="replace"):
+        raise ServiceError(
+            f"SSL Connection: the key {key} is not in PKCS#8", hint="convert it: openssl pkcs8 -topk8 -nocrypt"
+        )
