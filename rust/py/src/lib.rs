@@ -1,9 +1,11 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
+mod bench;
+mod rows;
+mod sqlite;
+
 #[pyo3::pymodule(gil_used = false)]
 mod _rust {
-    use pyo3::prelude::*;
-
     /// `"dev"` or `"release"`: benches refuse a dev build.
     #[pymodule_export]
     const BUILD_PROFILE: &str = if cfg!(debug_assertions) {
@@ -14,4 +16,11 @@ mod _rust {
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    use crate::bench::bench_native_loop;
+    #[pymodule_export]
+    use crate::rows::Rows;
+    #[pymodule_export]
+    use crate::sqlite::{BatchTable, sqlite_ready};
 }
