@@ -4,6 +4,9 @@ mod errors;
 mod load;
 mod rows;
 mod watch;
+mod bench;
+mod rows;
+mod sqlite;
 
 #[pyo3::pymodule(gil_used = false)]
 mod _rust {
@@ -27,4 +30,9 @@ mod _rust {
     };
     #[pymodule_export]
     use crate::watch::DirectoryWatch;
+    use crate::bench::bench_native_loop;
+    #[pymodule_export]
+    use crate::rows::Rows;
+    #[pymodule_export]
+    use crate::sqlite::{BatchTable, sqlite_ready};
 }
