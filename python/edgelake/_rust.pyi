@@ -86,6 +86,7 @@ def parse_time(text: str, timezone: str | None = None) -> int | None:
 
 def format_time(us: int) -> str:
     """``2025-01-01T00:00:00.000000Z``."""
+
 # --- store
 
 def sqlite_ready() -> bool:
@@ -112,11 +113,10 @@ class BatchTable:
 def bench_native_loop(pointer: int, payload_bodies: list[bytes], table: str) -> int:
     """Baseline of the benches: serde, bind and step, a transaction per body. Returns the rows inserted."""
 
-@final
-class Rows:
-    @staticmethod
-    def parse(payload: bytes) -> Rows: ...
-    def __len__(self) -> int: ...
-    def names(self) -> list[str]: ...
-    def changes(self, schema: list[tuple[str, str, bool]]) -> list[tuple[str, str, bool]]: ...
-    def fit(self, schema: list[tuple[str, str, bool]], now_us: int) -> tuple[Rows, list[tuple[int, str]]]: ...
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+def self_signed_certificate(names: list[str], first_year: int, last_year: int) -> tuple[str, str]:
+    """(certificate, key) as PEM, valid between two first of January; the key in PKCS#8.
+
+    Raises ValueError for a name that cannot stand in a certificate.
+    """

@@ -118,8 +118,7 @@ def test_stop_lets_a_running_put_end(site: Site, loop: Loop, node: FakeNode) -> 
     loop.run(server.start())
     with socket.create_connection(("127.0.0.1", server.port)) as link:
         link.sendall(
-            b"PUT / HTTP/1.1\r\nHost: x\r\ndbms: d\r\ntable: t\r\nmode: streaming\r\nContent-Length: 8\r\n\r\n"
-            b'{"a": 1}'
+            b'PUT / HTTP/1.1\r\nHost: x\r\ndbms: d\r\ntable: t\r\nmode: streaming\r\nContent-Length: 8\r\n\r\n{"a": 1}'
         )
         loop.run(begun.wait())
         stopping = loop.begin(server.stop())
@@ -212,7 +211,10 @@ def test_a_client_that_leaves_ends_the_producer(site: Site, loop: Loop, node: Fa
     assert site.server.pool.busy == [False] * 5
 
 
-def test_a_client_that_leaves_ends_a_producer_that_waits(site: Site, loop: Loop, node: FakeNode) -> None:
+def test_a_silent_producer_ends_with_the_time_limit_when_the_client_left(
+    make_site: Callable[..., Site], loop: Loop, node: FakeNode
+) -> None:
+    site = make_site(timeout_seconds=0.3)
     closed = loop.event()
 
     async def answer() -> Reply:

@@ -10,8 +10,7 @@ import pytest
 from edgelake.errors import EdgeLakeError
 from edgelake.store.catalogue import SchemaColumns
 from edgelake.store.sqlite import SqliteStore
-
-from .rowset import NOW_US, fetch, insertion, kinds, us
+from tests.store.rowset import NOW_US, fetch, insertion, kinds, us
 
 
 def test_rows_come_back_with_the_automatic_columns(store: SqliteStore) -> None:

@@ -13,7 +13,6 @@ from edgelake.metadata.path import ABSENT, EACH, Path, element_text, find, scan,
 from edgelake.metadata.policy import dumps
 from edgelake.model import Table
 
-WORDS = frozenset("first last recent unique count json null list table sort ip_port min max children".split())  # noqa: SIM905
 WORDS = frozenset(
     ("first", "last", "recent", "unique", "count", "json", "null", "list", "table", "sort", "ip_port", "min", "max")
 ) | {"children"}

@@ -1,12 +1,12 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
+mod bench;
 mod errors;
 mod load;
 mod rows;
-mod watch;
-mod bench;
-mod rows;
 mod sqlite;
+mod tls;
+mod watch;
 
 #[pyo3::pymodule(gil_used = false)]
 mod _rust {
@@ -22,6 +22,8 @@ mod _rust {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     #[pymodule_export]
+    use crate::bench::bench_native_loop;
+    #[pymodule_export]
     use crate::load::{load_put, workload_body};
     #[pymodule_export]
     use crate::rows::{
@@ -29,10 +31,9 @@ mod _rust {
         storage_bytes,
     };
     #[pymodule_export]
-    use crate::watch::DirectoryWatch;
-    use crate::bench::bench_native_loop;
-    #[pymodule_export]
-    use crate::rows::Rows;
-    #[pymodule_export]
     use crate::sqlite::{BatchTable, sqlite_ready};
+    #[pymodule_export]
+    use crate::tls::self_signed_certificate;
+    #[pymodule_export]
+    use crate::watch::DirectoryWatch;
 }

@@ -29,9 +29,7 @@ def reply_of(stored: Stored) -> bytes:
     return stored_body(stored)
 
 
-async def put(
-    headers: Headers, body: Body, hooks: RestHooks, limits: BodyLimits
-) -> tuple[HeaderList, bytes]:
+async def put(headers: Headers, body: Body, hooks: RestHooks, limits: BodyLimits) -> tuple[HeaderList, bytes]:
     """Store a body of any size; returns headers and body of the reply."""
     dbms, table = headers.get("dbms"), headers.get("table")
     if not dbms or not table:

@@ -111,6 +111,7 @@ class RestServer:
         if (failure := self._server.failed()) is not None:
             self._server.end()
             raise ServiceError(f"The REST server did not start: {failure}") from failure
+        self._entry.stopping = False
         self._watch = asyncio.create_task(self._tick(), name="rest watch")
         self._since_us = time.time_ns() // 1000
         log.info("REST Server initiated on %s", self.bound)

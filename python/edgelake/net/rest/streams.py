@@ -37,7 +37,8 @@ async def send_stream(
     """Send a stream as the body of a 200.
 
     An error before the first SHORT_BYTES is raised (and answered with its own status); a later one ends the body with
-    the error object. When the client leaves, the stream is closed and nothing is raised.
+    the error object. When the client leaves, the stream is closed and nothing is raised. That shows at the next piece
+    that is written (granian does not tell earlier), so a producer that is silent runs on until ``silence_seconds``.
 
     Args:
         silence_seconds: longest wait for the next piece; None = no limit.
@@ -100,9 +101,10 @@ async def _through_pipe(
         os.set_blocking(writer, False)
         place = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
         out.response_file(200, headers, f"{place}/{reader}")
-        await _or_gone(_write(writer, head), gone)
-        os.close(reader)  # granian holds its own: from now on its end shows as a broken pipe
+        await _or_gone(_write(writer, head[:SHORT_BYTES]), gone)
+        os.close(reader)  # granian has opened its own: from now on its end shows as a broken pipe
         reader = -1
+        await _or_gone(_write(writer, head[SHORT_BYTES:]), gone)
         try:
             while not source.ended:
                 if piece := await _or_gone(source.next(), gone):

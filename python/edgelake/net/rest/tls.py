@@ -11,6 +11,7 @@ import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edgelake import _rust
@@ -19,7 +20,7 @@ from edgelake.errors import ServiceError
 log = logging.getLogger(__name__)
 
 OWN = "self-signed"
-VALID_DAYS = 825
+VALID_YEARS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def found_or_made(pem_dir: Path, names: Sequence[str]) -> TlsFiles:
         return TlsFiles(certificate, key)
     if servers:
         raise ServiceError(
-            f"SSL Connection: {len(servers)} server certificates in {pem_dir}", hint="name one with server_org, or cert and key"
+            f"SSL Connection: {len(servers)} server certificates in {pem_dir}",
+            hint="name one with server_org, or with cert and key",
         )
     return self_signed(pem_dir, names)
 
@@ -73,7 +75,8 @@ def self_signed(pem_dir: Path, names: Sequence[str]) -> TlsFiles:
     """
     files = TlsFiles(pem_dir / f"server-{OWN}-public-key.crt", pem_dir / f"server-{OWN}-private-key.key")
     if not (files.certificate.is_file() and files.key.is_file()):
-        certificate, key = _rust.self_signed_certificate(list(dict.fromkeys(names)), VALID_DAYS)
+        year = datetime.now(UTC).year
+        certificate, key = _rust.self_signed_certificate(list(dict.fromkeys(names)), year - 1, year + VALID_YEARS)
         try:
             pem_dir.mkdir(parents=True, exist_ok=True)
             files.key.unlink(missing_ok=True)

@@ -24,10 +24,11 @@ pub fn changes(schema: &Schema, chunk: &Chunk, zone: &Zone) -> Vec<ColumnDef> {
         match schema.get(&column.name) {
             None => {
                 let kind = column_kind(column, zone).unwrap_or(LogicalType::Varchar);
-                // The rows before it have no value, so no default may pretend that they had one.
+                let def = definition(&column.name, kind);
+                // In a table that exists, the rows before have no value: no default may pretend they had.
                 found.push(ColumnDef {
-                    default_now: false,
-                    ..definition(&column.name, kind)
+                    default_now: def.default_now && schema.columns.is_empty(),
+                    ..def
                 });
             }
             Some(def) => {

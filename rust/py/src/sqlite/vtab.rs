@@ -268,7 +268,9 @@ unsafe extern "C" fn column(
             ColumnData::Mixed(values) => match values.get(row) {
                 None | Some(Value::Null) => {}
                 Some(Value::Bool(value)) => ffi::sqlite3_result_int64(ctx, i64::from(*value)),
-                Some(Value::Int(value)) => ffi::sqlite3_result_int64(ctx, *value),
+                Some(Value::Int(value) | Value::Time(value)) => {
+                    ffi::sqlite3_result_int64(ctx, *value);
+                }
                 Some(Value::Float(value)) => ffi::sqlite3_result_double(ctx, *value),
                 Some(Value::BigInt(value) | Value::Text(value) | Value::Json(value)) => {
                     text(ctx, value);
