@@ -1,6 +1,9 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
+mod bench;
 mod load;
+mod rows;
+mod sqlite;
 mod watch;
 
 #[pyo3::pymodule(gil_used = false)]
@@ -17,7 +20,13 @@ mod _rust {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     #[pymodule_export]
+    use crate::bench::bench_native_loop;
+    #[pymodule_export]
     use crate::load::{load_put, workload_body};
+    #[pymodule_export]
+    use crate::rows::Rows;
+    #[pymodule_export]
+    use crate::sqlite::{BatchTable, sqlite_ready};
     #[pymodule_export]
     use crate::watch::DirectoryWatch;
 }

@@ -1,0 +1,112 @@
+"""What a database file says about its tables: the ``_edgelake_*`` tables, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import apsw
+
+from edgelake.store.base import ColumnInfo, PartitionInfo, TableInfo
+from edgelake.store.engine import quote
+from edgelake.store.partition import Interval, Partitioning
+
+INTERNAL_PREFIX: Final = "_edgelake_"
+TEXT_SUFFIX: Final = "_text"
+
+AUTOMATIC: Final = (
+    ColumnInfo("row_id", "bigint"),
+    ColumnInfo("insert_timestamp", "timestamp", default_now=True),
+    ColumnInfo("tsd_name", "char(3)"),
+    ColumnInfo("tsd_id", "int"),
+)
+TEXT_KINDS: Final = frozenset({"varchar", "uuid", "cidr", "date", "time"})
+
+SchemaColumns = Sequence[tuple[str, str, bool]]
+"""User columns as the Rust module takes them: (name, kind, default now)."""
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS _edgelake_columns (
+  table_name TEXT, position INTEGER, column_name TEXT, kind TEXT, default_now INTEGER,
+  PRIMARY KEY (table_name, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_partitions (
+  table_name TEXT, partition_name TEXT, column_name TEXT, start_us INTEGER, end_us INTEGER,
+  PRIMARY KEY (table_name, partition_name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_partitioning (
+  dbms TEXT, table_name TEXT, column_name TEXT, amount INTEGER, unit TEXT,
+  PRIMARY KEY (dbms, table_name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_journal (table_name TEXT PRIMARY KEY, position INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_files (name TEXT PRIMARY KEY, hash TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_row_ids (table_name TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_dropped (table_name TEXT, partition_name TEXT, dropped_us INTEGER);
+"""
+
+
+def is_text(kind: str) -> bool:
+    return kind in TEXT_KINDS or kind.startswith("char")
+
+
+def prepare(connection: apsw.Connection) -> None:
+    """Make the catalogue's tables where they are missing."""
+    connection.execute(_TABLES)
+
+
+def user_schema(table: TableInfo) -> list[tuple[str, str, bool]]:
+    """The user columns in the form that crosses to Rust."""
+    return [(c.name, c.kind, c.default_now) for c in table.user_columns]
+
+
+def load(connection: apsw.Connection, dbms: str) -> dict[str, TableInfo]:
+    """Every table of the database, by name; internal ones are left out.
+
+    A table that the catalogue does not know (made by plain SQL) is described from its declared types.
+    """
+    columns: dict[str, list[ColumnInfo]] = {}
+    for name, column, kind, default_now in connection.execute(
+        "SELECT table_name, column_name, kind, default_now FROM _edgelake_columns ORDER BY table_name, position"
+    ):
+        columns.setdefault(name, []).append(ColumnInfo(column, kind, bool(default_now)))
+    partitions: dict[str, list[PartitionInfo]] = {}
+    for name, partition, column, start_us, end_us in connection.execute(
+        "SELECT table_name, partition_name, column_name, start_us, end_us FROM _edgelake_partitions ORDER BY start_us"
+    ):
+        partitions.setdefault(name, []).append(PartitionInfo(partition, column, start_us, end_us))
+    hidden = {p.name for of_table in partitions.values() for p in of_table}
+    tables = {}
+    listed = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    for name in (str(row[0]) for row in listed):
+        if name.startswith((INTERNAL_PREFIX, "sqlite_")) or name in hidden:
+            continue
+        known = (*AUTOMATIC, *columns[name]) if name in columns else describe(connection, name)
+        tables[name] = TableInfo(dbms, name, known, tuple(partitions.get(name, ())))
+    return tables
+
+
+def describe(connection: apsw.Connection, table: str) -> tuple[ColumnInfo, ...]:
+    """Columns of a table made by plain SQL."""
+    rows = connection.execute(f"PRAGMA table_info({quote(table)})")
+    return tuple(ColumnInfo(name, declared.lower() or "varchar") for _, name, declared, *_ in rows)
+
+
+def write_columns(connection: apsw.Connection, table: str, columns: Sequence[ColumnInfo]) -> None:
+    """Put the user columns of a table down, in place of what stood there."""
+    connection.execute("DELETE FROM _edgelake_columns WHERE table_name = ?", (table,))
+    rows = [(table, at, c.name, c.kind, int(c.default_now)) for at, c in enumerate(columns)]
+    connection.executemany("INSERT INTO _edgelake_columns VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def load_partitioning(connection: apsw.Connection) -> dict[tuple[str, str], Partitioning]:
+    found = {}
+    for dbms, table, column, amount, unit in connection.execute(
+        "SELECT dbms, table_name, column_name, amount, unit FROM _edgelake_partitioning ORDER BY dbms, table_name"
+    ):
+        found[dbms, table] = Partitioning(dbms, table, column, Interval(amount, unit))
+    return found
+
+
+def find_partitioning(declared: Mapping[tuple[str, str], Partitioning], dbms: str, table: str) -> Partitioning | None:
+    """The declaration in force for a table: its own, the database's, everyone's."""
+    for key in ((dbms, table), (dbms, "*"), ("*", "*")):
+        if key in declared:
+            return declared[key]
+    return None

@@ -1,0 +1,122 @@
+"""Opening database files with apsw, the only SQLite of the process (dependencies, "One SQLite per process")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from edgelake import _rust
+from edgelake.errors import DatabaseError, EdgeLakeError, StorageFullError
+
+ENTRY_POINT = "sqlite3_edgelake_init"
+BUSY_TIMEOUT_MS = 10_000
+PAGE_BYTES = 4096
+
+HARMLESS_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "index_info", "table_list", "data_version"})
+"""Pragmas that SQL of a reader may use: they only describe."""
+
+_READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
+
+
+def quote(name: str) -> str:
+    """An identifier as it stands in SQL, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal, for statements that take no parameters (views)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def load_native() -> None:
+    """Hand apsw's SQLite interface to the Rust module; once per process, later calls do nothing.
+
+    A throw-away connection loads the module as an extension, so that Rust uses the very same library.
+    """
+    if _rust.sqlite_ready():
+        return
+    connection = apsw.Connection(":memory:")
+    try:
+        connection.enable_load_extension(True)
+        connection.load_extension(_rust.__file__, ENTRY_POINT)
+    finally:
+        connection.close()
+
+
+def open_writer(location: str) -> apsw.Connection:
+    """The one connection that writes; WAL, with the settings that were measured (see ``tune``).
+
+    Raises DatabaseError when the file can't be opened or is no database.
+    """
+    load_native()
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    try:
+        connection = apsw.Connection(location, flags=flags)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        tune(connection)
+    except apsw.Error as error:
+        raise to_error(error, location) from error
+    return connection
+
+
+def tune(connection: apsw.Connection) -> None:
+    """Settings of a writer connection."""
+    connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=16384")
+    connection.execute("PRAGMA cache_size=-16384")
+    connection.execute("PRAGMA temp_store=MEMORY")
+
+
+def open_reader(location: str) -> apsw.Connection:
+    """A connection that can't write, whatever SQL it is given: read-only, and guarded by an authorizer."""
+    load_native()
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    try:
+        connection = apsw.Connection(location, flags=flags)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("PRAGMA query_only=1")
+    except apsw.Error as error:
+        raise to_error(error, location) from error
+    connection.authorizer = authorize_read
+    return connection
+
+
+def authorize_read(
+    action: int, first: str | None, second: str | None, _database: str | None, _inner: str | None
+) -> int:
+    """Authorizer of readers: SELECT, and what describes tables. No ATTACH, no PRAGMA that sets, no extension."""
+    if action in _READ_ACTIONS:
+        return apsw.SQLITE_OK
+    if action == apsw.SQLITE_FUNCTION:
+        return apsw.SQLITE_DENY if second == "load_extension" else apsw.SQLITE_OK
+    if action == apsw.SQLITE_PRAGMA:
+        return apsw.SQLITE_OK if (first or "").lower() in HARMLESS_PRAGMAS else apsw.SQLITE_DENY
+    return apsw.SQLITE_DENY
+
+
+def to_error(error: apsw.Error, where: str) -> EdgeLakeError:
+    """An apsw exception as the node's, with the database or statement at fault."""
+    if isinstance(error, apsw.FullError):
+        return StorageFullError(f"{where}: {error}", hint="make room on the disk of the databases")
+    if isinstance(error, apsw.IOError) and is_full(error):
+        return StorageFullError(f"{where}: {error}", hint="make room, or raise the file size limit")
+    if isinstance(error, (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError)):
+        return DatabaseError(f"{where}: {error}", hint="check that the directory exists and is writable")
+    return DatabaseError(f"{where}: {error}")
+
+
+def is_full(error: apsw.Error) -> bool:
+    """A write that failed for want of room (a file size limit shows as a failed write, not as 'full')."""
+    return getattr(error, "extendedresult", 0) in {
+        apsw.SQLITE_IOERR_WRITE,
+        apsw.SQLITE_IOERR_SHMSIZE,
+        apsw.SQLITE_IOERR_TRUNCATE,
+    }
+
+
+def file_of(directory: Path, name: str) -> Path:
+    """File of a logical database. The name may hold a path; an absolute one stands for itself."""
+    return directory / f"{name}.dbms"

@@ -1,0 +1,148 @@
+"""One flush into a table: find or create it, fit the rows, cut them by partition, insert. In the writer's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgelake._rust import BatchTable, Rows
+from edgelake.errors import error
+from edgelake.store.base import ColumnInfo, TableInfo
+from edgelake.store.catalogue import user_schema
+from edgelake.store.engine import quote
+from edgelake.store.schema import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """Rows for one table, and what is committed with them.
+
+    Attributes:
+        insert_timestamp_us: time of the batch, the same for all its rows.
+        position: journal position that these rows reach, kept with the table's rows; None = no journal.
+        marker: (file name, hash) of a file whose rows these are; None = no file.
+        create: make a missing table; False raises error 171.
+        widen: add columns and widen types; False = rows that don't fit are rejected.
+    """
+
+    table: str
+    rows: Rows
+    insert_timestamp_us: int
+    tsd_name: str = "0"
+    tsd_id: int = 0
+    position: int | None = None
+    marker: tuple[str, str] | None = None
+    create: bool = True
+    widen: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What became of an insertion.
+
+    Attributes:
+        rejected: rows kept out: (row number from 1, reason).
+        changes: columns that were added or retyped; all columns when ``created``.
+        partitions: physical tables that took rows.
+        replayed: the position or the file was there already, nothing was inserted.
+    """
+
+    rows: int
+    rejected: Sequence[tuple[int, str]] = ()
+    seconds: float = 0.0
+    changes: Sequence[ColumnInfo] = ()
+    partitions: Sequence[str] = ()
+    created: bool = False
+    replayed: bool = False
+
+
+@dataclass(slots=True)
+class Inserter:
+    """Inserts through the virtual table of the writer's connection."""
+
+    batch: BatchTable
+
+    def insert(self, tx: Transaction, wanted: Insertion) -> Inserted:
+        """Put the rows in. Raises EdgeLakeError 171 for a missing table, apsw.Error from the database."""
+        started = time.perf_counter()
+        if self._was_there(tx, wanted):
+            return Inserted(0, replayed=True)
+        info, changes, created = self._prepare_table(tx, wanted)
+        rows, rejected = wanted.rows.fit(user_schema(info), wanted.insert_timestamp_us)
+        count, names = self._insert_fitted(tx, info, rows, wanted)
+        if wanted.position is not None:
+            tx.execute("INSERT OR REPLACE INTO _edgelake_journal VALUES (?, ?)", (wanted.table, wanted.position))
+        if wanted.marker is not None:
+            tx.execute("INSERT INTO _edgelake_files VALUES (?, ?)", wanted.marker)
+        return Inserted(count, rejected, time.perf_counter() - started, changes, names, created)
+
+    def _was_there(self, tx: Transaction, wanted: Insertion) -> bool:
+        if wanted.position is not None:
+            found = tx.execute(
+                "SELECT position FROM _edgelake_journal WHERE table_name = ?", (wanted.table,)
+            ).fetchone()
+            if found and found[0] >= wanted.position:
+                return True
+        if wanted.marker is not None:
+            sql = "SELECT 1 FROM _edgelake_files WHERE name = ? AND hash = ?"
+            return tx.execute(sql, wanted.marker).fetchone() is not None
+        return False
+
+    def _prepare_table(self, tx: Transaction, wanted: Insertion) -> tuple[TableInfo, Sequence[ColumnInfo], bool]:
+        info = tx.table(wanted.table)
+        if info is None:
+            if not wanted.create:
+                raise error(171, f"{tx.dbms}.{wanted.table}", hint="create the table, or allow create_table")
+            columns = [ColumnInfo(*c) for c in wanted.rows.changes([])]
+            return tx.create_table(wanted.table, columns), columns, True
+        changes: list[ColumnInfo] = []
+        if wanted.widen:
+            changes = [ColumnInfo(*c) for c in wanted.rows.changes(user_schema(info))]
+            if changes:
+                info = tx.change_columns(info, changes)
+        return info, changes, False
+
+    def _insert_fitted(self, tx: Transaction, info: TableInfo, rows: Rows, wanted: Insertion) -> tuple[int, list[str]]:
+        """Insert in time order, each stretch of a partition by one statement."""
+        names = rows.names()
+        declared = tx.partitioning(info.name)
+        if declared is not None and not info.partitions:
+            info = tx.gather(info, declared)
+        row_id = first_row_id = tx.next_row_id(info)
+        self.batch.load(
+            rows, key=_key(info, names, declared.column if declared else None), fill_us=wanted.insert_timestamp_us
+        )
+        used: list[str] = []
+        try:
+            while (key := self.batch.next_key()) is not None:
+                name, end_us = info.name, None
+                if declared is not None:
+                    info, partition = tx.add_partition(info, declared, key)
+                    name, end_us = partition.name, partition.end_us
+                row_id += self.batch.take(row_id, end_us=end_us)
+                automatic = (wanted.insert_timestamp_us, wanted.tsd_name, wanted.tsd_id)
+                tx.execute(_statement(name, names), automatic)
+                used.append(name)
+        finally:
+            self.batch.clear()
+        tx.next_row_ids[info.name] = row_id
+        return row_id - first_row_id, used
+
+
+def _key(info: TableInfo, names: Sequence[str], partition_column: str | None) -> int | None:
+    """Position of the column that orders the rows: the partitions' column, else the first time column.
+
+    An index on time wants its rows in order (design, section 3.6).
+    """
+    wanted = partition_column or next((c.name for c in info.user_columns if c.kind == "timestamp"), None)
+    return names.index(wanted) if wanted in names else None
+
+
+def _statement(table: str, names: Sequence[str]) -> str:
+    columns = "".join(f", {quote(name)}" for name in names)
+    values = "".join(f", c{at}" for at in range(len(names)))
+    return (
+        f"INSERT INTO {quote(table)} (row_id, insert_timestamp, tsd_name, tsd_id{columns})"
+        f" SELECT rowid, ?1, ?2, ?3{values} FROM edgelake_batch"
+    )
