@@ -79,7 +79,7 @@ def _insert(tx: Transaction, sql: str, info: TableInfo | None) -> int:
         tx.execute(f"UPDATE {own} SET row_id = ? - 1 - row_id", (first - after,))
     last = tx.value(f"SELECT max(row_id) FROM {own}")
     tx.next_row_ids[info.name] = max(first, (last or 0) + 1)
-    declared = tx.partitioning(info.name)
+    declared = tx.partitioning(info)
     if declared is not None:
         tx.gather(info, declared)
     return count

@@ -98,7 +98,10 @@ class Inserter:
             return tx.create_table(wanted.table, columns), columns, True
         changes: list[ColumnInfo] = []
         if wanted.widen:
-            changes = [ColumnInfo(*c) for c in wanted.rows.changes(user_schema(info))]
+            declared = tx.partitioning(info)
+            # The column that cuts the partitions stays a time: values that are none are kept out by the fit.
+            fixed = declared.column if declared else ""
+            changes = [ColumnInfo(*c) for c in wanted.rows.changes(user_schema(info)) if c[0] != fixed]
             if changes:
                 info = tx.change_columns(info, changes)
         return info, changes, False
@@ -106,7 +109,7 @@ class Inserter:
     def _insert_fitted(self, tx: Transaction, info: TableInfo, rows: Rows, wanted: Insertion) -> tuple[int, list[str]]:
         """Insert in time order, each stretch of a partition by one statement."""
         names = rows.names()
-        declared = tx.partitioning(info.name)
+        declared = tx.partitioning(info)
         if declared is not None and not info.partitions:
             info = tx.gather(info, declared)
         row_id = first_row_id = tx.next_row_id(info)

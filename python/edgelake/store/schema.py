@@ -57,8 +57,13 @@ class Transaction:
         merged = {**self._tables, **self.changed}
         return {name: info for name, info in merged.items() if info is not None}
 
-    def partitioning(self, table: str) -> Partitioning | None:
-        return catalogue.find_partitioning(self._partitioning, self.dbms, table)
+    def partitioning(self, info: TableInfo) -> Partitioning | None:
+        """The declaration in force for a table; None when it lacks the time column (``dbms.*`` fits not all)."""
+        declared = catalogue.find_partitioning(self._partitioning, self.dbms, info.name)
+        if declared is None or info.partitions:
+            return declared
+        fits = any(c.name == declared.column and c.kind == "timestamp" for c in info.columns)
+        return declared if fits else None
 
     def create_table(self, name: str, columns: Sequence[ColumnInfo]) -> TableInfo:
         """Create a table with the automatic columns, the index on its first timestamp, and its view."""
@@ -98,13 +103,14 @@ class Transaction:
         An existing partition that covers the instant is used whatever interval it has: a changed declaration keeps
         old partitions. Where old and new intervals overlap, the new partition is cut to what is not covered.
         """
-        for partition in info.partitions:
+        alike = [p for p in info.partitions if p.column == declared.column]
+        for partition in alike:
             if partition.start_us <= time_us < partition.end_us:
                 return info, partition
         span = declared.interval.span(time_us)
         name = declared.interval.name(info.name, declared.column, span)
-        start_us = max([span.start_us, *(p.end_us for p in info.partitions if p.end_us <= time_us)])
-        end_us = min([span.end_us, *(p.start_us for p in info.partitions if p.start_us > time_us)])
+        start_us = max([span.start_us, *(p.end_us for p in alike if p.end_us <= time_us)])
+        end_us = min([span.end_us, *(p.start_us for p in alike if p.start_us > time_us)])
         taken = {p.name for p in info.partitions}
         if name in taken:  # the same bucket, cut in two by an old partition inside it
             name = next(f"{name}_{n}" for n in range(2, len(taken) + 3) if f"{name}_{n}" not in taken)

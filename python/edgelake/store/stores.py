@@ -1,0 +1,238 @@
+"""The databases that a node has connected, by logical name (spec: ingestion, part 2, section 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, NotAvailableError
+from edgelake.store import engine
+from edgelake.store.base import PartitionInfo, TableInfo
+from edgelake.store.partition import Partitioning
+from edgelake.store.schema import Transaction
+from edgelake.store.sqlite import OnSchema, SqliteStore
+
+SYSTEM_NAMES: Final = frozenset({"blockchain", "almgm", "system_query"})
+"""Reserved databases: the ledger of a master, the TSD tables, query results."""
+
+LATER_KINDS: Final = frozenset({"psql", "mongo", "bucket"})
+OnAttach = Callable[[SqliteStore, bool], None]
+"""Told when a database was connected (True) or is about to be disconnected (False). On the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRow:
+    """A connected database, as ``get databases`` shows it."""
+
+    name: str
+    kind: str
+    owner: str
+    address: str
+    configuration: str
+    storage: str
+
+
+class Stores:
+    """Logical database name -> store. For the loop only; the stores themselves may be used in any thread."""
+
+    def __init__(self, directory: Callable[[], Path], on_schema: OnSchema | None = None) -> None:
+        """``directory`` tells where database files are at the moment (the variable ``dbms_dir``)."""
+        self._directory = directory
+        self._on_schema = on_schema
+        self._stores: dict[str, SqliteStore] = {}
+        self._everywhere: dict[tuple[str, str], Partitioning] = {}
+        self._lock = asyncio.Lock()
+        self.on_attach: OnAttach | None = None
+
+    def __iter__(self) -> Iterator[SqliteStore]:
+        return iter([self._stores[name] for name in sorted(self._stores)])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._stores
+
+    def find(self, name: str) -> SqliteStore | None:
+        return self._stores.get(name)
+
+    def get(self, name: str) -> SqliteStore:
+        """Raises DatabaseMissingError."""
+        store = self._stores.get(name)
+        if store is None:
+            raise DatabaseMissingError(f"'{name}' is not connected", hint=f"connect dbms {name} where type = sqlite")
+        return store
+
+    def table(self, dbms: str, name: str) -> TableInfo | None:
+        """A local table, or None."""
+        store = self._stores.get(dbms)
+        return store.tables.get(name) if store else None
+
+    async def connect(self, name: str, *, kind: str = "sqlite", memory: bool = False) -> SqliteStore:
+        """Attach a database; created when missing. Connecting it again is no error, another kind is.
+
+        ``name`` may hold a path below the node's database directory: its last part is the logical name.
+        Raises NotAvailableError for a kind of a later version, DatabaseError.
+        """
+        check_kind(kind)
+        logical = Path(name).name
+        if not logical or logical in {".", ".."}:
+            raise CommandError(f"'{name}' names no database", hint="connect dbms <name> where type = sqlite")
+        async with self._lock:
+            known = self._stores.get(logical)
+            if known is not None:
+                if known.in_memory != memory:
+                    where = "in memory" if known.in_memory else f"in {known.storage}"
+                    raise DatabaseError(f"'{logical}' is connected {where}", hint=f"disconnect dbms {logical}, first")
+                return known
+            path = None if memory else self.file_of(name)
+            store = await asyncio.to_thread(SqliteStore, logical, path, self._on_schema)
+            self._stores[logical] = store
+            await self._spread(store)
+        if self.on_attach is not None:
+            self.on_attach(store, True)
+        return store
+
+    async def disconnect(self, name: str) -> None:
+        """Detach a database; what it holds stays (memory databases are gone). Raises DatabaseMissingError."""
+        async with self._lock:
+            store = self.get(name)
+            if self.on_attach is not None:
+                self.on_attach(store, False)
+            del self._stores[name]
+            await store.close()
+
+    async def drop(self, name: str, *, kind: str = "sqlite") -> None:
+        """Delete the file of a database that is not connected. Raises DatabaseError, DatabaseMissingError."""
+        check_kind(kind)
+        if name in self._stores:
+            raise DatabaseError(f"'{name}' is connected", hint=f"disconnect dbms {name}, first")
+        path = self.file_of(name)
+        if not path.is_file():
+            raise DatabaseMissingError(f"there is no file {path}")
+        await asyncio.to_thread(_delete, path)
+
+    def file_of(self, name: str) -> Path:
+        """File of a database, beneath the database directory. Raises CommandError for a name that leaves it."""
+        directory = self._directory()
+        path = engine.file_of(directory, name)
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise CommandError(f"'{name}' lies outside {directory}", hint="database files stay in the node's directory")
+        return path
+
+    async def close(self) -> None:
+        """Disconnect everything."""
+        for name in list(self._stores):
+            await self.disconnect(name)
+
+    def databases(self) -> list[DatabaseRow]:
+        return [_row(store) for store in self]
+
+    # --- partitions
+
+    def declarations(self) -> list[Partitioning]:
+        """Every declaration in force, by name."""
+        found = dict(self._everywhere)
+        for store in self:
+            found.update(store.partitioning)
+        return [found[key] for key in sorted(found)]
+
+    async def declare(self, wanted: Partitioning) -> None:
+        """Cut tables into partitions from now on; existing partitions stay as they are.
+
+        ``dbms = *`` holds for every database, also those connected later.
+        """
+        if wanted.dbms == "*":
+            self._everywhere[wanted.dbms, wanted.table] = wanted
+            for store in self:
+                await self._put(store, wanted)
+        else:
+            await self._put(self.get(wanted.dbms), wanted)
+
+    async def drop_partitions(
+        self, dbms: str, table: str, *, name: str | None = None, keep: int | None = None
+    ) -> list[PartitionInfo]:
+        """Drop the oldest partition; or the one named, or all (``*``), or the oldest until ``keep`` remain.
+
+        Raises DatabaseError when only one is left (and neither a name nor ``keep`` was given) or none has the name.
+        """
+        store = self.get(dbms)
+        info = store.table(table)
+        found = list(info.partitions)
+        if name == "*":
+            going = found
+        elif name is not None:
+            going = [p for p in found if p.name == name]
+            if not going:
+                raise DatabaseError(f"{dbms}.{table} has no partition '{name}'", hint="see: get partitions where ...")
+        elif keep is not None:
+            going = found[: max(len(found) - keep, 0)]
+        elif len(found) > 1:
+            going = found[:1]
+        else:
+            raise DatabaseError(f"{dbms}.{table} has {len(found)} partition", hint="name it to drop it")
+
+        def work(tx: Transaction) -> None:
+            now = time.time_ns() // 1000
+            current = tx.table(table) or info
+            for partition in going:
+                current = tx.drop_partition(current, partition.name, now)
+
+        await store.change(work)
+        return going
+
+    async def _put(self, store: SqliteStore, wanted: Partitioning) -> None:
+        column = wanted.column
+
+        def work(tx: Transaction) -> None:
+            info = tx.table(wanted.table)
+            if info is not None and all(c.name != column for c in info.columns):
+                raise DatabaseError(f"{store.dbms}.{wanted.table} has no column '{column}'", hint="see: get columns")
+            if info is not None and next(c.kind for c in info.columns if c.name == column) != "timestamp":
+                raise DatabaseError(f"{store.dbms}.{wanted.table}.{column} is no timestamp column")
+            tx.execute(
+                "INSERT OR REPLACE INTO _edgelake_partitioning VALUES (?, ?, ?, ?, ?)",
+                (wanted.dbms, wanted.table, column, wanted.interval.amount, wanted.interval.unit),
+            )
+            tx.foreign_changes = True
+
+        await store.change(work)
+
+    async def _spread(self, store: SqliteStore) -> None:
+        """Declarations for all databases hold in this one too, and those that its file kept hold in all."""
+        for key, kept in store.partitioning.items():
+            if kept.dbms == "*":
+                self._everywhere.setdefault(key, kept)
+        for key, wanted in self._everywhere.items():
+            if key not in store.partitioning:
+                await self._put(store, wanted)
+
+
+def check_kind(kind: str) -> None:
+    """Raises NotAvailableError for databases of a later version, CommandError for unknown ones."""
+    if kind in LATER_KINDS:
+        raise NotAvailableError(f"type {kind} comes with a later version", hint="use type = sqlite")
+    if kind != "sqlite":
+        raise CommandError(f"database type '{kind}'", hint="use type = sqlite")
+
+
+def _row(store: SqliteStore) -> DatabaseRow:
+    # The reference says "Fsync full (after each write)"; rows that the journal holds are synced at checkpoints here.
+    ram = "RAM, " if store.in_memory else ""
+    return DatabaseRow(
+        store.dbms,
+        store.kind,
+        "system" if store.dbms in SYSTEM_NAMES else "user",
+        "Local",
+        f"Autocommit On, {ram}Fsync full (after each write)",
+        store.storage,
+    )
+
+
+def _delete(path: Path) -> None:
+    try:
+        for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error}", hint="check the directory's permissions") from error
