@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.rowset import DAY_US, NOW_US, fetch, insertion, kinds, us
 
 from edgelake.errors import CommandError, DatabaseError
 from edgelake.store.partition import Interval, Partitioning, shown_dates
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.stores import Stores
 
-from .rowset import DAY_US, NOW_US, fetch, insertion, kinds, us
-
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "names-and-files.json").read_text())
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    made = Stores(lambda: tmp_path)
-    yield made
-    await made.close()
 
 
 async def declare(stores: Stores, interval: str, column: str = "at", dbms: str = "plant", table: str = "t") -> None:
@@ -125,11 +117,11 @@ async def test_a_changed_interval_keeps_the_old_partitions(stores: Stores) -> No
     await declare(stores, "1 month")
     store.store_many([insertion(*readings("2024-01-05", "2024-01-10", "2024-01-20"))])
     parts = store.table("t").partitions
-    assert [p.end_us <= after.start_us for p, after in zip(parts, parts[1:], strict=False)] == [True, True]
+    assert [p.end_us <= after.start_us for p, after in itertools.pairwise(parts)] == [True, True]
     for p in parts:
-        assert fetch(store, f'SELECT count(*) FROM "{p.name}" WHERE NOT at BETWEEN {p.start_us} AND {p.end_us - 1}') == [
-            (0,)
-        ]
+        assert fetch(
+            store, f'SELECT count(*) FROM "{p.name}" WHERE NOT at BETWEEN {p.start_us} AND {p.end_us - 1}'
+        ) == [(0,)]
     assert fetch(store, "SELECT count(*) FROM t_text") == [(4,)]
 
 
@@ -202,7 +194,9 @@ async def test_a_thousand_partitions_have_a_readable_view(stores: Stores) -> Non
     await declare(stores, "1 day")
     first = us("2020-01-01")
     store.store_many([insertion(*({"at": first + n * DAY_US, "v": n, "x": "2020-01-01T00:00:00Z"} for n in range(3)))])
-    days = [{"at": f"{y}-{m:02d}-{d:02d}T00:00:00Z", "v": 0} for y in (2020, 2021) for m in range(1, 13) for d in (1, 15)]
+    days = [
+        {"at": f"{y}-{m:02d}-{d:02d}T00:00:00Z", "v": 0} for y in (2020, 2021) for m in range(1, 13) for d in (1, 15)
+    ]
     store.store_many([insertion(*days)])
     assert fetch(store, "SELECT count(*) > 40 FROM t_text") == [(1,)]
 
