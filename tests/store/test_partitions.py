@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.rowset import DAY_US, NOW_US, fetch, insertion, kinds, us
 
 from edgelake.errors import CommandError, DatabaseError
 from edgelake.store.partition import Interval, Partitioning, shown_dates
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.stores import Stores
-from tests.store.rowset import DAY_US, NOW_US, fetch, insertion, kinds, us
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "names-and-files.json").read_text())
-
-
-@pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
-    made = Stores(lambda: tmp_path)
-    yield made
-    await made.close()
 
 
 async def declare(stores: Stores, interval: str, column: str = "at", dbms: str = "plant", table: str = "t") -> None:
