@@ -23,46 +23,16 @@ MAX_SIZE = 10_000
 MAX_STEPS = 2_000
 MAX_BITS = 4096
 
+# fmt: off
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
-        [
-            "capitalize",
-            "casefold",
-            "count",
-            "endswith",
-            "find",
-            "index",
-            "isalnum",
-            "isalpha",
-            "isdigit",
-            "islower",
-            "isnumeric",
-            "isspace",
-            "isupper",
-            "join",
-            "lower",
-            "lstrip",
-            "partition",
-            "removeprefix",
-            "removesuffix",
-            "replace",
-            "rfind",
-            "rindex",
-            "rpartition",
-            "rsplit",
-            "rstrip",
-            "split",
-            "splitlines",
-            "startswith",
-            "strip",
-            "swapcase",
-            "title",
-            "upper",
-            "zfill",
-            "center",
-            "ljust",
-            "rjust",
-        ]
+        (
+            "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit",
+            "islower", "isnumeric", "isspace", "isupper", "join", "lower", "lstrip", "partition",
+            "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip",
+            "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "zfill", "center",
+            "ljust", "rjust",
+        )
     ),
     list: frozenset({"count", "index"}),
     tuple: frozenset({"count", "index"}),
@@ -73,6 +43,7 @@ _METHODS: dict[type, frozenset[str]] = {
     int: frozenset({"bit_length"}),
     float: frozenset({"is_integer"}),
 }
+# fmt: on
 _ATTRIBUTES: dict[type, frozenset[str]] = {
     datetime: frozenset({"year", "month", "day", "hour", "minute", "second", "microsecond"}),
     date: frozenset({"year", "month", "day"}),

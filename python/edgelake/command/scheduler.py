@@ -45,7 +45,7 @@ class Task:
     worker: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def row(self) -> tuple[object, ...]:
-        start = datetime.fromtimestamp(self.start_us / 1e6, UTC).replace(tzinfo=None)
+        start = datetime.fromtimestamp(self.start_us / 1e6)
         whole = int(self.period_s)
         repeat = f"{whole // 3600}:{whole // 60 % 60}:{whole % 60}"
         return (self.number, self.mode, self.name, self.runs, self.status, str(start), repeat, self.command)
