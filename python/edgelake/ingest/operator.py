@@ -1,0 +1,171 @@
+"""The operator: takes what appears in the watch directory into the local databases.
+
+Source: spec "Ingestion", sections 6 and 7; "Services and status", section 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from edgelake.ingest.counters import OperatorCounters, clock
+from edgelake.ingest.intake import Intake, RetryLater
+from edgelake.ingest.settings import MAX_THREADS, OperatorConfig
+from edgelake.model import Status
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 10.0
+
+
+class Watcher(Protocol):
+    """What tells of complete files (``inputs.files.DirectoryWatcher``)."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def release(self, path: Path) -> None: ...
+
+
+Watch = Callable[[Path, Callable[[Path], None], Callable[[str], bool]], Watcher]
+"""Makes a watcher: directory, called for each file, which names are wanted."""
+
+
+class Operator:
+    """Monitors the watch directory and loads new files to the local databases.
+
+    Args:
+        storing: told True at start and False at stop: whether streamed rows go to the tables or to files.
+    """
+
+    name = "operator"
+
+    def __init__(
+        self,
+        config: OperatorConfig,
+        intake: Intake,
+        counters: OperatorCounters,
+        watch: Watch,
+        *,
+        storing: Callable[[bool], None] = lambda on: None,
+    ) -> None:
+        self.config = config
+        self.counters = counters
+        self._intake = intake
+        self._watcher = watch(config.watch_dir, self._found, config.wants)
+        self._storing = storing
+        self._waiting: asyncio.Queue[Path] = asyncio.Queue()
+        self._workers: list[asyncio.Task[None]] = []
+        self._retries: dict[Path, asyncio.TimerHandle] = {}
+        self._told: dict[Path, str] = {}
+        self._since = 0.0
+        self._last_error = ""
+        self.busy = [0] * min(max(config.threads, 1), MAX_THREADS)
+        self.calls = [0] * len(self.busy)
+
+    @property
+    def watched(self) -> tuple[Path, ...]:
+        """For ``get watch directories``."""
+        return (self.config.watch_dir,)
+
+    async def start(self) -> None:
+        """Check the directories and begin. Raises EdgeLakeError 35 or 63."""
+        self.config.check()
+        self._since = time.time()
+        self._workers = [asyncio.create_task(self._work(n), name=f"operator {n}") for n in range(len(self.busy))]
+        try:
+            self._watcher.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._storing(True)
+
+    async def stop(self) -> None:
+        """Take no more files, finish those in work. Files that wait stay in the watch directory."""
+        if not self._since:
+            return
+        self._since = 0.0
+        self._storing(False)
+        self._watcher.stop()
+        for timer in self._retries.values():
+            timer.cancel()
+        self._retries.clear()
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+            self._waiting.task_done()
+        await self._waiting.join()
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._workers = []
+
+    def status(self) -> Status:
+        config = self.config
+        details = (
+            f"Cluster Member: {bool(config.cluster)}, Using Master: {config.master or False}, "
+            f"Threads Pool: {len(self.busy)}"
+        )
+        counters: dict[str, int | float] = {
+            "rows": self.counters.rows,
+            "rejected_rows": self.counters.rejected_rows,
+            "errors": self.counters.error_count,
+            "files_waiting": self._waiting.qsize() + sum(self.busy),
+        }
+        return Status("Operator", bool(self._since), details, int(self._since * 1e6), self._last_error, counters)
+
+    @property
+    def since(self) -> float:
+        """Unix seconds of the start; 0 while stopped."""
+        return self._since
+
+    def config_topic(self) -> dict[str, str | int]:
+        """Topic ``config`` of ``get operator``."""
+        return {
+            "status": "Active",
+            "operational time": clock(time.time() - self._since),
+            "timestamp": int(self._since),
+            "member": self.config.member,
+            "policy": self.config.policy,
+            "cluster": self.config.cluster,
+        }
+
+    async def idle(self) -> None:
+        """Returns when every file found so far was dealt with."""
+        await self._waiting.join()
+
+    def _found(self, path: Path) -> None:
+        self._waiting.put_nowait(path)
+
+    async def _work(self, number: int) -> None:
+        while True:
+            path = await self._waiting.get()
+            self.busy[number] = 1
+            self.calls[number] += 1
+            try:
+                await self._intake.take(path)
+                self._told.pop(path, None)
+                self._watcher.release(path)
+            except RetryLater as e:
+                self._retry(path, str(e))
+            except Exception as fault:  # noqa: BLE001 - a fault with one file must not end the service
+                log.exception("fault with %s", path.name)
+                self._retry(path, f"{type(fault).__name__}: {fault}")
+            finally:
+                self.busy[number] = 0
+                self._waiting.task_done()
+
+    def _retry(self, path: Path, why: str) -> None:
+        """The file stays and is tried again; the log has the reason once, not at every attempt."""
+        self._last_error = why
+        if self._told.get(path) != why:
+            self._told[path] = why
+            log.error("%s stays in the watch directory, next attempt in %g s: %s", path.name, RETRY_S, why)
+        if self._since:
+            self._retries[path] = asyncio.get_running_loop().call_later(RETRY_S, self._again, path)
+
+    def _again(self, path: Path) -> None:
+        self._retries.pop(path, None)
+        self._found(path)

@@ -1,0 +1,69 @@
+"""What ``run operator`` and ``run streamer`` were told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelake.errors import error
+
+FILE_TYPES = frozenset({"json", "sql", "gz"})
+MAX_THREADS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorConfig:
+    """Options of ``run operator`` (spec "Ingestion", section 6).
+
+    Attributes:
+        policy, cluster, member: of the operator policy; a node without cluster runs alone.
+        limit_tables: ``dbms.table``, or ``table`` in every database; empty = all.
+        master, platform: where table policies go: a master node, or a blockchain.
+    """
+
+    policy: str
+    watch_dir: Path
+    err_dir: Path
+    archive_dir: Path
+    bkup_dir: Path
+    distr_dir: Path
+    cluster: str = ""
+    member: int = 0
+    create_table: bool = True
+    compress_json: bool = True
+    compress_sql: bool = True
+    archive_json: bool = True
+    archive_sql: bool = False
+    limit_tables: frozenset[str] = frozenset()
+    update_tsd_info: bool = False
+    distributor: bool = False
+    file_type: frozenset[str] = FILE_TYPES
+    flush_streaming: bool = False
+    threads: int = 1
+    company: str = ""
+    master: str = ""
+    platform: str = "local"
+
+    def check(self) -> None:
+        """Raises EdgeLakeError 35 for a missing directory, 63 for one that cannot be written."""
+        for name in ("watch_dir", "err_dir", "archive_dir", "bkup_dir"):
+            check_directory(name, getattr(self, name))
+
+    def allows(self, dbms: str, table: str) -> bool:
+        """Whether ``limit_tables`` lets a table in."""
+        return not self.limit_tables or table in self.limit_tables or f"{dbms}.{table}" in self.limit_tables
+
+    def wants(self, name: str) -> bool:
+        """Whether a file of the watch directory is of a type to take."""
+        inner, compressed = name.removesuffix(".gz"), name.endswith(".gz")
+        kind = inner.rpartition(".")[2]
+        return kind in self.file_type & {"json", "sql"} and (not compressed or "gz" in self.file_type)
+
+
+def check_directory(name: str, path: Path) -> None:
+    """Raises EdgeLakeError 35 for a missing directory, 63 for one that cannot be written."""
+    if not path.is_dir():
+        raise error(35, f"{name} '{path}' does not exist", hint="create work directories")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise error(63, f"{name} '{path}'", hint="give the node's user write access")
