@@ -155,7 +155,7 @@ def test_a_long_body_of_lines_is_stored_in_blocks(make_site: Callable[..., Site]
         node.rows.clear()
         assert site.put(gzip.compress(body, 1) if headers else body, **headers)[0] == 200
         assert b"".join(row[2] for row in node.rows) == body
-        assert len(node.rows) > 5
+        assert len(node.rows) > 1
         for row in node.rows:
             assert len(row[2]) < 2 << 20
             assert all(json.loads(line) for line in row[2].splitlines())

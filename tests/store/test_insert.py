@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.store.rowset import NOW_US, fetch, insertion, kinds, us
 
 from edgelake.errors import EdgeLakeError
 from edgelake.store.catalogue import SchemaColumns
 from edgelake.store.sqlite import SqliteStore
+from tests.store.rowset import NOW_US, fetch, insertion, kinds, us
 
 
 def test_rows_come_back_with_the_automatic_columns(store: SqliteStore) -> None:

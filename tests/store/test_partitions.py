@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.store.rowset import DAY_US, NOW_US, fetch, insertion, kinds, us
 
 from edgelake.errors import CommandError, DatabaseError
 from edgelake.store.partition import Interval, Partitioning, shown_dates
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.stores import Stores
+from tests.store.rowset import DAY_US, NOW_US, fetch, insertion, kinds, us
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "names-and-files.json").read_text())
 

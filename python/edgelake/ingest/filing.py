@@ -72,7 +72,7 @@ def write_file(target: Path, content: Iterator[bytes] | object, *, compress: boo
             # No time stamp in the gzip head: equal content makes equal files.
             out = gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) if compress else raw
             if hasattr(content, "read"):
-                shutil.copyfileobj(content, out, COPY_BYTES)  # type: ignore[misc]
+                shutil.copyfileobj(content, out, COPY_BYTES)
             else:
                 for piece in content:  # type: ignore[attr-defined]
                     out.write(piece)

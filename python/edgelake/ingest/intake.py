@@ -118,7 +118,9 @@ class Intake:
         try:
             found: SqliteStore = self._stores.get(dbms)
         except DatabaseMissingError as e:
-            raise error(10, f"database '{dbms}' is not connected", hint=f"connect dbms {dbms} where type = sqlite") from e
+            raise error(
+                10, f"database '{dbms}' is not connected", hint=f"connect dbms {dbms} where type = sqlite"
+            ) from e
         return found
 
     async def _clean_markers(self, store: SqliteStore) -> None:

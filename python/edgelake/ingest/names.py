@@ -46,7 +46,23 @@ class FileName:
     @classmethod
     def parse(cls, name: str) -> FileName:
         """Raises EdgeLakeError 119, naming what is wrong."""
-        return cls(**_rust.parse_file_name(name))
+        try:
+            found = _rust.parse_file_name(name)
+        except ValueError as fault:
+            raise error(119, str(fault)) from fault
+        member = found["tsd_member"]
+        return cls(
+            dbms=str(found["dbms"]),
+            table=str(found["table"]),
+            source=str(found["source"]),
+            hash=str(found["hash"]),
+            instructions=str(found["instructions"]),
+            member="@" if member == "@" else None if member is None else int(member),
+            tsd_id=int(found["tsd_row_id"] or 0),
+            tsd_date=str(found["tsd_date"] or ""),
+            kind="sql" if ".sql" in name.lower() else "json",
+            compressed=found["type"] == "gz",
+        )
 
     def with_tsd(self, member: int, tsd_id: int, date: str) -> FileName:
         return replace(self, member=member, tsd_id=tsd_id, tsd_date=date)

@@ -150,7 +150,7 @@ class Operator:
                 self._watcher.release(path)
             except RetryLater as e:
                 self._retry(path, str(e))
-            except Exception as fault:  # noqa: BLE001 - a fault with one file must not end the service
+            except Exception as fault:
                 log.exception("fault with %s", path.name)
                 self._retry(path, f"{type(fault).__name__}: {fault}")
             finally:

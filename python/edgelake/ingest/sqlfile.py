@@ -29,7 +29,9 @@ def statements(text: str, table: str) -> list[str]:
     for one in found:
         head = _INSERT.match(one)
         if head is None:
-            raise error(16, f"'{one.strip()[:60]}' is not an INSERT", hint="SQL files of the watch directory only insert")
+            raise error(
+                16, f"'{one.strip()[:60]}' is not an INSERT", hint="SQL files of the watch directory only insert"
+            )
         changed.append(f"INSERT INTO {quote(table)} {one[head.end() :]}")
     return changed
 

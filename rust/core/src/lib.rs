@@ -4,5 +4,6 @@
 
 pub mod journal;
 pub mod names;
+pub mod query;
 pub mod rows;
 pub mod watch;

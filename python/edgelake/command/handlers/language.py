@@ -196,7 +196,8 @@ async def wait(ctx: Context, seconds: float, condition: Annotated[str, Tail("for
         raise NotAvailableError("'wait for sync'")
     parsed = parse_condition(tokenise(condition).words)
     end = time.monotonic() + seconds
-    while not (holds := parsed.holds(ctx.visible)) and (left := end - time.monotonic()) > 0:
+    # Polled, as the reference does: what a condition speaks of (a variable) tells nobody when it changes.
+    while not (holds := parsed.holds(ctx.visible)) and (left := end - time.monotonic()) > 0:  # noqa: ASYNC110
         await asyncio.sleep(min(1.0, left))
     return Reply(value=str(holds))
 
