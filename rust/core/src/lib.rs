@@ -4,6 +4,7 @@
 
 pub mod journal;
 pub mod names;
+pub mod pipeline;
 pub mod query;
 pub mod rows;
 pub mod watch;
