@@ -18,7 +18,7 @@ lint: require $(STAMP) ## formatters, linters, type checkers
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	cd tests && ../$(PY) -m mypy.stubtest edgelake._rust edgelake._cython.rows --allowlist stubtest_allowlist.txt --mypy-config-file ../pyproject.toml
+	$(PY) -P -m mypy.stubtest edgelake._rust edgelake._cython.rows --allowlist tests/stubtest_allowlist.txt --mypy-config-file pyproject.toml --ignore-unused-allowlist
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 

@@ -120,3 +120,68 @@ def self_signed_certificate(names: list[str], first_year: int, last_year: int) -
 
     Raises ValueError for a name that cannot stand in a certificate.
     """
+
+# -- pipeline ----------------------------------------------------------------------------------------------------------
+
+@final
+class Flush:
+    """Rows of a table for its database; it ends with ``committed`` or ``put_back``."""
+
+    @property
+    def rows(self) -> Rows: ...
+    @property
+    def table(self) -> str: ...
+    @property
+    def first(self) -> int:
+        """Journal position of the first record."""
+    @property
+    def last(self) -> int: ...
+    @property
+    def arrival_us(self) -> int: ...
+
+@final
+class Pipeline:
+    """Parse, journal, acknowledge, buffer, hand over (design, section 3)."""
+
+    def __new__(
+        cls,
+        directory: str | PathLike[str],
+        *,
+        timezone: str | None = None,
+        workers: int = 2,
+        limit_bytes: int = 67108864,
+        segment_bytes: int = 67108864,
+        journal_limit_bytes: int = 1073741824,
+        sync_delay_us: int = 0,
+    ) -> Self:
+        """``limit_bytes`` bounds what is in memory; ``sync_delay_us`` slows each sync down (benches, tests).
+
+        Raises JournalError when the journal can't be opened, StorageFullError without room.
+        """
+    def fileno(self) -> int:
+        """Becomes readable when there are completions."""
+    def submit(self, dbms: str, table: str, payload: bytes, source: str = "0", instructions: str = "0") -> int:
+        """Ticket under which the outcome is told. Raises PayloadError, OverloadedError, JournalError."""
+    def completions(self) -> list[tuple[int, int, int, str, BaseException | None]]:
+        """(ticket, rows stored, rows rejected, reason of the first, error) of what ended since the last call."""
+    def set_schema(self, dbms: str, table: str, schema: Schema | None) -> None: ...
+    def set_threshold(self, dbms: str, table: str, age_s: float | None = None, volume_bytes: int | None = None) -> None:
+        """An empty table means the database, an empty dbms the node; without values the entry is removed."""
+    def set_level(self, dbms: str, table: str, level: str) -> None: ...
+    def attach(self, dbms: str, watermarks: dict[str, int]) -> None:
+        """Somebody stores this database; ``watermarks``: last position committed by table."""
+    def detach(self, dbms: str) -> None: ...
+    def take(self, dbms: str, timeout_s: float) -> Flush | None:
+        """Rows that are due; waits for them, without the interpreter's lock."""
+    def committed(self, flush: Flush) -> None: ...
+    def put_back(self, flush: Flush) -> None: ...
+    def synced(self, dbms: str) -> None:
+        """What is committed is on the database's disk: frees journal segments."""
+    def flush_all(self) -> None: ...
+    def pending(self, dbms: str) -> int:
+        """Rows accepted and not yet committed; those that wait in the journal count by payload."""
+    def in_flight_bytes(self) -> int: ...
+    def journal_bytes(self) -> int: ...
+    def stats(self) -> list[dict[str, str | int | float]]:
+        """Counters of every table."""
+    def close(self) -> None: ...

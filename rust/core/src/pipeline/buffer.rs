@@ -76,7 +76,7 @@ pub struct Table {
 
 #[derive(Default)]
 pub struct Tables {
-    tables: BTreeMap<Key, Table>,
+    known: BTreeMap<Key, Table>,
     pub attached: HashSet<String>,
     by_dbms: HashMap<String, Threshold>,
     default: Threshold,
@@ -85,11 +85,11 @@ pub struct Tables {
 
 impl Tables {
     pub fn table(&mut self, key: &Key) -> &mut Table {
-        if !self.tables.contains_key(key) {
-            self.tables.insert(key.clone(), Table::default());
+        if !self.known.contains_key(key) {
+            self.known.insert(key.clone(), Table::default());
         }
         // Just inserted if it was absent.
-        self.tables.entry(key.clone()).or_default()
+        self.known.entry(key.clone()).or_default()
     }
 
     /// An empty table name means the whole database; no key, the node.
@@ -116,7 +116,7 @@ impl Tables {
     }
 
     pub fn level(&self, key: &Key) -> Level {
-        self.tables
+        self.known
             .get(key)
             .and_then(|t| t.level)
             .or(self.level)
@@ -124,7 +124,7 @@ impl Tables {
     }
 
     fn threshold_of(&self, key: &Key) -> Threshold {
-        self.tables
+        self.known
             .get(key)
             .and_then(|t| t.threshold)
             .or_else(|| self.by_dbms.get(&key.dbms).copied())
@@ -188,7 +188,7 @@ impl Tables {
     }
 
     fn earliest(&self, dbms: &str) -> Option<(Instant, Key)> {
-        self.tables
+        self.known
             .iter()
             .filter(|(key, _)| key.dbms == dbms)
             .filter_map(|(key, table)| self.due_at(key, table).map(|at| (at, key)))
@@ -250,13 +250,13 @@ impl Tables {
     }
 
     pub fn flush_all(&mut self) {
-        for table in self.tables.values_mut() {
+        for table in self.known.values_mut() {
             table.forced = table.buffer.is_some();
         }
     }
 
     pub fn pending(&self, dbms: &str) -> usize {
-        self.tables
+        self.known
             .iter()
             .filter(|(key, _)| key.dbms == dbms)
             .map(|(_, t)| t.buffer.as_ref().map_or(0, |b| b.rows) + t.out.unwrap_or(0))
@@ -266,7 +266,7 @@ impl Tables {
     /// Give up the buffers of a database; returns what counted as in flight for them.
     pub fn drain(&mut self, dbms: &str, mut each: impl FnMut(&Key, Vec<(u64, u64)>)) -> usize {
         let mut freed = 0;
-        for (key, table) in &mut self.tables {
+        for (key, table) in &mut self.known {
             if key.dbms == dbms
                 && let Some(buffer) = table.buffer.take()
             {
@@ -279,7 +279,7 @@ impl Tables {
     }
 
     pub fn stats(&self) -> Vec<(Key, TableStats)> {
-        self.tables
+        self.known
             .iter()
             .map(|(key, table)| {
                 let mut stats = table.stats;

@@ -32,7 +32,10 @@ impl Segments {
             return;
         };
         let unsynced = self.unsynced.entry(key.dbms.clone()).or_default();
-        while let Some((_, segment)) = open.pop_front_if(|record| record.0 <= position) {
+        while let Some(&(at, segment)) = open.front()
+            && at <= position
+        {
+            open.pop_front();
             *unsynced.entry(segment).or_default() += 1;
         }
     }

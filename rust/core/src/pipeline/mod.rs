@@ -253,14 +253,12 @@ impl Pipeline {
             }
             return Ok(ticket);
         }
-        let jobs = self.jobs.lock();
-        match jobs.as_ref().map(|jobs| jobs.send(job)) {
-            Some(Ok(())) => Ok(ticket),
-            _ => {
-                self.shared.release(bytes);
-                Err(SubmitError::Closed)
-            }
+        let sent = (self.jobs.lock().as_ref()).is_some_and(|jobs| jobs.send(job).is_ok());
+        if sent {
+            return Ok(ticket);
         }
+        self.shared.release(bytes);
+        Err(SubmitError::Closed)
     }
 
     fn reserve(&self, bytes: usize) -> Result<(), SubmitError> {

@@ -1,0 +1,100 @@
+"""The durable entry of readings: what it returns from is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from edgelake._rust import Pipeline
+from edgelake.errors import JournalError
+from edgelake.ingest.writer import Writer
+from edgelake.model import Status, Stored
+from edgelake.store.sqlite import SqliteStore
+
+
+class Ingest:
+    """Payloads in, acknowledged once the journal has them; databases attached to it get their rows."""
+
+    name = "ingest"
+
+    def __init__(self, directory: Path, *, timezone: str | None = None, limit_bytes: int = 64 << 20) -> None:
+        self._directory = directory
+        self._timezone = timezone
+        self._limit_bytes = limit_bytes
+        self._pipeline: Pipeline | None = None
+        self._waiting: dict[int, asyncio.Future[Stored]] = {}
+        self._writers: dict[str, Writer] = {}
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Raises JournalError before ``start`` and after ``stop``."""
+        if self._pipeline is None:
+            raise JournalError("the journal is not open")
+        return self._pipeline
+
+    async def start(self) -> None:
+        """Open the journal. Raises JournalError when another node uses it or it is damaged, StorageFullError."""
+        self._pipeline = await asyncio.to_thread(
+            Pipeline, self._directory, timezone=self._timezone, limit_bytes=self._limit_bytes
+        )
+        asyncio.get_running_loop().add_reader(self._pipeline.fileno(), self._resolve)
+
+    async def submit(
+        self, dbms: str, table: str, payload: bytes, *, source: str = "0", instructions: str = "0"
+    ) -> Stored:
+        """Take rows for a table; returns when they are durable (at the level in force).
+
+        Raises PayloadError (nothing stored), OverloadedError, StorageFullError, JournalError.
+        """
+        ticket = self.pipeline.submit(dbms.lower(), table.lower(), payload, source, instructions)
+        waiting: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = waiting
+        return await waiting
+
+    def _resolve(self) -> None:
+        for ticket, rows, rejected, reason, failure in self.pipeline.completions():
+            waiting = self._waiting.pop(ticket, None)
+            if waiting is None or waiting.done():  # the submitter was cancelled; the rows are kept all the same
+                continue
+            if failure is None:
+                waiting.set_result(Stored(rows, rejected, reason))
+            else:
+                waiting.set_exception(failure)
+
+    async def attach(self, store: SqliteStore) -> None:
+        """Store this database's rows from now on, those that wait in the journal first."""
+        writer = Writer(self.pipeline, store)
+        await asyncio.to_thread(writer.start)
+        self._writers[store.dbms] = writer
+
+    async def detach(self, dbms: str) -> None:
+        """Store what is due and stop storing; no error when nothing was attached."""
+        writer = self._writers.pop(dbms, None)
+        if writer is not None:
+            await asyncio.to_thread(writer.stop)
+
+    def writer(self, dbms: str) -> Writer | None:
+        return self._writers.get(dbms)
+
+    async def flush(self) -> None:
+        """Make everything due and wait until the attached databases have committed it."""
+        while any(self.pipeline.pending(dbms) for dbms in self._writers):
+            self.pipeline.flush_all()
+            await asyncio.sleep(0.002)
+
+    async def stop(self) -> None:
+        """Store what was accepted, close the journal. Idempotent."""
+        for dbms in list(self._writers):
+            await self.detach(dbms)
+        if self._pipeline is None:
+            return
+        await asyncio.to_thread(self._pipeline.close)
+        self._resolve()
+        asyncio.get_running_loop().remove_reader(self._pipeline.fileno())
+        self._pipeline = None
+
+    def status(self) -> Status:
+        running = self._pipeline is not None
+        errors = [writer.last_error for writer in self._writers.values() if writer.last_error]
+        waiting = self._pipeline.in_flight_bytes() if self._pipeline else 0
+        return Status("Ingest", running, last_error="; ".join(errors), counters={"in_flight_bytes": waiting})
