@@ -39,6 +39,7 @@ class Entry:
 
     def __init__(self, hooks: RestHooks, limits: BodyLimits, pool: Pool, timeout_seconds: float) -> None:
         self.hooks = hooks
+        self._submit = hooks.submit
         self.limits = limits
         self.pool = pool
         self.calls = CallStatistics()
@@ -78,7 +79,7 @@ class Entry:
             problem.http_status = 500
         finally:
             del running[task]
-            if not running:
+            if self.stopping and not running:
                 self._idle.set()
         if problem is not None:
             self._refuse(scope, proto, problem)
@@ -108,16 +109,17 @@ class Entry:
             if not dbms or not table:
                 raise data.missing_name(dbms)
             payload = await proto()
+            if not payload:
+                raise data.no_rows()
             self._running[task] = _SERVED
-            source, instructions = get("source"), get("instructions")
-            if source is None and instructions is None:
-                stored = await self.hooks.submit(dbms.lower(), table.lower(), payload)
-            else:
-                stored = await self.hooks.submit(
-                    dbms.lower(), table.lower(), payload, source=source or "0", instructions=instructions or "0"
-                )
-            reply = STORED if not stored.rejected else data.reply_of(stored)
-            proto.response_bytes(200, JSON_HEADERS, reply)
+            stored = await self._submit(
+                dbms.lower(),
+                table.lower(),
+                payload,
+                source=get("source") or "0",
+                instructions=get("instructions") or "0",
+            )
+            proto.response_bytes(200, JSON_HEADERS, data.reply_of(stored) if stored.rejected else STORED)
         record = self.calls.record(get("user-agent") or NO_AGENT, "PUT", agent_name)
         record.processed += 1
         record.last = time.time()
