@@ -8,10 +8,10 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-from conftest import FakeNode, Site
 
 from edgelake.errors import DatabaseMissingError, OverloadedError, StorageFullError
 from edgelake.model import CommandClass, Reply
+from tests.net.helpers import FakeNode, Site
 
 
 def test_a_get_runs_the_command_and_sends_its_text(site: Site) -> None:

@@ -9,11 +9,11 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import FakeNode, Site, read_all
 
 from edgelake.errors import OverloadedError, PayloadError, StorageFullError, error
 from edgelake.model import Stored
 from edgelake.net.rest import BodyLimits
+from tests.net.helpers import FakeNode, Site, read_all
 
 ROW = b'{"timestamp": "2026-11-23 17:00:35", "value": 1.5}'
 SUCCESS = b'{"AnyLog.status":"Success", "AnyLog.hash": "0" }'

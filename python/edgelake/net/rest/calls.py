@@ -60,11 +60,11 @@ class CallStatistics:
         self._by_header.clear()
 
     def __iter__(self) -> Iterator[CallRecord]:
-        """By agent, in the order of their first calls; then by method."""
+        """Agents in the order of their first calls, and so the methods of each."""
         first: dict[str, float] = {}
         for r in self._by_agent.values():
             first[r.agent] = min(r.first, first.get(r.agent, r.first))
-        return iter(sorted(self._by_agent.values(), key=lambda r: (first[r.agent], r.agent, r.method)))
+        return iter(sorted(self._by_agent.values(), key=lambda r: (first[r.agent], r.agent, r.first)))
 
 
 class Pool:

@@ -22,6 +22,11 @@ def missing_name(dbms: str | None) -> EdgeLakeError:
     return error(number, f"Missing '{name}' name in REST PUT command", hint=f"add the header {name}")
 
 
+def no_rows() -> PayloadError:
+    """The error for a body without content."""
+    return PayloadError("Message Body is empty", hint="send a JSON object, a list, or one object per line")
+
+
 def reply_of(stored: Stored) -> bytes:
     """Body of the reply. Raises MappingError when every row was kept out."""
     if stored.rejected and not stored.rows:
@@ -89,7 +94,7 @@ class _Streamed:
 
     def stored(self) -> Stored:
         if not self._blocks:
-            raise PayloadError("Message Body is empty", hint="send a JSON object, a list, or one object per line")
+            raise no_rows()
         return Stored(self._rows, self._rejected, self._reason)
 
 

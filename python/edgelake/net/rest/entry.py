@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from functools import partial
+from typing import Any
 
 from granian._granian import RSGIProtocolClosed
 
@@ -34,17 +35,16 @@ class Entry:
     Attributes:
         timeout_seconds: longest wait for a reply (0 = none); changed by ``set rest timeout``.
         stopping: new requests get 503.
-        trace: log each request (``set rest log on``): method, path, agent, status; no header values, no body.
     """
 
     def __init__(self, hooks: RestHooks, limits: BodyLimits, pool: Pool, timeout_seconds: float) -> None:
         self.hooks = hooks
+        self._submit = hooks.submit
         self.limits = limits
         self.pool = pool
         self.calls = CallStatistics()
         self.timeout_seconds = timeout_seconds
         self.stopping = False
-        self.trace = False
         self._tick = 0
         self._running: dict[asyncio.Task[None], int] = {}
         self._slow: set[asyncio.Task[None]] = set()
@@ -78,15 +78,16 @@ class Entry:
             problem.http_status = 500
         finally:
             del running[task]
-            if not running:
+            if self.stopping and not running:
                 self._idle.set()
         if problem is not None:
             self._refuse(scope, proto, problem)
         elif method != "PUT":
             self._count(scope, None)
-        if self.trace:
-            status = problem.http_status if problem else 200
-            log.info("REST %s %r from %s: %d", method, scope.path[:200], scope.client, status)
+        if problem is not None or self.hooks.log_all():
+            outcome = f"{problem.http_status} {problem.text}" if problem else "200"  # the detail may quote the command
+            text = f"{method[:20]} {scope.path[:200]!r} from {scope.client}: {outcome}"
+            self.hooks.log_call(text, problem is not None)
 
     async def _put(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         headers = scope.headers
@@ -108,16 +109,17 @@ class Entry:
             if not dbms or not table:
                 raise data.missing_name(dbms)
             payload = await proto()
+            if not payload:
+                raise data.no_rows()
             self._running[task] = _SERVED
-            source, instructions = get("source"), get("instructions")
-            if source is None and instructions is None:
-                stored = await self.hooks.submit(dbms.lower(), table.lower(), payload)
-            else:
-                stored = await self.hooks.submit(
-                    dbms.lower(), table.lower(), payload, source=source or "0", instructions=instructions or "0"
-                )
-            reply = STORED if not stored.rejected else data.reply_of(stored)
-            proto.response_bytes(200, JSON_HEADERS, reply)
+            stored = await self._submit(
+                dbms.lower(),
+                table.lower(),
+                payload,
+                source=get("source") or "0",
+                instructions=get("instructions") or "0",
+            )
+            proto.response_bytes(200, JSON_HEADERS, data.reply_of(stored) if stored.rejected else STORED)
         record = self.calls.record(get("user-agent") or NO_AGENT, "PUT", agent_name)
         record.processed += 1
         record.last = time.time()
@@ -146,6 +148,10 @@ class Entry:
                 self._slow.add(task)
                 task.add_done_callback(self._slow.discard)
                 task.cancel()
+
+    def is_serving(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a task is one of the running requests."""
+        return task in self._running
 
     async def drain(self, seconds: float) -> None:
         """Let running requests end; those that take longer are cancelled and answered with 503."""

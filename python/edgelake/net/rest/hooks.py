@@ -47,6 +47,8 @@ class Peer:
 
 CallerFor = Callable[[Peer], Caller]
 Render = Callable[[Reply], str]
+LogCall = Callable[[str, bool], None]
+"""A line about one request, and whether it failed: method, path, client, status. No header values, no body."""
 
 
 async def no_file(*_: object, **__: object) -> Stored:
@@ -57,6 +59,10 @@ async def no_data(agent: str, topic: str, payload: bytes) -> Stored:
     raise NotAvailableError("POST command: data needs 'run msg client where broker = rest ...'")
 
 
+def _no_log(text: str, failed: bool) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class RestHooks:
     """The node behind the server.
@@ -65,6 +71,7 @@ class RestHooks:
         submit: rows of one table; returns when they are durable.
         execute: one command line for a caller.
         caller_for: classes of a client.
+        log_call, log_all: gets the failed requests, or all of them while ``log_all()`` is true.
         render: a reply that has no stream as text (JSON when it asks for it).
     """
 
@@ -74,3 +81,5 @@ class RestHooks:
     render: Render
     put_file: PutFile = no_file
     post_data: PostData = no_data
+    log_call: LogCall = _no_log
+    log_all: Callable[[], bool] = bool

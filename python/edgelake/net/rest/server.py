@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -21,13 +23,14 @@ from edgelake.net.rest.callers import caller_rule
 from edgelake.net.rest.calls import CallStatistics, Pool
 from edgelake.net.rest.config import RestConfig, join_address
 from edgelake.net.rest.entry import Entry
-from edgelake.net.rest.hooks import CallerFor, PostData, PutFile, Render, RestHooks, no_data, no_file
+from edgelake.net.rest.hooks import CallerFor, LogCall, PostData, PutFile, Render, RestHooks, no_data, no_file
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-DRAIN_SECONDS = 2.0  # for running requests; with what follows, ``stop`` takes less than 3 s
-CLOSE_SECONDS = 0.4
+BUFFER_BYTES = 408 << 10  # of a connection; the head of a request must fit
+DRAIN_SECONDS = 1.8  # for running requests; with what follows, ``stop`` takes less than 3 s
+CLOSE_SECONDS = 0.3
 
 # granian configures the process's logging when it is built; told so, it leaves all handlers alone.
 _LOGGING_AS_IT_IS: dict[str, Any] = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
@@ -39,11 +42,15 @@ class _Granian(Server):
     def __init__(self, listener: socket.socket, target: Any, **options: Any) -> None:
         super().__init__(target, **options)
         self._listener = listener
+        self._fd = -1
+        self._inode = -1
 
     def _init_shared_socket(self) -> None:
         # SocketHolder takes the descriptor over and closes it when the server stops.
         holder: Any = SocketHolder  # its constructor is missing in granian's type stub
-        self._shd = holder(self._listener.detach(), False, BACKLOG)
+        self._fd = self._listener.detach()
+        self._inode = os.fstat(self._fd).st_ino
+        self._shd = holder(self._fd, False, BACKLOG)
         self._ssp = None
 
     def failed(self) -> BaseException | None:
@@ -54,6 +61,18 @@ class _Granian(Server):
                 failure: BaseException | None = task.exception()
                 return failure
         return None
+
+    async def closed(self, seconds: float) -> bool:
+        """Wait until the listening socket is closed, which granian does on a thread of its own."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            try:
+                if os.fstat(self._fd).st_ino != self._inode:
+                    return True
+            except OSError:
+                return True
+            await asyncio.sleep(0.002)
+        return False
 
     def end(self) -> None:
         """Stop accepting; ``serve`` ends when the open connections have ended."""
@@ -70,6 +89,7 @@ class RestServer:
         render: text of a reply without stream.
         caller_for: classes of a client; by default the rule for a node without identities.
         put_file, post_data: file mode of PUT, and ``command: data``; without them these are refused.
+        log_to: where lines about requests go, and whether all are wanted or the failed ones.
     """
 
     name = "rest"
@@ -84,15 +104,17 @@ class RestServer:
         caller_for: CallerFor | None = None,
         put_file: PutFile = no_file,
         post_data: PostData = no_data,
+        log_to: tuple[LogCall, Callable[[], bool]] | None = None,
     ) -> None:
         self.config = config
         rule = caller_for or caller_rule((config.external[0], config.internal[0]))
-        self._hooks = RestHooks(submit, execute, rule, render, put_file, post_data)
+        hooks = RestHooks(submit, execute, rule, render, put_file, post_data, *(log_to or ()))
         self.pool = Pool(config.threads, config.waiting)
-        self._entry = Entry(self._hooks, config.limits, self.pool, config.timeout_seconds)
+        self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)
         self._server: _Granian | None = None
         self._serving: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._since_us = 0
         self._port = 0
 
@@ -117,7 +139,7 @@ class RestServer:
         log.info("REST Server initiated on %s", self.bound)
 
     async def stop(self) -> None:
-        """Stop within 3 s: no new connections, running requests get 2 s, then 503."""
+        """Stop within 3 s: no new connections, running requests get 1.8 s, then 503."""
         server, serving, watch = self._server, self._serving, self._watch
         if server is None or serving is None:
             return
@@ -125,6 +147,16 @@ class RestServer:
         if watch is not None:
             watch.cancel()
         server.end()
+        self._since_us = 0
+        if not await server.closed(CLOSE_SECONDS):
+            log.warning("REST Server %s: the listening socket is not closed yet", self.bound)
+        if self._entry.is_serving(asyncio.current_task()):  # "exit rest" over REST: its own reply goes out first
+            self._entry.stopping = True
+            self._ending = asyncio.create_task(self._end(serving), name="rest end")
+        else:
+            await self._end(serving)
+
+    async def _end(self, serving: asyncio.Task[None]) -> None:
         await self._entry.drain(DRAIN_SECONDS)
         # A connection with half a request head keeps granian's worker alive until its own time limit; by then nothing
         # listens any more and a late request is answered with 503, so nobody has to wait for it.
@@ -186,15 +218,6 @@ class RestServer:
     def timeout_seconds(self, seconds: float) -> None:
         self._entry.timeout_seconds = seconds
 
-    @property
-    def trace(self) -> bool:
-        """Whether each request is logged."""
-        return self._entry.trace
-
-    @trace.setter
-    def trace(self, on: bool) -> None:
-        self._entry.trace = on
-
 
 def _bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises AddressInUseError with the system's reason."""
@@ -221,7 +244,9 @@ def _options(config: RestConfig) -> dict[str, Any]:
         "websockets": False,
         "backlog": BACKLOG,
         "backpressure": config.connections,
-        "http1_settings": HTTP1Settings(header_read_timeout=config.idle_connection_seconds * 1000),
+        "http1_settings": HTTP1Settings(
+            header_read_timeout=config.idle_connection_seconds * 1000, max_buffer_size=BUFFER_BYTES
+        ),
         "log_enabled": False,
         "log_dictconfig": _LOGGING_AS_IT_IS,
         "ssl_cert": config.certificate,

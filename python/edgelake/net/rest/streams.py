@@ -1,7 +1,7 @@
 """Streamed replies with back-pressure.
 
 granian's own stream takes everything at once, without a bound: a fast query and a slow reader would fill the memory.
-So a long reply goes through a pipe, which granian reads as a file: what the client has not taken stays in the
+So a long reply goes through a named pipe, which granian reads as a file: what the client has not taken stays in the
 pipe (64 KiB), and the producer waits. A reply that fits into SHORT_BYTES is sent whole, with its Content-Length.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
-import sys
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar
 
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SHORT_BYTES = 128 << 10  # more than a pipe holds: once that much is written, granian has opened the other end
+SHORT_BYTES = 128 << 10
+OPEN_SECONDS = 2  # granian opens the pipe within milliseconds, or not at all since the client has left
 WRITE_SECONDS = 60  # a client that takes nothing for so long is given up
 
 
@@ -96,15 +98,13 @@ class _Source:
 async def _through_pipe(
     out: Exchange, source: _Source, head: bytes, headers: HeaderList, gone: asyncio.Future[None], address: str
 ) -> None:
-    reader, writer = os.pipe()
+    with tempfile.TemporaryDirectory(prefix="edgelake-") as folder:
+        path = os.path.join(folder, "reply")
+        os.mkfifo(path, 0o600)
+        out.response_file(200, headers, path)
+        writer = await _or_gone(_open_for_writing(path), gone)
     try:
-        os.set_blocking(writer, False)
-        place = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
-        out.response_file(200, headers, f"{place}/{reader}")
-        await _or_gone(_write(writer, head[:SHORT_BYTES]), gone)
-        os.close(reader)  # granian has opened its own: from now on its end shows as a broken pipe
-        reader = -1
-        await _or_gone(_write(writer, head[SHORT_BYTES:]), gone)
+        await _or_gone(_write(writer, head), gone)
         try:
             while not source.ended:
                 if piece := await _or_gone(source.next(), gone):
@@ -113,8 +113,20 @@ async def _through_pipe(
             await _or_gone(_write(writer, b"\n" + error_body(problem, "get", address)), gone)
     finally:
         os.close(writer)
-        if reader >= 0:
-            os.close(reader)
+
+
+async def _open_for_writing(path: str) -> int:
+    """Open a named pipe as soon as granian reads it, so that its leaving shows as a broken pipe."""
+    wait = 0.0005
+    while wait < OPEN_SECONDS:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as nobody:
+            if nobody.errno != errno.ENXIO:
+                raise
+        await asyncio.sleep(wait)
+        wait *= 1.5
+    raise ClientGoneError
 
 
 async def _or_gone(work: Coroutine[Any, Any, T], gone: asyncio.Future[None]) -> T:

@@ -1,0 +1,236 @@
+"""The REST server: start, settings and status. Spec: services and status, sections 2 and 8."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edgelake.command.context import Context
+from edgelake.command.grammar import Seconds
+from edgelake.command.registry import command
+from edgelake.command.render import reply_text
+from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
+from edgelake.model import Caller, CommandClass, Reply, Stored, Submit, Table
+from edgelake.net.rest import RestConfig, RestServer
+from edgelake.net.rest.hooks import no_data, no_file
+from edgelake.net.rest.server import BUFFER_BYTES
+from edgelake.net.rest.tls import TlsFiles, found_or_made, named, of_organisations
+
+NOT_DECLARED = "Rest Pool is not declared"
+POOL_WIDTH = 60
+
+
+@command(
+    "run rest server",
+    cls=CommandClass.ADMIN,
+    topics=("background processes", "rest"),
+    examples=(
+        "run rest server where internal_ip = !ip and internal_port = 7849 and timeout = 0 and threads = 6",
+        "run rest server where internal_port = 7849 and ssl = true",
+        "run rest server where external_ip = 10.0.0.1 and external_port = 7849 and bind = true",
+    ),
+)
+async def run_rest_server(
+    ctx: Context,
+    *,
+    external_ip: str = "",
+    external_port: int = 0,
+    internal_ip: str = "",
+    internal_port: int = 0,
+    timeout: Seconds = 20.0,
+    threads: int = 5,
+    bind: bool = False,
+    ssl: bool = False,
+    ca_org: str = "",
+    server_org: str = "",
+    cert: str = "",
+    key: str = "",
+) -> Reply:
+    """Take commands and readings over HTTP.
+
+    timeout: seconds to wait for a reply, 0 = no limit. threads: commands that run at the same time; readings take
+    none of them. bind = true: only the internal address. ssl = true: HTTPS with the files of cert and key, those of
+    ca_org and server_org in pem_dir, the only certificate there, or a self-signed one.
+    """
+    if threads < 1:
+        raise CommandError("threads must be 1 or more")
+    plain = RestConfig(external_ip, external_port, internal_ip, internal_port, bind)
+    running = _server(ctx)
+    if running is not None and running.config.listening == plain.listening:
+        raise AddressInUseError(f"Host and port '{running.bound}' already in use")
+    files = _certificate(ctx, plain, (ca_org, server_org, cert, key)) if ssl else None
+    config = RestConfig(
+        external_ip,
+        external_port,
+        internal_ip,
+        internal_port,
+        bind,
+        timeout_seconds=timeout,
+        threads=threads,
+        certificate=files.certificate if files else None,
+        key=files.key if files else None,
+        certificate_authority=files.authority if files else None,
+    )
+    await ctx.services.start(_wired(ctx, config))
+    return Reply.done()
+
+
+def _certificate(ctx: Context, config: RestConfig, options: tuple[str, str, str, str]) -> TlsFiles:
+    ca_org, server_org, cert, key = options
+    if bool(cert) != bool(key):
+        raise CommandError("ssl needs cert and key together")
+    if cert:
+        return named(Path(cert), Path(key))
+    pem_dir = ctx.directories.path("pem_dir")
+    if server_org:
+        if not ca_org:
+            raise CommandError("server_org needs ca_org")
+        return of_organisations(pem_dir, ca_org, server_org)
+    hosts = (config.internal[0], config.external[0], "localhost", "127.0.0.1", socket.gethostname())
+    return found_or_made(pem_dir, hosts)
+
+
+def _wired(ctx: Context, config: RestConfig) -> RestServer:
+    """The server with this node behind it."""
+
+    async def execute(line: str, caller: Caller) -> Reply:
+        return await ctx.dispatcher.run(line, ctx.for_caller(caller))
+
+    def log_call(text: str, failed: bool) -> None:
+        ctx.logs.streaming(text, kind="Error" if failed else "REST", thread="rest")
+
+    submit: Submit = ctx.ingest.submit if ctx.ingest is not None else _no_rows
+    return RestServer(
+        config,
+        submit=submit,
+        execute=execute,
+        render=reply_text,
+        put_file=ctx.parts.get("put_file", no_file),
+        post_data=ctx.parts.get("post_data", no_data),
+        log_to=(log_call, lambda: ctx.logs.rest_all),
+    )
+
+
+async def _no_rows(dbms: str, table: str, payload: bytes, *, source: str = "0", instructions: str = "0") -> Stored:
+    raise NotAvailableError("This node takes no readings")
+
+
+def _server(ctx: Context) -> RestServer | None:
+    found = ctx.services.get(RestServer.name)
+    return found if isinstance(found, RestServer) and found.status().running else None
+
+
+@command(
+    "set rest timeout",
+    cls=CommandClass.ADMIN,
+    topics=("rest", "configuration"),
+    examples=("set rest timeout 30", "set rest timeout 2 minutes", "set rest timeout 0"),
+)
+async def set_rest_timeout(ctx: Context, timeout: Seconds) -> Reply:
+    """Longest wait for a reply of the REST server; 0 = no limit."""
+    server = _server(ctx)
+    if server is None:
+        raise CommandError("the REST server does not run", hint="run rest server where ...")
+    server.timeout_seconds = timeout
+    return Reply.done()
+
+
+@command(
+    "get rest server info",
+    cls=CommandClass.DATA,
+    topics=("rest", "monitor"),
+    examples=("get rest server info", "get rest server info where format = json"),
+)
+async def get_rest_server_info(ctx: Context) -> Reply:
+    """Configuration of the REST server."""
+    data = _info(ctx)
+    rows = [(name, f" {value} ") for name, value in data.items()]
+    return Reply.of_table(Table(("Attribute", "Value"), rows), data=data)
+
+
+def _info(ctx: Context) -> dict[str, Any]:
+    server = _server(ctx)
+    config = server.config if server else None
+    info: dict[str, Any] = {
+        "buff_size": BUFFER_BYTES,
+        "ca_public_key": _path(config.certificate_authority) if config else None,
+        "connection": server.url if server else "",
+        "is_bind": config.bind if config else False,
+        "is_ssl": config is not None and config.certificate is not None,
+        "node_cr": _path(config.certificate) if config else None,
+        "node_private_key": _path(config.key) if config else None,
+        "streaming_log": ctx.logs.rest_all,
+        "timeout": _number(server.timeout_seconds) if server else 0,
+        "trace": False,
+        "workers_count": config.threads if config else 0,
+    }
+    if server is None:
+        info |= {"server": None, "workers_pool": None}
+    return dict(sorted(info.items()))
+
+
+def _path(path: Path | None) -> str | None:
+    return str(path) if path else None
+
+
+def _number(seconds: float) -> float | int:
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+@command(
+    "get rest calls",
+    cls=CommandClass.DATA,
+    topics=("rest", "monitor"),
+    examples=("get rest calls", "get rest calls where format = json"),
+)
+async def get_rest_calls(ctx: Context) -> Reply:
+    """Calls of the REST server by caller and method. Commands and readings are not kept."""
+    server = _server(ctx)
+    titles = ("Caller", "Call", "Processed", "Errors", "Last Error", "First Call", "Last Call", "Last Caller")
+    rows = list(_call_rows(server)) if server else []
+    data = [dict(zip(titles, row, strict=True)) for row in rows]
+    header = f"Statistics for REST calls using {server.url}" if server else "Statistics for REST calls"
+    return Reply.of_table(Table(titles, _caller_once(rows), header=header), data=data)
+
+
+def _call_rows(server: RestServer) -> Iterator[tuple[object, ...]]:
+    for call in server.calls:
+        first, last = (datetime.fromtimestamp(t).strftime("%Y-%m-%d %H:%M:%S") for t in (call.first, call.last))
+        yield call.agent, call.method, call.processed, call.errors, call.last_error, first, last, call.last_caller
+
+
+def _caller_once(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    shown: list[tuple[object, ...]] = []
+    for number, row in enumerate(rows):
+        same = number > 0 and rows[number - 1][0] == row[0]
+        shown.append(("", *row[1:]) if same else row)
+    return shown
+
+
+@command(
+    "get rest pool",
+    cls=CommandClass.DATA,
+    topics=("rest", "monitor"),
+    examples=("get rest pool", "get rest pool where details = true and reset = true"),
+)
+async def get_rest_pool(ctx: Context, *, details: bool = False, reset: bool = False) -> Reply:
+    """Places for commands of the REST server: 1 = busy, 0 = waiting, and the number of calls."""
+    server = _server(ctx)
+    if server is None:
+        return Reply.of_text(NOT_DECLARED)
+    pool = server.pool
+    busy = [int(place) for place in pool.busy]
+    data = {"threads": len(busy), "busy": busy, "calls": list(pool.calls), "total": pool.total}
+    if details:
+        share = [100 * calls // max(pool.total, 1) for calls in pool.calls]
+        rows = [(n, "busy" if busy[n] else "waiting", pool.calls[n], share[n]) for n in range(len(busy))]
+        reply = Reply.of_table(Table(("Thread", "Status", "Calls", "Percentage"), rows, header="REST Pool:"), data=data)
+    else:
+        title = f"REST Pool with {len(busy)} threads:"
+        reply = Reply.of_data(data, text=f"{title:<{POOL_WIDTH}}{busy} ({pool.total:,})")
+    if reset:
+        pool.reset()
+    return reply
