@@ -14,12 +14,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import metadata
 from typing import Any
 
 from edgelake.command.console import execute, write
 from edgelake.command.context import Context, NodeInfo
+from edgelake.command.handlers.script import engine
 from edgelake.command.local import language_context
 
 _STOP_SECONDS = 4.0
@@ -59,9 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if first in ("demo", "bench"):
         return _sub_program(first, args[1:])
-    logging.basicConfig(
-        level=os.environ.get("EDGELAKE_LOG", "error").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    level = logging.getLevelNamesMapping().get(os.environ.get("EDGELAKE_LOG", "critical").upper(), logging.WARNING)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if first == "-c":
         commands = args[1::2]
         if len(args) % 2 or any(flag != "-c" for flag in args[::2]):
@@ -108,7 +108,7 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     try:
         import uvloop
 
-        factory = uvloop.new_event_loop
+        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     except ImportError:
         factory = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -209,6 +209,7 @@ async def _stop(ctx: Context) -> None:
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             await ctx.scheduler.stop()
+            await engine(ctx).stop()
             await ctx.services.stop_all()
     except TimeoutError:
         write("some services did not stop in time", sys.stderr)
