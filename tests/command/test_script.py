@@ -20,12 +20,15 @@ Process = Callable[..., str]
 def process(ctx: Context, tmp_path: Path) -> Process:
     """Run a script's text; returns everything that it printed, joined by blanks."""
 
+    versions: list[int] = []
+
     def work(text: str, arguments: str = "") -> str:
         shown: list[str] = []
         ctx.parts["console"] = shown.append
         path = tmp_path / "test.al"
         path.write_text(text)
-        os.utime(path, ns=(1, len(text)))  # a new version even within one tick of the clock
+        versions.append(len(versions))
+        os.utime(path, (1, len(versions)))  # a new version even within one tick of the clock
         ctx.parts["shown"] = shown
         asyncio.run(ctx.execute(f"process {path} {arguments}"))
         return " ".join(shown)

@@ -13,6 +13,7 @@ from edgelake import errors
 from edgelake.command import assignment
 from edgelake.command.context import Context
 from edgelake.command.grammar import Grammar
+from edgelake.command.logs import mask
 from edgelake.command.registry import Match, Registry
 from edgelake.command.render import reply_value
 from edgelake.command.tokenizer import Line, tokenise
@@ -75,7 +76,7 @@ class Dispatcher:
             reply = await self._run(line, ctx)
         except EdgeLakeError as failure:
             ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
-            ctx.echo.add(f"Error executing: [{shown}] Message: [{failure}]")
+            ctx.echo.add(f"Error executing: [{mask(shown)}] Message: [{mask(str(failure))}]")
             raise
         except Exception as fault:
             log.exception("fault in command: %s", ctx.phrase or line.words[0].text)
