@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from edgelake.command.context import Context
+from edgelake.command.dispatcher import Dispatcher
 from edgelake.command.expressions import evaluate
+from edgelake.command.grammar import signature_grammar
 from edgelake.command.logs import Ring, mask
+from edgelake.command.registry import Command, Registry
 from edgelake.errors import EdgeLakeError
+from edgelake.model import CommandClass, Reply
 
 Run = Callable[..., str]
 
@@ -261,3 +265,17 @@ def test_two_callers_have_their_own_chains(ctx: Context) -> None:
         return (await ctx.execute("do print mine")).text
 
     assert asyncio.run(work()) == "mine"
+
+
+def test_a_streamed_reply_is_assigned_as_text(ctx: Context) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one "
+        yield b"two"
+
+    async def streamed(ctx: Context) -> Reply:
+        return Reply(stream=pieces())
+
+    ctx.dispatcher = Dispatcher(Registry())
+    ctx.dispatcher.registry.add(Command("rows", streamed, CommandClass.DATA, signature_grammar(streamed)))
+    asyncio.run(ctx.execute("x = rows"))
+    assert ctx.variables.get("x") == "one two"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,10 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
 
 from edgelake.__main__ import split_commands
 from edgelake.command.context import Context
-from edgelake.command.prompt import LanguageCompleter
+from edgelake.command.prompt import LanguageCompleter, Prompt
 
 
 def edgelake(*args: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -105,6 +109,45 @@ def test_a_failed_script_is_reported_and_the_node_stays(tmp_path: Path) -> None:
 )
 def test_arguments_form_commands(args: list[str], commands: list[str]) -> None:
     assert split_commands(args) == commands
+
+
+class Screen(DummyOutput):
+    """A terminal that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, data: str) -> None:
+        self.text += data
+
+    write_raw = write
+
+
+def test_the_prompt_reads_blocks_keeps_history_and_leaves_at_the_second_ctrl_c(
+    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    async def work() -> None:
+        with create_pipe_input() as keys, create_app_session(input=keys, output=screen):
+            keys.send_text("set node name n1\n<print one\ntwo>\nget foo\n\x03print three\n\x03\x03")
+            prompt = Prompt(ctx)
+            assert prompt.text() == "EL > "
+            await prompt.run()
+            assert prompt.text() == "EL n1 > "
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert "one two" in screen.text
+    assert "Error 141" in screen.text
+    assert "\x1b[31m" not in screen.text
+    assert screen.text.count("Press Ctrl-C again") == 2
+    assert "Terminating node processes" in screen.text
+    assert ctx.node.stopping.is_set()
+    history = tmp_path / "edgelake" / "history"
+    assert "+set node name n1" in history.read_text()
+    assert history.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_a_template_is_filled_outside_quotes_only(variables: Variables) -> None:
         ("a=test", "a", "test"),
         ("a = http://h/x?y=1", "a", "http://h/x?y=1"),
         ("set a = v", "a", "v"),
+        ("set a = two words", "a", "two words"),
         ("a = get", "a", "get"),
         ("a = print hi", "a", "hi"),
         ("a = if 1 == 1", "a", "True"),

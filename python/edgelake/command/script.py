@@ -176,7 +176,7 @@ class ScriptEngine:
         caller_flow = ctx.flow
         if caller_flow.nesting > MAX_DEPTH:
             raise CommandError(f"scripts call each other deeper than {MAX_DEPTH}")
-        frame = Frame(str(path), debug=bool(caller_flow.frame and caller_flow.frame.debug))
+        frame = Frame(str(path), debug=bool(ctx.node.settings.get("debug")))
         run = _Run(script, ctx.at(flow=Flow(frame=frame, nesting=caller_flow.nesting)), frame, self.strict)
         self._frames.add(run)
         try:

@@ -42,9 +42,6 @@ LATER: dict[str, dict[str, str]] = {
         "run blockchain sync": "run blockchain sync where source = master and time = 3 seconds and dest = file",
         "get synchronizer": "get synchronizer",
         "exit synchronizer": "exit synchronizer",
-        "blockchain connect to": "blockchain connect to ethereum where provider = !provider",
-        "blockchain deploy contract": "blockchain deploy contract where platform = ethereum and public_key = !key",
-        "blockchain set account info": "blockchain set account info where platform = ethereum and chain_id = 1",
     },
     _BROKER: {
         "run message broker": "run message broker where external_ip = !ip and external_port = 7852 and threads = 3",
