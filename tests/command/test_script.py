@@ -157,6 +157,11 @@ def test_a_failing_handler_ends_the_script_instead_of_looping(process: Process) 
         process(f"on error goto handler\n{BAD_OTHER}\n:handler:\n{BAD_OTHER}")
 
 
+def test_a_handler_is_called_again_for_a_later_failure(process: Process) -> None:
+    text = f"on error call handler\n{BAD_OTHER}\nprint a\n{BAD_OTHER}\nend script\n:handler:\nprint handler\nreturn"
+    assert process(text) == "handler a handler"
+
+
 def test_two_handlers_cannot_send_the_script_in_circles(process: Process) -> None:
     text = (
         f"on error goto one\n{BAD_OTHER}\n:one:\non error goto two\n{BAD_OTHER}\n:two:\non error goto one\n{BAD_OTHER}"

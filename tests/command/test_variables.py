@@ -111,6 +111,11 @@ def test_assignment(ctx: Context, run: Run, line: str, name: str, value: str) ->
     assert ctx.variables.get(name) == value
 
 
+def test_a_policy_out_of_a_template_is_changed_with_its_references_filled(ctx: Context, run: Run) -> None:
+    run("x = New Company", 'p = {"t": {"a": !x, "keep": "\'!x\'"}}', "set policy p [t][b] = 1 and [t][l] + !x")
+    assert ctx.variables.get("p") == ('{"t": {"a": "New Company", "keep": "\'!x\'", "b": "1", "l": ["New Company"]}}')
+
+
 def test_an_empty_value_removes_the_name(ctx: Context, run: Run) -> None:
     run("a = 1", 'a = ""')
     assert "a" not in ctx.variables
