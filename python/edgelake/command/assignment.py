@@ -77,8 +77,6 @@ def target(line: Line) -> Target | None:
     first = 0
     may_run = True
     if len(words) > 2 and words[0].is_("set") and words[2].is_("=") and not words[1].text.startswith("!"):
-        if len(words) != 4 and not words[1].text.startswith("$"):
-            return None
         first, may_run = 1, False
     if len(words) < first + 2 or not words[first + 1].is_("=") or not words[first].bare:
         return None

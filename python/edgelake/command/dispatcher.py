@@ -13,6 +13,7 @@ from edgelake import errors
 from edgelake.command import assignment
 from edgelake.command.context import Context
 from edgelake.command.grammar import Grammar
+from edgelake.command.logs import mask
 from edgelake.command.registry import Match, Registry
 from edgelake.command.render import reply_value
 from edgelake.command.tokenizer import Line, tokenise
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _CACHED_LINES = 512
 _FORMAT = re.compile(r"json|table|text", re.IGNORECASE)
 MAX_NESTING = 60
+MAX_VALUE_BYTES = 16 << 20
 
 
 class Dispatcher:
@@ -59,6 +61,7 @@ class Dispatcher:
         reply = await self._logged(line, ctx)
         while line.rest.strip():
             line = self.line(line.rest)
+            await _collect(reply)
             following = await self._logged(line, ctx)
             reply = _merged(reply, following)
         return reply
@@ -75,7 +78,7 @@ class Dispatcher:
             reply = await self._run(line, ctx)
         except EdgeLakeError as failure:
             ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
-            ctx.echo.add(f"Error executing: [{shown}] Message: [{failure}]")
+            ctx.echo.add(f"Error executing: [{mask(shown)}] Message: [{mask(str(failure))}]")
             raise
         except Exception as fault:
             log.exception("fault in command: %s", ctx.phrase or line.words[0].text)
@@ -102,6 +105,7 @@ class Dispatcher:
         if match is not None and target.may_run and not _lone_word(line, first, match):
             target.prepare(ctx)
             reply = await self._call(line, first, match, ctx)
+            await _collect(reply)
             target.store(ctx, reply_value(reply))
             return Reply.done()
         if match is None and target.may_run and self._misspelt(line, first):
@@ -173,6 +177,18 @@ def _without_format(line: Line, first: int, grammar: Grammar) -> tuple[Line, boo
                 kept = words[: index - 1] + words[behind:]
             return Line(line.text, kept, line.fault, line.rest), words[index + 2].text.lower() == "json"
     return line, False
+
+
+async def _collect(reply: Reply) -> None:
+    """Turn a streamed body into text, for an assignment. Raises CommandError above the limit of a value."""
+    if reply.stream is None:
+        return
+    body = bytearray()
+    async for piece in reply.stream:
+        body += piece
+        if len(body) > MAX_VALUE_BYTES:
+            raise CommandError(f"the reply has more than {MAX_VALUE_BYTES} bytes", hint="narrow the query")
+    reply.stream, reply.text = None, body.decode(errors="replace")
 
 
 def _merged(first: Reply, second: Reply) -> Reply:

@@ -43,14 +43,13 @@ class Frame:
         number: line that runs.
         on_error: what ``on error`` chose: none, or a handling and its label.
         signal: left by the line that ran.
-        variables_line: words of the command line behind the script's name, for a line ``variables (a, b)``.
+        debug: every line is shown with its result.
     """
 
     file: str
     number: int = 0
     on_error: tuple[Handling, str] | None = None
     signal: Signal | None = None
-    arguments: tuple[str, ...] = ()
     debug: bool = False
 
 

@@ -111,7 +111,7 @@ class Logs:
 
     def command(self, line: str, failure: str = "", *, entry: str = "prompt") -> None:
         """Every command that ran: an event, or an error with the reason."""
-        shown = mask(line)[:2000]
+        shown, failure = mask(line)[:2000], mask(failure)[:2000]
         if failure:
             self.event(f"(Failed: {failure}) {shown}", kind="Error", thread=entry)
             self.error(f"(Failed: {failure}) {shown}", thread=entry)

@@ -55,11 +55,11 @@ def reply_value(reply: Reply) -> str:
 
 def table_text(table: Table, *, width: int = MAX_WIDTH) -> str:
     """A table as the reference prints it: a line break, the header, titles, dashes that close each column, rows."""
-    titles = [str(title).splitlines() or [""] for title in table.titles]
+    titles = [str(title).split("\n") for title in table.titles]
     rows = [[_cell(value, width) for value in row] for row in table.rows]
     rows = [row + [[""]] * (len(titles) - len(row)) for row in rows]
     widths = [
-        max(len(line) for cell in [title, *(row[index] for row in rows)] for line in cell)
+        max([_title_width(title), *(len(line) for row in rows for line in row[index])])
         for index, title in enumerate(titles)
     ]
     margin = " " * table.indent
@@ -75,6 +75,11 @@ def table_text(table: Table, *, width: int = MAX_WIDTH) -> str:
         for at in range(max(len(cell) for cell in row)):
             lines.append(margin + _row_line(row, at, widths, right))
     return _BREAK.join(lines) + _BREAK
+
+
+def _title_width(title: Sequence[str]) -> int:
+    """The reference counts a blank behind the second line of a title."""
+    return max(len(line) + (1 if at else 0) for at, line in enumerate(title))
 
 
 def _row_line(row: Sequence[Sequence[str]], at: int, widths: Sequence[int], right: Sequence[bool]) -> str:

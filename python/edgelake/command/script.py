@@ -176,7 +176,7 @@ class ScriptEngine:
         caller_flow = ctx.flow
         if caller_flow.nesting > MAX_DEPTH:
             raise CommandError(f"scripts call each other deeper than {MAX_DEPTH}")
-        frame = Frame(str(path), debug=bool(caller_flow.frame and caller_flow.frame.debug))
+        frame = Frame(str(path), debug=bool(ctx.node.settings.get("debug")))
         run = _Run(script, ctx.at(flow=Flow(frame=frame, nesting=caller_flow.nesting)), frame, self.strict)
         self._frames.add(run)
         try:
@@ -231,7 +231,7 @@ class _Run:
         self.frame = frame
         self.strict = strict
         self.position = 0
-        self.calls: list[int] = []
+        self.calls: list[tuple[int, str]] = []
         self.reached = ""
         self.handled: dict[int, int] = {}
         self.stopped = False
@@ -253,7 +253,7 @@ class _Run:
             if signal.kind == "return":
                 if not self.calls:
                     return None
-                self.position = self.calls.pop()
+                self.position, self.reached = self.calls.pop()  # the handler may be called again from now on
             else:
                 self._jump(signal, statement)
         return None
@@ -312,7 +312,7 @@ class _Run:
             if len(self.calls) >= 1000:
                 failure = CommandError(f"'{signal.label}' calls itself without end")
                 raise self._error(statement, failure) from failure
-            self.calls.append(self.position)
+            self.calls.append((self.position, self.reached))
         self.reached = signal.label
         self.position = target + 1
 

@@ -179,7 +179,8 @@ def _apply(value: str, steps: list[tuple[str, str]]) -> Any:
     """Casts, slices and JSON elements, one after another."""
     result: Any = value
     for index, (attribute, inside) in enumerate(steps):
-        if attribute in _CASTS:
+        listed = isinstance(result, str) and result.lstrip()[:1] in ("[", "{")
+        if attribute in _CASTS and not (attribute == "name" and listed):
             result = cast(result, attribute)
         elif attribute:
             result = _element(result, attribute, followed=index + 1 < len(steps))

@@ -20,12 +20,12 @@ from edgelake.command.assignment import json_value
 from edgelake.command.conditions import parse_condition
 from edgelake.command.context import Context
 from edgelake.command.expressions import evaluate
-from edgelake.command.grammar import Tail, Untranslated, translate_word
+from edgelake.command.grammar import Tail, translate_word
 from edgelake.command.registry import command
 from edgelake.command.render import to_json
 from edgelake.command.tokenizer import tokenise
 from edgelake.command.variables import Variables
-from edgelake.errors import CommandError, NotAvailableError
+from edgelake.errors import CommandError, NotAvailableError, UnknownCommandError
 from edgelake.model import CommandClass, Reply
 
 _REFERENCE = re.compile(r"[!$][A-Za-z_][\w-]*(?:\.(?:int|float|str|bool|name|len|replies|diff)\b)?")
@@ -236,10 +236,12 @@ def _json_of(text: str, variables: Variables) -> Any:
 
 
 @command("get", cls=CommandClass.DATA, topics=("script",), examples=("get !node_name",))
-async def get(ctx: Context, name: Untranslated) -> Reply:
+async def get(ctx: Context, name: Annotated[str, Tail()]) -> Reply:
     """The value of a variable; empty when it isn't set."""
     if name[:1] not in ("!", "$"):
-        raise errors.UnknownCommandError(f"'get {name}'", hint="try: help index get")
+        near = ctx.registry.similar(f"get {name}")
+        hint = f"did you mean: {', '.join(near)}?" if near else "try: help get"
+        raise UnknownCommandError(f"'get {name[:80]}'", hint=hint)
     return Reply.of_text(str(ctx.visible.translate(name)))
 
 

@@ -13,14 +13,126 @@ from edgelake.command.registry import Command
 from edgelake.errors import NotAvailableError
 from edgelake.model import CommandClass, Reply
 
-# Phrase, what brings it, an example of its form.
-LATER: tuple[tuple[str, str, str], ...] = (
-    ("run tcp server", "peer network", "run tcp server where external_ip = 10.0.0.1 and external_port = 7848"),
-)
+# What brings a group of commands, then a phrase and an example of its form.
+_PEERS = "peer network"
+_SYNC = "metadata synchronisation"
+_BROKER = "message broker and clients"
+_DEVICES = "device and stream inputs"
+_FILES = "publisher, distributor, archive"
+_SECURITY = "users and keys"
+_MONITOR = "monitoring and mail"
+_BUCKETS = "object storage"
+_AGGREGATION = "aggregation"
+_AGENTS = "tools for assistants"
+_PROMPT = "prompt"
+
+LATER: dict[str, dict[str, str]] = {
+    _PEERS: {
+        "run tcp server": "run tcp server where external_ip = !external_ip and external_port = 7850 and threads = 6",
+        "run client": "run client (operator where company = x) sql d format=json 'select 1'",
+        "exit tcp": "exit tcp",
+        "get tcp pool": "get tcp pool where details = true",
+        "set servers ping": "set servers ping",
+        "set internal ip": "set internal ip with eth0",
+        "test network": "test network with master",
+        "get reply ip": "get reply ip",
+        "file copy": "file copy !source !destination",
+    },
+    _SYNC: {
+        "run blockchain sync": "run blockchain sync where source = master and time = 3 seconds and dest = file",
+        "get synchronizer": "get synchronizer",
+        "exit synchronizer": "exit synchronizer",
+    },
+    _BROKER: {
+        "run message broker": "run message broker where external_ip = !ip and external_port = 7852 and threads = 3",
+        "run msg client": "run msg client where broker = local and topic = (name = t and dbms = d and table = x)",
+        "get msg client": "get msg client where detailed = true",
+        "get msg clients": "get msg clients",
+        "get msg brokers": "get msg brokers",
+        "get local broker": "get local broker",
+        "get msg pool": "get msg pool",
+        "set msg client pool": "set msg client pool 4",
+        "exit msg client": "exit msg client all",
+        "exit broker": "exit broker",
+        "message": "message local topic test",
+    },
+    _DEVICES: {
+        "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
+        "get kafka clients": "get kafka clients",
+        "exit kafka": "exit kafka",
+        "run grpc client": "run grpc client where name = c and ip = !ip and port = 50051 and proto = p",
+        "get grpc clients": "get grpc clients",
+        "exit grpc": "exit grpc all",
+        "run scheduled pull": "run scheduled pull where name = docker and type = docker and frequency = 60",
+        "get scheduled pull": "get scheduled pull",
+        "run uns streamer": "run uns streamer",
+        "run plc client": "run plc client where type = opcua and url = !url",
+        "run opcua client": "run opcua client where url = !url and frequency = 10",
+        "get opcua struct": "get opcua struct where url = !url and node = 'ns=0;i=84' and dbms = d",
+        "get opcua values": "get opcua values where url = !url",
+        "get plc clients": "get plc clients",
+        "get opcua clients": "get opcua clients",
+        "run video stream": "run video stream where name = camera and import_display = d",
+        "video connect": "video connect where name = camera and protocol = rtsp and address = !ip",
+        "import function": "import function where import_name = f and lib = l and method = m",
+        "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
+        "set msg rule": "set msg rule r if ip = 10.0.0.1 then dbms = d and table = t and syslog = true",
+    },
+    _FILES: {
+        "run blobs archiver": "run blobs archiver where dbms = false and folder = true and compress = true",
+        "get blobs archiver": "get blobs archiver",
+        "exit archiver": "exit archiver",
+        "run publisher": "run publisher where compress_json = true",
+        "run data distributor": "run data distributor",
+        "run data consumer": "run data consumer where start_date = -30d",
+        "get publisher": "get publisher",
+        "get distributor": "get distributor",
+        "get consumer": "get consumer",
+        "set data distribution": "set data distribution where dbms = d and table = * and dest = 10.0.0.2:7848",
+        "get data distribution": "get data distribution",
+        "delete archive": "delete archive where days = 30",
+    },
+    _SECURITY: {
+        "id sign": "v = id sign !policy where key = !private_key and password = !password",
+        "id create keys": "id create keys where password = !password",
+        "get private key": "v = get private key where keys_file = node",
+        "set permissions": "set permissions where user = u",
+    },
+    _MONITOR: {
+        "run smtp client": "run smtp client where host = smtp.example.com and email = a@example.com",
+        "exit smtp": "exit smtp",
+        "email to": "email to a@example.com where subject = alert",
+        "sms to": "sms to 5551234 where gateway = example.com",
+        "monitor": "monitor operators where info = !status",
+        "get monitored": "get monitored operators",
+        "continuous": "continuous 5 get status",
+        "stream": "stream !reading where dbms = d and table = t",
+        "rest get": "v = rest get where url = http://10.0.0.1:8080/status",
+    },
+    _BUCKETS: {
+        "bucket provider connect": "bucket provider connect where group = g and provider = p and region = r",
+        "bucket upload": "bucket upload where group = g",
+        "get bucket groups": "get bucket groups",
+    },
+    _AGGREGATION: {
+        "set aggregation": "set aggregation where dbms = d and table = t and intervals = 10 and time = 1 minute",
+        "set aggregation encoding": "set aggregation encoding where dbms = d and table = t",
+        "set aggregation ingest": "set aggregation ingest where dbms = d and table = t",
+        "get aggregation": "get aggregation",
+    },
+    _AGENTS: {
+        "run mcp server": "run mcp server",
+        "exit mcp": "exit mcp",
+    },
+    _PROMPT: {
+        "for loop start": "for loop start where list = !tables",
+        "for loop end": "for loop end",
+    },
+}
 
 
 async def _later(ctx: Context, arguments: Annotated[str, Tail()] = "") -> Reply:
-    raise NotAvailableError(f"'{ctx.phrase}'")
+    raise NotAvailableError(f"'{ctx.phrase}'", hint="a script may pass over it: on error ignore")
 
 
 def later_commands() -> list[Command]:
@@ -28,7 +140,8 @@ def later_commands() -> list[Command]:
     grammar = signature_grammar(_later)
     return [
         Command(
-            phrase, _later, CommandClass.ADMIN, grammar, (part,), (example,), f"Not available yet: {part}.", "", part
+            phrase, _later, CommandClass.ADMIN, grammar, (part,), (example,), f"Not available yet: {part}.", later=part
         )
-        for phrase, part, example in LATER
+        for part, rows in LATER.items()
+        for phrase, example in rows.items()
     ]

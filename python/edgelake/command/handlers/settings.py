@@ -104,7 +104,7 @@ async def set_policy(ctx: Context, changes: Annotated[str, Tail()]) -> Reply:
     if line.fault:
         raise errors.error(line.fault[0], line.fault[1])
     name = line.words[0].text.removeprefix("!")
-    base = _policy_base(ctx.variables.get(name), name)
+    base = _policy_base(ctx, name)
     words = list(line.words[1:])
     if not words:
         raise CommandError(f"Nothing to set in '{name}'", hint="set policy p [key] = value")
@@ -119,13 +119,15 @@ async def set_policy(ctx: Context, changes: Annotated[str, Tail()]) -> Reply:
     return Reply.done()
 
 
-def _policy_base(text: str, name: str) -> Any:
+def _policy_base(ctx: Context, name: str) -> Any:
+    """The object that a variable holds, the references of a template filled in; a new one when it holds nothing."""
+    text = ctx.variables.get(name)
     if not text:
         return {}
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as cause:
-        raise errors.error(6, f"!{name} is no JSON: {cause}") from None
+    except (ValueError, RecursionError):
+        return json_value(text, ctx.visible)
 
 
 def _split(words: list[Word]) -> list[list[Word]]:

@@ -1,0 +1,219 @@
+"""Start a node: ``edgelake [command [and command ...]]``.
+
+Source: spec "Command language", section 13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from importlib import metadata
+from typing import Any
+
+from edgelake.command.console import execute, write
+from edgelake.command.context import Context, NodeInfo
+from edgelake.command.handlers.script import engine
+from edgelake.command.local import language_context
+
+_STOP_SECONDS = 4.0
+_USAGE = """\
+EdgeLake: a data node for the edge.
+
+usage:
+  edgelake                          start a node, with a prompt when there is a terminal
+  edgelake process SCRIPT.al        start a node and run a script; 'and' separates commands,
+                                    a quoted argument is one command, '#' ends them
+  edgelake -c COMMAND [-c ...]      run commands and leave; exit code 1 when one fails
+  edgelake demo                     a node with example data, in a minute
+  edgelake bench                    measure this machine
+  edgelake --version | --help
+
+environment: EDGELAKE_HOME (the node's folder), EDGELAKE_LOG (debug, info, warning, error), NO_COLOR
+"""
+
+
+def version() -> str:
+    """Version of the installed package."""
+    try:
+        return metadata.version("edgelake")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of the program ``edgelake``. Returns the exit code."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    first = args[0] if args else ""
+    if first in ("--version", "-V"):
+        write(f"EdgeLake Version: {version()}")
+        return 0
+    if first in ("--help", "-h"):
+        write(_USAGE)
+        return 0
+    if first in ("demo", "bench"):
+        return _sub_program(first, args[1:])
+    level = logging.getLevelNamesMapping().get(os.environ.get("EDGELAKE_LOG", "critical").upper(), logging.WARNING)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if first == "-c":
+        commands = args[1::2]
+        if len(args) % 2 or any(flag != "-c" for flag in args[::2]):
+            write("edgelake -c needs a command, in quotes", sys.stderr)
+            return 2
+        return _run(_batch(commands))
+    if first.startswith("-"):
+        write(f"edgelake: unknown option {first}\n\n{_USAGE}", sys.stderr)
+        return 2
+    return _run(_serve(split_commands(args)))
+
+
+def split_commands(args: Sequence[str]) -> list[str]:
+    """The commands of the command line: ``and`` separates, a quoted argument is one command, ``#`` ends."""
+    commands: list[str] = []
+    current: list[str] = []
+    for arg in args:
+        if arg.startswith("#"):
+            break
+        if arg.lower() == "and":
+            commands.append(" ".join(current))
+            current = []
+        elif not current and " " in arg.strip():
+            commands.append(arg.strip())
+        else:
+            current.append(f'"{arg}"' if " " in arg and '"' not in arg else arg)
+    commands.append(" ".join(current))
+    return [command for command in commands if command]
+
+
+def _sub_program(name: str, args: list[str]) -> int:
+    """Run ``edgelake.demo`` or ``edgelake.bench``, which are imported only when they are asked for."""
+    try:
+        module = importlib.import_module(f"edgelake.{name}")
+    except ModuleNotFoundError as missing:
+        write(f"edgelake {name}: the module '{missing.name}' is not installed", sys.stderr)
+        return 1
+    code: int = module.main(args)
+    return code
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Run to the end on uvloop, or on asyncio's own loop where uvloop isn't there."""
+    try:
+        import uvloop
+
+        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    except ImportError:
+        factory = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
+def _context() -> Context:
+    """The node's context."""
+    node = NodeInfo(version=version(), started_us=time.time_ns() // 1000)
+    context = language_context(node=node)
+    context.parts["console"] = write
+    return context
+
+
+async def _batch(commands: list[str]) -> int:
+    """Run commands and leave."""
+    ctx = _context()
+    failed = False
+    try:
+        for line in commands:
+            failed = not await execute(line, ctx, write, _write_error) or failed
+            if ctx.node.stopping.is_set():
+                break
+    finally:
+        await _stop(ctx)
+    return 1 if failed else 0
+
+
+async def _serve(commands: list[str]) -> int:
+    """A node that runs until ``exit node``, SIGTERM or SIGINT."""
+    ctx = _context()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, ctx.node.stopping.set)
+    write(f"EdgeLake Version: {version()}")
+    ctx.scheduler.start(0)
+    work = asyncio.create_task(_work(commands, ctx))
+    stopping = asyncio.create_task(ctx.node.stopping.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if work.done() and not work.cancelled() and work.exception() is not None:
+        ctx.node.stopping.set()
+    await stopping
+    work.cancel()
+    results = await asyncio.gather(work, return_exceptions=True)
+    await _stop(ctx)
+    fault = results[0]
+    if isinstance(fault, Exception):
+        raise fault
+    return 0
+
+
+async def _work(commands: list[str], ctx: Context) -> None:
+    """The commands of the command line, then the prompt or the commands of standard input."""
+    for line in commands:
+        write(f"EL > {line}")
+        await execute(line, ctx, write, _write_error)
+    if not ctx.node.settings.get("cli", True):
+        return
+    if sys.stdin is not None and sys.stdin.isatty():
+        from edgelake.command.prompt import Prompt
+
+        await Prompt(ctx).run()
+        return
+    await _standard_input(ctx)
+    write("EdgeLake runs detached: no terminal on standard input. It stops at SIGTERM, or by: exit node")
+
+
+async def _standard_input(ctx: Context) -> None:
+    """Commands from a pipe, until it ends. A thread reads: a pipe, a file and /dev/null are read alike."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def read() -> None:
+        rest = b""
+        with contextlib.suppress(OSError, RuntimeError):
+            while piece := os.read(0, 65536):
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    loop.call_soon_threadsafe(lines.put_nowait, line.decode(errors="replace"))
+            if rest:
+                loop.call_soon_threadsafe(lines.put_nowait, rest.decode(errors="replace"))
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(lines.put_nowait, None)
+
+    threading.Thread(target=read, name="standard input", daemon=True).start()
+    while (line := await lines.get()) is not None and not ctx.node.stopping.is_set():
+        if line.strip():
+            await execute(line, ctx, write, _write_error)
+
+
+def _write_error(text: str) -> None:
+    write(text, sys.stderr)
+
+
+async def _stop(ctx: Context) -> None:
+    """Stop schedulers, scripts and services; what takes longer than a few seconds is given up."""
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await ctx.scheduler.stop()
+            await engine(ctx).stop()
+            await ctx.services.stop_all()
+    except TimeoutError:
+        write("some services did not stop in time", sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,297 @@
+"""Every command: help, an example that parses, its class at every entry; and every form of the official scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgelake.command import assignment
+from edgelake.command.context import Context
+from edgelake.command.grammar import signature_grammar
+from edgelake.command.local import language_context
+from edgelake.command.permissions import Entry, classes_for, is_loopback
+from edgelake.command.registry import Command, Registry
+from edgelake.command.render import reply_text
+from edgelake.command.tokenizer import tokenise
+from edgelake.command.variables import Variables
+from edgelake.errors import EdgeLakeError, NotAvailableError, NotPermittedError
+from edgelake.model import Caller, CommandClass, Reply
+
+COMMANDS = list(Registry.discover())
+
+
+class Anything(Variables):
+    """A dictionary in which every name has a value that fits the forms."""
+
+    def translate(self, word: str) -> object:
+        if word[:1] == "!" and len(word) > 1:
+            return "1"
+        return super().translate(word)
+
+
+def parse(registry: Registry, text: str) -> Command:
+    """The command of a line, after its arguments were read. Raises what the node would answer."""
+    line = tokenise(text)
+    assert line.fault is None, line.fault
+    found = assignment.target(line)
+    first = found.used if found else 0
+    match = registry.match(line.words[first:])
+    assert match is not None, f"no command: {text}"
+    line, _ = without_format(line, first + match.used, match.command)
+    match.command.grammar.parse(line, first + match.used, Anything({}))
+    return match.command
+
+
+def without_format(line: object, first: int, command: Command) -> tuple[object, bool]:
+    from edgelake.command.dispatcher import _without_format
+
+    return _without_format(line, first, command.grammar)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.phrase)
+def test_every_command_has_help_topics_and_an_example_that_parses(command: Command, registry: Registry) -> None:
+    assert command.help
+    assert command.topics
+    assert command.examples
+    for example in command.examples:
+        parse(registry, example)
+
+
+# Spec "Command language", section 15: phrase that must be found, and a line of the form.
+OFFICIAL = [
+    ("create work directories", "create work directories"),
+    ("reset error log", "reset error log"),
+    ("get hostname", "hostname = get hostname"),
+    ("get version", "version = get version"),
+    ("get platforms", "get platforms"),
+    ("get msg client", "get msg client"),
+    ("get processes", "get processes where format = json"),
+    ("run scheduler", "run scheduler 1"),
+    ("set anylog home", "set anylog home !anylog_path"),
+    ("set node name", "set node name !node_name"),
+    ("set cli", "set cli off"),
+    ("set debug", "set debug on"),
+    ("set exception traceback", "set exception traceback on"),
+    ("set echo queue", "set echo queue on"),
+    ("run mcp server", "run mcp server"),
+    ("blockchain connect to", "blockchain connect to ethereum where provider = !provider"),
+    ("blockchain deploy contract", "c = blockchain deploy contract where platform = ethereum and public_key = !key"),
+    (
+        "blockchain set account info",
+        "blockchain set account info where platform = x and private_key = !k and public_key = !p and chain_id = !c",
+    ),
+    (
+        "bucket provider connect",
+        "bucket provider connect where group = !g and provider = !p and id = !i and region = !r",
+    ),
+    ("file test", "is_file = file test !local_scripts/start.al"),
+    ("file check", "is_file = file check !local_scripts/start.al"),
+    ("get connections", "conn = get connections where format=json"),
+    ("get disk", "disk = get disk percentage /"),
+    ("get node info", "cpu = get node info cpu_percent"),
+    ("get node info", "packets = get node info net_io_counters packets_recv"),
+    ("monitor", "monitor operators where info = !node_insight"),
+    ("delete archive", "delete archive where days = !archive_delete"),
+    ("stream", "stream !node_insight where dbms = monitoring and table = node_insight"),
+    ("get opcua struct", "get opcua struct where url=!opcua_url and node=!opcua_node and dbms=!dbms and format=policy"),
+    ("id sign", "new_policy = id sign !new_policy where key = !private_key and password = !node_password"),
+    ("get private key", "private_key = get private key where keys_file = !keys_file"),
+    ("import function", "import function where import_name = f and lib = external_lib.frame and method = imshow"),
+    ("rest get", "reply = rest get where url = !url"),
+    ("run blobs archiver", "run blobs archiver where dbms=!a and folder=!b and compress=!c and reuse_blobs=!d"),
+    (
+        "run blockchain sync",
+        "run blockchain sync where source = master and time = !sync_time and dest = file and connection = !ledger_conn",
+    ),
+    ("run data consumer", "run data consumer where start_date = -30d"),
+    ("run data distributor", "run data distributor"),
+    ("run grpc client", "run grpc client where name = kube and ip = !ip and port = !port and value = (Filter = all)"),
+    ("run kafka consumer", "run kafka consumer where ip = !ip and port = !p and reset = latest and topic = (name = t)"),
+    (
+        "run message broker",
+        "run message broker where external_ip = !ip and external_port = !p and bind = !b and threads = 6",
+    ),
+    (
+        "run msg client",
+        "run msg client where broker = rest and port = !p and user-agent = anylog and log = false and topic = "
+        '(name = !t and dbms = !d and table = "bring [table]" and column.timestamp.timestamp = "bring [ts]")',
+    ),
+    (
+        "run scheduled pull",
+        "run scheduled pull where name = d and type = docker and frequency = 5 and continuous = true",
+    ),
+    ("run video stream", "run video stream where name = v and import_display = f and grpc_name = g"),
+    ("video connect", "video connect where name = v and protocol = rtsp and interface = opencv and address = !a"),
+    ("set aggregation", "set aggregation where dbms = d and table = t and intervals = 10 and time = 1 minute"),
+    ("set aggregation encoding", "set aggregation encoding where dbms = d and table = t and encoding = bounds"),
+    ("set function params", "set function params where import_name = f and param_name = p and param_value = v"),
+    ("set internal ip", "set internal ip with eth0"),
+    (
+        "set msg rule",
+        "set msg rule kbrules if ip = 139.162.164.95 then dbms = test and table = syslog and syslog = true",
+    ),
+    ("set policy", "set policy new_policy [operator] = {} and [operator][port] = !port.int and [operator][script] + x"),
+    ("schedule", "schedule name = cpu and time = 15 seconds and task cpu = get node info cpu_percent"),
+    ("schedule", "schedule time = 1 day and name = remove_archive and start = +1d task delete archive where days = 3"),
+    ("task stop", "task stop where scheduler = 1 and id = 2"),
+    ("run client", "run client (!ledger_conn) blockchain insert where policy = !new_policy"),
+    ("trace level", "trace level = 1 run client"),
+    ("wait", "wait 10"),
+    ("wait", "r = wait 10 for !x.len == 3"),
+    ("json", "is_policy = json !new_policy test"),
+    ("python", "x = python !name.replace(' ', '-')"),
+    ("system", "system timeout = 10 hostname -I"),
+    ("process", "process !local_scripts/policies/node_policy.al"),
+    ("if", 'if !x and $Y == true then set z = "a b"'),
+    ("else", "else if $X == psql then goto psql"),
+    ("do", "do on error call missing"),
+    ("on error goto", "on error goto failed"),
+    ("on error call", "on error call failed"),
+    ("on error ignore", "on error ignore"),
+    ("on error end script", "on error end script"),
+    ("end script", "end script"),
+    ("exit scripts", "exit scripts"),
+    ("run tcp server", "run tcp server where external_ip = !ip and external_port = !port and threads = 3"),
+    ("run smtp client", "run smtp client where email = a@b and password = x"),
+    ("set data distribution", "set data distribution where dbms = d and table = t and dest = 10.0.0.1:32148"),
+    ("get synchronizer", "get synchronizer"),
+    ("get blobs archiver", "get blobs archiver"),
+    ("get local broker", "get local broker"),
+]
+
+
+@pytest.mark.parametrize(("phrase", "text"), OFFICIAL, ids=[case[1][:60] for case in OFFICIAL])
+def test_every_form_of_the_official_scripts_parses(phrase: str, text: str, registry: Registry) -> None:
+    assert parse(registry, text).phrase == phrase
+
+
+ENTRIES: list[tuple[Entry, str, bool]] = [
+    ("prompt", "", True),
+    ("script", "", True),
+    ("schedule", "", True),
+    ("library", "", True),
+    ("rest", "127.0.0.1:5000", True),
+    ("rest", "127.0.0.1:5000", False),
+    ("rest", "10.0.0.9:5000", True),
+    ("rest", "10.0.0.9:5000", False),
+    ("peer", "127.0.0.1", True),
+    ("peer", "10.0.0.9", True),
+]
+D, M, F, A, E = CommandClass
+EXPECTED = [{D, M, F, A, E}] * 4 + [{D, M, F, A}, {D}, {D, M}, {D}, {D, M, F, A}, {D, M}]
+
+
+@pytest.mark.parametrize(("entry", "classes"), list(zip(ENTRIES, EXPECTED, strict=True)), ids=[str(e) for e in ENTRIES])
+def test_every_command_runs_only_for_callers_with_its_class(
+    entry: tuple[Entry, str, bool], classes: set[CommandClass], tmp_path: Path
+) -> None:
+    async def marker(ctx: Context, *words: str) -> Reply:
+        return Reply.of_text("ran")
+
+    harmless = Registry()
+    for command in COMMANDS:
+        harmless.add(Command(command.phrase, marker, command.cls, signature_grammar(marker)))
+    ctx = language_context(caller=Caller(entry[0], classes_for(*entry), entry[1]), home=tmp_path, registry=harmless)
+    assert classes_for(*entry) == classes
+    for command in COMMANDS:
+        if command.cls in classes:
+            assert asyncio.run(ctx.execute(command.phrase)).text == "ran"
+        else:
+            with pytest.raises(NotPermittedError, match=f"needs the command class '{command.cls}'"):
+                asyncio.run(ctx.execute(command.phrase))
+
+
+@pytest.mark.parametrize("phrase", ["system", "python", "subprocess", "process", "thread"])
+def test_what_runs_code_is_of_the_class_exec(phrase: str, registry: Registry) -> None:
+    found = registry.get(phrase)
+    assert found is not None
+    assert found.cls is CommandClass.EXEC
+
+
+def test_bodies_of_if_and_schedules_do_not_raise_the_class(ctx: Context) -> None:
+    outside = ctx.for_caller(Caller("rest", classes_for("rest", "10.0.0.9")))
+    for line in (
+        "if 1 == 1 then system id",
+        "a = 1",
+        "if 1 == 1 then a = 1",
+        "schedule name = x and time = 1 second task print a",
+    ):
+        with pytest.raises(NotPermittedError):
+            asyncio.run(outside.execute(line))
+
+
+@pytest.mark.parametrize(
+    ("address", "result"),
+    [("127.0.0.1", True), ("127.9.9.9:80", True), ("::1", True), ("[::1]:80", True), ("::ffff:127.0.0.1", True),
+     ("localhost", True), ("10.0.0.1", False), ("", False), ("127.0.0.1.evil.com", False), ("[fe80::1]:80", False)],
+)  # fmt: skip
+def test_loopback(address: str, result: bool) -> None:
+    assert is_loopback(address) is result
+
+
+def test_the_longest_phrase_wins_in_any_case(registry: Registry) -> None:
+    match = registry.match(tokenise("GET Scheduler 1").words)
+    assert match is not None
+    assert (match.command.phrase, match.used) == ("get scheduler", 2)
+
+
+def test_a_real_command_replaces_a_row_of_the_later_table(registry: Registry) -> None:
+    async def real(ctx: Context) -> Reply:
+        """Real."""
+        return Reply.done()
+
+    own = Registry()
+    later = registry.get("run mcp server")
+    assert later is not None
+    if later.later:
+        own.add(later)
+        own.add(Command("run mcp server", real, CommandClass.ADMIN, signature_grammar(real)))
+        own.add(later)
+        found = own.get("run mcp server")
+        assert found is not None
+        assert not found.later
+    own.add(Command("x", real, CommandClass.ADMIN, signature_grammar(real)))
+    with pytest.raises(ValueError, match="two commands"):
+        own.add(Command("x", parse, CommandClass.ADMIN, signature_grammar(real)))  # type: ignore[arg-type]
+
+
+def test_a_later_command_says_so(ctx: Context, registry: Registry) -> None:
+    phrase = next(command.phrase for command in registry if command.later)
+    with pytest.raises(NotAvailableError, match=phrase):
+        asyncio.run(ctx.execute(f"{phrase} where a = b"))
+    assert "Not available yet" in (asyncio.run(ctx.execute(f"help {phrase}")).text or "")
+
+
+def test_an_unknown_command_names_similar_ones(ctx: Context) -> None:
+    with pytest.raises(EdgeLakeError, match=r"did you mean: .*get scheduler") as raised:
+        asyncio.run(ctx.execute("get schedulr"))
+    assert raised.value.number == 141
+
+
+WORDS = st.sampled_from(
+    ["if", "then", "do", "else", "where", "and", "or", "=", "+", "!a", "!a.int", "$HOME", "print", "get", "set", "(",
+     ")", "{", "}", "[", "]", '"', "'", "name", "policy", "json", "task", "help", "&", "#", "incr", "schedule",
+     "time", "1", "not", "==", ">", "random", "substr", "goto", "on", "error", "echo", "queue", "reset", "event", "log",
+     "index", "format", "python", "1+1", "a[x]", "wait", "0", "log", "keys", "\r", "\x00", "é"]
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=14).map(" ".join)))
+def test_no_line_raises_anything_but_an_edgelake_error(ctx: Context, text: str) -> None:
+    ctx.flow.chains.clear()
+
+    async def work() -> None:
+        reply = await ctx.execute(text)
+        reply_text(reply)
+
+    with contextlib.suppress(EdgeLakeError):
+        asyncio.run(work())
+    faults = [entry.text for entry in ctx.logs.ring("event").select(["Failed: "]) if "Error:" in entry.text]
+    assert not [text for text in faults if re.search(r"Failed: \w+(Error|Exception): ", text)]
