@@ -153,7 +153,7 @@ class Intake:
         rows = await asyncio.to_thread(_rust.Rows.parse, source.content)
         if len(rows) == 0:
             raise PayloadError(f"{source.path.name}: no rows")
-        tsd = await self._tsd_row(name, source.hash)
+        tsd = await self._tsd_row(store, source)
         member, tsd_id = (str(config.member), tsd.file_id) if tsd else ("0", 0)
         if isinstance(name.member, int) and name.member != config.member:
             member, tsd_id = str(name.member), name.tsd_id
@@ -192,19 +192,25 @@ class Intake:
         self._counters.rejected_rows += len(done.rejected)
         return done.rejected
 
-    async def _tsd_row(self, name: FileName, file_hash: str) -> _TsdRow | None:
+    async def _tsd_row(self, store: SqliteStore, source: _Source) -> _TsdRow | None:
         """The file's row in tsd_info: a new one, or the one that an interrupted run left. Raises 86 for a duplicate."""
+        name, file_hash = source.name, source.hash
         if not self._config.update_tsd_info or (name.member is not None and name.member != self._config.member):
             return None
         table = self._tsd_table()
         known = await table.details(Selection(file_hash=file_hash, limit=1))
-        if known and known[0]["rows"]:
+        if known and known[0]["rows"] and not await self._committed(store, source.marker):
             raise error(86, f"hash {file_hash} is in {OWN} with id {known[0]['file_id']}")
         if known:
             return _TsdRow(known[0]["file_id"], filing.tsd_date(known[0]["file_time"]))
         now_us = time.time_ns() // 1000
         entry = FileEntry(name.dbms, name.table, file_hash, name.source, name.instructions, now_us)
         return _TsdRow(await table.add(entry), filing.tsd_date(now_us))
+
+    async def _committed(self, store: SqliteStore, marker: tuple[str, str]) -> bool:
+        """Whether this very file was inserted by a run that ended before it was archived."""
+        sql = "SELECT 1 FROM _edgelake_files WHERE name = ? AND hash = ?"
+        return await store.read(lambda db: db.execute(sql, marker).fetchone()) is not None
 
     def _tsd_table(self) -> TsdTable:
         return TsdTable(self._stores.get(TSD_DBMS))
