@@ -15,10 +15,12 @@ from edgelake.command.grammar import Directory, IpPort, Key
 from edgelake.command.handlers.status import full_name
 from edgelake.command.registry import command
 from edgelake.errors import AlreadyRunningError, CommandError, error
+from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.counters import FileCount, OperatorCounters, clock
 from edgelake.ingest.intake import Intake
 from edgelake.ingest.operator import Operator
 from edgelake.ingest.settings import FILE_TYPES, OperatorConfig
+from edgelake.ingest.streaming import Storing, in_force
 from edgelake.inputs.files import DirectoryWatcher
 from edgelake.metadata.ids import body_of, type_of
 from edgelake.model import CommandClass, Reply, Table
@@ -110,7 +112,10 @@ def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
     """An operator over the node's parts, not started."""
     counters = OperatorCounters()
     intake = Intake(config, ctx.stores, counters, members=_members(ctx, config), widens=_widening(ctx))
-    return Operator(config, intake, counters, _watch)
+    node_id = config.policy or ctx.node.name
+    batches = BatchKeeper(config, ctx.stores, counters, node_id)
+    storing = ctx.ingest.set_storing if isinstance(ctx.ingest, Storing) else lambda keeper: None
+    return Operator(config, intake, counters, _watch, batches=batches, storing=storing)
 
 
 def _watch(directory: Path, found: Callable[[Path], None], wanted: Callable[[str], bool]) -> DirectoryWatcher:
@@ -118,7 +123,11 @@ def _watch(directory: Path, found: Callable[[Path], None], wanted: Callable[[str
 
 
 def _widening(ctx: Context) -> Callable[[str, str], bool]:
-    return lambda dbms, table: True if ctx.ingest is None else bool(ctx.ingest.widens(dbms, table))
+    def widens(dbms: str, table: str) -> bool:
+        settings = ctx.ingest.settings() if ctx.ingest is not None else ()
+        return bool(in_force(settings, dbms, table).widening)
+
+    return widens
 
 
 def _members(ctx: Context, config: OperatorConfig) -> Callable[[], frozenset[int]]:
