@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from edgelake.ingest import filing
 from edgelake.ingest.counters import OperatorCounters
@@ -71,7 +71,7 @@ class BatchKeeper:
             return Stamp("0", 0, name)
         entry = FileEntry(batch.dbms, batch.table, file_hash, batch.source, batch.instructions, batch.time_us)
         tsd_id = await self._tsd().add(entry)
-        member = INSERTED if batch.immediate else config.member
+        member: int | Literal["@"] = INSERTED if batch.immediate else config.member
         return Stamp(str(config.member), tsd_id, name.with_tsd(member, tsd_id, filing.tsd_date(batch.time_us)))
 
     async def committed(self, batch: Batch, stamp: Stamp, done: Inserted) -> None:

@@ -23,7 +23,7 @@ FIELDS = (
     ("TSD id", "row id in that member's TSD table"),
     ("TSD date", "YYMMDDHHMMSS, UTC"),
 )
-INSERTED = "@"
+INSERTED: Literal["@"] = "@"
 _FAULTS = re.compile(r"[./\\\x00-\x1f]")
 
 
@@ -63,7 +63,7 @@ class FileName:
             plain != name,
         )
 
-    def with_tsd(self, member: int, tsd_id: int, date: str) -> FileName:
+    def with_tsd(self, member: int | Literal["@"], tsd_id: int, date: str) -> FileName:
         return replace(self, member=member, tsd_id=tsd_id, tsd_date=date)
 
     def text(self, number: int = 0) -> str:

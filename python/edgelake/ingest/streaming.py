@@ -31,7 +31,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """Settings of one scope: a table, a database (``table`` empty), or the node (both empty). None = as wider scopes."""
+    """Settings of a table, a database (``table`` empty) or the node (both empty). None = as the wider scope."""
 
     dbms: str = ""
     table: str = ""

@@ -6,14 +6,17 @@ Source: spec "Ingestion", sections 4 and 13; "Services and status", section 9.
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
+import msgspec
+
 from edgelake.command.context import Context
-from edgelake.command.grammar import Bytes, Directory, Key, Seconds
+from edgelake.command.grammar import Bytes, Directory, Json, Key, Seconds
 from edgelake.command.handlers.status import NOT_DECLARED, service_of
 from edgelake.command.registry import command
-from edgelake.errors import CommandError, NotAvailableError, error
+from edgelake.errors import CommandError, NotAvailableError, PayloadError, error
 from edgelake.ingest.counters import clock
 from edgelake.ingest.streamer import Streamer
 from edgelake.ingest.streaming import (
@@ -260,3 +263,44 @@ def _scope_row(settings: Any, one: StreamSettings) -> dict[str, Any]:
         "Durability": found.durability,
         "Widening": "on" if found.widening else "off",
     }
+
+
+@command(
+    "stream",
+    cls=CommandClass.DATA,
+    topics=("ingest",),
+    examples=(
+        'stream {"value": 1} where dbms = d and table = t',
+        'stream [{"value": 1}, {"value": 2}] where dbms = d and table = t and source = s1',
+    ),
+)
+async def stream(
+    ctx: Context,
+    payload: Json,
+    *,
+    dbms: str,
+    table: str,
+    mode: Literal["streaming", "file"] = "streaming",
+    source: str = "0",
+    instructions: str = "0",
+) -> Reply:
+    """Take rows as if they came from a source: an object, or a list of objects. Returns when they are durable."""
+    if not isinstance(payload, dict | list):
+        raise CommandError("stream takes a JSON object or a list of objects")
+    body = msgspec.json.encode(payload)
+    if mode == "file":
+        put = ctx.parts.get("put_file")
+        if put is None:
+            raise NotAvailableError("this node has no watch directory")
+        stored = await put(dbms.lower(), table.lower(), _once(body), source=source, instructions=instructions)
+    else:
+        stored = await streaming_of(ctx).submit(
+            dbms.lower(), table.lower(), body, source=source, instructions=instructions
+        )
+    if stored.rejected and not stored.rows:
+        raise PayloadError(stored.reason)
+    return Reply.done()
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
