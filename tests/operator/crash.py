@@ -1,4 +1,7 @@
-"""A node that dies at a chosen point, without a goodbye: ``python -m tests.operator.crash <home> <point> [options]``."""
+"""A node that dies at a chosen point, without a goodbye.
+
+``python -m tests.operator.crash <home> <point> [options]``
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ class Node:
         return reply_text(await self.ctx.execute(line)).replace("\r\n", "\n")
 
     async def data(self, line: str) -> Any:
-        return json.loads(reply_text(await self.ctx.execute(f"{line} where format = json")))
+        joined = "and" if " where " in line else "where"
+        return json.loads(reply_text(await self.ctx.execute(f"{line} {joined} format = json")))
 
     async def create_tsd(self) -> None:
         from edgelake.store.tsd import TsdTable
@@ -90,7 +91,7 @@ class Node:
 
     async def until(self, holds: Callable[[], bool], *, limit_s: float = 15.0) -> None:
         async with asyncio.timeout(limit_s):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - the file system tells no event to a test
                 await asyncio.sleep(0.01)
 
 

@@ -30,6 +30,7 @@ class Batch:
     Attributes:
         position: the journal position that its rows reach; with the node's id it names the batch for ever.
         time_us: when it was flushed, Unix microseconds; also after a replay the time of the first attempt if known.
+        rows: how many it holds.
         immediate: its rows were stored before their acknowledgement.
         content: the rows as JSON lines, read from the journal when they are needed.
     """
@@ -38,6 +39,7 @@ class Batch:
     table: str
     position: int
     time_us: int
+    rows: int = 0
     source: str = "0"
     instructions: str = "0"
     immediate: bool = False
@@ -82,7 +84,8 @@ class BatchKeeper:
         if self._config.archive_json and done.rows + len(done.rejected):
             await asyncio.to_thread(self._archive, batch, stamp)
         if stamp.tsd_id:
-            await self._tsd().set_rows(stamp.name.hash, done.rows)
+            rows = batch.rows - len(done.rejected) if done.replayed else done.rows
+            await self._tsd().set_rows(stamp.name.hash, rows)
         if done.replayed:
             return
         self._counters.file(batch.dbms, batch.table, immediate=batch.immediate)
