@@ -296,6 +296,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     124: ("msg.declaration", "Wrong message client declaration", 400),
     128: ("msg.client", "No such client subscription", 400),
     130: ("table.not_listed", "Table is not in the list of tables to process", 400),
+    131: ("file.member", "The file comes from a member that is not in the cluster", 400),
     132: ("table.not_declared", "Local table not declared in blockchain", 400),
     135: ("tcp.not_running", "TCP server not running", 400),
     136: ("service.running", "Process already active", 400),

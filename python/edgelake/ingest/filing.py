@@ -36,6 +36,11 @@ def file_day(tsd_date: str | None, path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
+def tsd_date(time_us: int) -> str:
+    """YYMMDDHHMMSS UTC, as file names carry it."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%y%m%d%H%M%S")
+
+
 def move(source: Path, folder: Path, name: str, *, compress: bool = False) -> Path:
     """Move a file to ``folder`` under ``name``, gzip'd (and named ``.gz``) when asked for; returns where it is.
 

@@ -25,12 +25,20 @@ from edgelake.ingest.names import INSERTED, FileName, content_hash
 from edgelake.ingest.records import pick_rows
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.ingest.sqlfile import run_statements, statements
-from edgelake.ingest.tsd import OWN_TABLE, TsdRow, TsdTables
 from edgelake.store.catalogue import user_schema
 from edgelake.store.insert import Inserted, Insertion
 from edgelake.store.sqlite import SqliteStore
+from edgelake.store.tsd import OWN, TSD_DBMS, FileEntry, Selection, TsdTable
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _TsdRow:
+    """The file's row in tsd_info."""
+
+    file_id: int
+    date: str  # YYMMDDHHMMSS, as file names carry it
 
 
 class RetryLater(Exception):
@@ -76,7 +84,6 @@ class Intake:
         self._counters = counters
         self._members = members
         self._widens = widens
-        self._tsd = TsdTables(stores)
         self._cleaned: set[str] = set()
 
     async def take(self, path: Path) -> None:
@@ -146,7 +153,7 @@ class Intake:
         rows = await asyncio.to_thread(_rust.Rows.parse, source.content)
         if len(rows) == 0:
             raise PayloadError(f"{source.path.name}: no rows")
-        tsd = await self._tsd_row(name, source.hash)
+        tsd = await self._tsd_row(store, source)
         member, tsd_id = (str(config.member), tsd.file_id) if tsd else ("0", 0)
         if isinstance(name.member, int) and name.member != config.member:
             member, tsd_id = str(name.member), name.tsd_id
@@ -164,7 +171,7 @@ class Intake:
         done = await store.insert(wanted, synchronous="FULL")
         rejected = self._after_insert(store, wanted, done, name)
         if tsd is not None:
-            await self._tsd.finish(tsd.file_id, tsd.rows or len(rows) - len(rejected))
+            await self._tsd_table().set_rows(source.hash, len(rows) - len(rejected))
         if rejected and len(rejected) == len(rows):
             await self._refuse(source.path, name, PayloadError(f"no row fits {name.dbms}.{name.table}"), rejected)
         else:
@@ -185,16 +192,28 @@ class Intake:
         self._counters.rejected_rows += len(done.rejected)
         return done.rejected
 
-    async def _tsd_row(self, name: FileName, file_hash: str) -> TsdRow | None:
+    async def _tsd_row(self, store: SqliteStore, source: _Source) -> _TsdRow | None:
         """The file's row in tsd_info: a new one, or the one that an interrupted run left. Raises 86 for a duplicate."""
+        name, file_hash = source.name, source.hash
         if not self._config.update_tsd_info or (name.member is not None and name.member != self._config.member):
             return None
-        known = await self._tsd.find(file_hash)
-        if known is None:
-            return await self._tsd.add(name.dbms, name.table, name.source, file_hash, name.instructions)
-        if known.rows:
-            raise error(86, f"hash {file_hash} is in {OWN_TABLE} with id {known.file_id}")
-        return known
+        table = self._tsd_table()
+        known = await table.details(Selection(file_hash=file_hash, limit=1))
+        if known and known[0]["rows"] and not await self._committed(store, source.marker):
+            raise error(86, f"hash {file_hash} is in {OWN} with id {known[0]['file_id']}")
+        if known:
+            return _TsdRow(known[0]["file_id"], filing.tsd_date(known[0]["file_time"]))
+        now_us = time.time_ns() // 1000
+        entry = FileEntry(name.dbms, name.table, file_hash, name.source, name.instructions, now_us)
+        return _TsdRow(await table.add(entry), filing.tsd_date(now_us))
+
+    async def _committed(self, store: SqliteStore, marker: tuple[str, str]) -> bool:
+        """Whether this very file was inserted by a run that ended before it was archived."""
+        sql = "SELECT 1 FROM _edgelake_files WHERE name = ? AND hash = ?"
+        return await store.read(lambda db: db.execute(sql, marker).fetchone()) is not None
+
+    def _tsd_table(self) -> TsdTable:
+        return TsdTable(self._stores.get(TSD_DBMS))
 
     def _keep_rejected(self, source: _Source, rejected: Sequence[tuple[int, str]]) -> None:
         """Rows that don't fit, as a file in the error folder; the rest of their file is in the table."""
@@ -203,11 +222,11 @@ class Intake:
         target = filing.free_unique(self._config.err_dir, plain, failure.number)
         picked = pick_rows(source.content, {number for number, _ in rejected})
         filing.write_file(target, (line + b"\n" for line in picked), compress=False)
-        filing.write_reason(target, failure, [{"row": number, "reason": why} for number, why in rejected])
+        filing.write_reason(target, failure, [{"row": number + 1, "reason": why} for number, why in rejected])
         name = source.name
         self._counters.failed("JSON", name.dbms, name.table, failure.number, rejected[0][1])
 
-    def _archive(self, source: _Source, tsd: TsdRow | None) -> None:
+    def _archive(self, source: _Source, tsd: _TsdRow | None) -> None:
         config, name = self._config, source.name
         if not config.archive_json:
             if _identity(source.path) == source.identity:
@@ -275,7 +294,7 @@ class Intake:
         try:
             moved = await asyncio.to_thread(filing.to_error, path, self._config.err_dir, failure)
             if rejected:
-                rows: list[dict[str, object]] = [{"row": number, "reason": why} for number, why in rejected]
+                rows: list[dict[str, object]] = [{"row": number + 1, "reason": why} for number, why in rejected]
                 await asyncio.to_thread(filing.write_reason, moved, failure, rows)
         except FileNotFoundError:
             if path.exists():

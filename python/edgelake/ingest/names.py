@@ -6,10 +6,9 @@ Source: spec "Ingestion", section 5.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, cast
 
 from edgelake import _rust
 from edgelake.errors import error
@@ -24,7 +23,7 @@ FIELDS = (
     ("TSD id", "row id in that member's TSD table"),
     ("TSD date", "YYMMDDHHMMSS, UTC"),
 )
-INSERTED = "@"
+INSERTED: Literal["@"] = "@"
 _FAULTS = re.compile(r"[./\\\x00-\x1f]")
 
 
@@ -47,24 +46,24 @@ class FileName:
     def parse(cls, name: str) -> FileName:
         """Raises EdgeLakeError 119, naming what is wrong."""
         try:
-            found = _rust.parse_file_name(name)
-        except ValueError as fault:
-            raise error(119, str(fault)) from fault
-        member = found["tsd_member"]
+            found = cast(dict[str, Any], _rust.parse_file_name(name))
+        except ValueError as e:
+            raise error(119, str(e), hint="see: get json file struct") from e
+        plain = name.removesuffix(".gz")
         return cls(
-            dbms=str(found["dbms"]),
-            table=str(found["table"]),
-            source=str(found["source"]),
-            hash=str(found["hash"]),
-            instructions=str(found["instructions"]),
-            member="@" if member == "@" else None if member is None else int(member),
-            tsd_id=int(found["tsd_row_id"] or 0),
-            tsd_date=str(found["tsd_date"] or ""),
-            kind="sql" if ".sql" in name.lower() else "json",
-            compressed=found["type"] == "gz",
+            found["dbms"],
+            found["table"],
+            found["source"],
+            found["hash"],
+            found["instructions"],
+            found["tsd_member"],
+            int(found["tsd_row_id"]),
+            found["tsd_date"] or "",
+            "sql" if plain.endswith(".sql") else "json",
+            plain != name,
         )
 
-    def with_tsd(self, member: int, tsd_id: int, date: str) -> FileName:
+    def with_tsd(self, member: int | Literal["@"], tsd_id: int, date: str) -> FileName:
         return replace(self, member=member, tsd_id=tsd_id, tsd_date=date)
 
     def text(self, number: int = 0) -> str:
@@ -78,9 +77,7 @@ class FileName:
 
 def content_hash(dbms: str, table: str, content: bytes) -> str:
     """md5 over ``dbms.table`` and the content; it names a file, nothing relies on it being hard to forge."""
-    digest = hashlib.md5(f"{dbms}.{table}".encode(), usedforsecurity=False)
-    digest.update(content)
-    return digest.hexdigest()
+    return _rust.payload_hash(dbms, table, content)
 
 
 def batch_hash(dbms: str, table: str, node: str, position: int) -> str:

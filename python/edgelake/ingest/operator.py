@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.counters import OperatorCounters, clock
 from edgelake.ingest.intake import Intake, RetryLater
 from edgelake.ingest.settings import MAX_THREADS, OperatorConfig
@@ -38,7 +39,8 @@ class Operator:
     """Monitors the watch directory and loads new files to the local databases.
 
     Args:
-        storing: told True at start and False at stop: whether streamed rows go to the tables or to files.
+        batches: books and archives the batches of streamed rows.
+        storing: told at start who books flushed batches, and None at stop: then they become files.
     """
 
     name = "operator"
@@ -50,12 +52,14 @@ class Operator:
         counters: OperatorCounters,
         watch: Watch,
         *,
-        storing: Callable[[bool], None] = lambda on: None,
+        batches: BatchKeeper | None = None,
+        storing: Callable[[BatchKeeper | None], None] = lambda keeper: None,
     ) -> None:
         self.config = config
         self.counters = counters
         self._intake = intake
         self._watcher = watch(config.watch_dir, self._found, config.wants)
+        self.batches = batches
         self._storing = storing
         self._waiting: asyncio.Queue[Path] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
@@ -81,14 +85,14 @@ class Operator:
         except BaseException:
             await self.stop()
             raise
-        self._storing(True)
+        self._storing(self.batches)
 
     async def stop(self) -> None:
         """Take no more files, finish those in work. Files that wait stay in the watch directory."""
         if not self._since:
             return
         self._since = 0.0
-        self._storing(False)
+        self._storing(None)
         self._watcher.stop()
         for timer in self._retries.values():
             timer.cancel()

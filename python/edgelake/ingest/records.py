@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 
 def pick_rows(content: bytes, numbers: set[int]) -> Iterator[bytes]:
-    """The rows of a payload with these numbers (from 1), one JSON text each.
+    """The rows of a payload with these numbers (from 0), one JSON text each.
 
     The payload was parsed once already, so it is valid; its rows are objects in lists, or one after another.
     """
-    for number, row in enumerate(_rows(content.decode("utf-8", "replace")), 1):
+    for number, row in enumerate(_rows(content.decode("utf-8", "replace"))):
         if number in numbers:
             yield json.dumps(row, ensure_ascii=False).encode()
 

@@ -1,0 +1,311 @@
+"""The operator: start it, and what it did.
+
+Source: spec "Ingestion", sections 6 and 13; "Services and status", section 10.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from edgelake.command.context import Context
+from edgelake.command.grammar import Directory, IpPort, Key
+from edgelake.command.handlers.status import full_name
+from edgelake.command.registry import command
+from edgelake.errors import AlreadyRunningError, CommandError, error
+from edgelake.ingest.batches import BatchKeeper
+from edgelake.ingest.counters import FileCount, OperatorCounters, clock
+from edgelake.ingest.intake import Intake
+from edgelake.ingest.operator import Operator
+from edgelake.ingest.settings import FILE_TYPES, OperatorConfig
+from edgelake.ingest.streaming import Storing, in_force
+from edgelake.inputs.files import DirectoryWatcher
+from edgelake.metadata.ids import body_of, type_of
+from edgelake.model import CommandClass, Reply, Table
+from edgelake.store.tsd import OWN, TSD_DBMS
+
+Topic = Literal["config", "summary", "json", "sql", "inserts", "error"]
+ALL_TOPICS: tuple[Topic, ...] = ("json", "sql", "inserts", "error")
+IDLE = {"status": "Not Active", "operational time": "00:00:00"}
+
+
+@command(
+    "run operator",
+    cls=CommandClass.ADMIN,
+    topics=("background processes", "ingest"),
+    examples=(
+        "run operator where policy = a18d14747155276235e1ea3bdefcecf7",
+        "run operator where create_table = true and update_tsd_info = true and archive_json = true and "
+        "distributor = true and master_node = 10.0.0.1:32048 and policy = a18d14 and threads = 3",
+    ),
+)
+async def run_operator(
+    ctx: Context,
+    *,
+    policy: str,
+    create_table: bool | None = None,
+    craete_table: bool | None = None,
+    compress_json: bool = True,
+    compress_sql: bool = True,
+    archive: bool | None = None,
+    archive_json: bool | None = None,
+    archive_sql: bool = False,
+    limit_tables: list[str] | None = None,
+    update_tsd_info: bool = False,
+    distributor: bool = False,
+    file_type: list[str] | None = None,
+    flush_streaming: bool = False,
+    threads: int = 1,
+    company: str = "",
+    master_node: Annotated[str, IpPort] = "",
+    blockchain: str = "local",
+    watch_dir: Directory | None = None,
+    err_dir: Directory | None = None,
+    bkup_dir: Directory | None = None,
+    archive_dir: Directory | None = None,
+    distr_dir: Directory | None = None,
+) -> Reply:
+    """Monitor the watch directory, and load new files and streamed rows to the local databases.
+
+    Needs an operator policy; a policy without a cluster makes a node that runs alone. limit_tables takes
+    (dbms.table, table). A streamed row waits at most for the buffer threshold; a file is taken when it is closed.
+    """
+    if ctx.services.get(Operator.name) is not None:
+        raise AlreadyRunningError("operator", hint="exit operator, first")
+    found = _policy(ctx, policy)
+    types = frozenset(kind.lower() for kind in file_type or FILE_TYPES)
+    if not types <= FILE_TYPES:
+        raise CommandError(f"file_type: {', '.join(sorted(types - FILE_TYPES))}", hint="json, sql and gz")
+    config = OperatorConfig(
+        policy=policy,
+        cluster=str(found.get("cluster") or ""),
+        member=int(found.get("member") or 0),
+        watch_dir=watch_dir or ctx.directories.path("watch_dir"),
+        err_dir=err_dir or ctx.directories.path("err_dir"),
+        archive_dir=archive_dir or ctx.directories.path("archive_dir"),
+        bkup_dir=bkup_dir or ctx.directories.path("bkup_dir"),
+        distr_dir=distr_dir or ctx.directories.path("distr_dir"),
+        create_table=_first(create_table, craete_table, True),
+        compress_json=compress_json,
+        compress_sql=compress_sql,
+        archive_json=_first(archive_json, archive, True),
+        archive_sql=archive_sql,
+        limit_tables=frozenset(name.lower() for name in limit_tables or ()),
+        update_tsd_info=update_tsd_info,
+        distributor=distributor,
+        file_type=types,
+        flush_streaming=flush_streaming,
+        threads=threads,
+        company=company,
+        master=master_node,
+        platform=blockchain,
+    )
+    if update_tsd_info:
+        _check_tsd(ctx)
+    await ctx.services.start(make_operator(ctx, config))
+    return Reply.done()
+
+
+def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
+    """An operator over the node's parts, not started."""
+    counters = OperatorCounters()
+    intake = Intake(config, ctx.stores, counters, members=_members(ctx, config), widens=_widening(ctx))
+    node_id = config.policy or ctx.node.name
+    batches = BatchKeeper(config, ctx.stores, counters, node_id)
+    storing = ctx.ingest.set_storing if isinstance(ctx.ingest, Storing) else lambda keeper: None
+    return Operator(config, intake, counters, _watch, batches=batches, storing=storing)
+
+
+def _watch(directory: Path, found: Callable[[Path], None], wanted: Callable[[str], bool]) -> DirectoryWatcher:
+    return DirectoryWatcher(directory, found, wanted=wanted)
+
+
+def _widening(ctx: Context) -> Callable[[str, str], bool]:
+    def widens(dbms: str, table: str) -> bool:
+        settings = ctx.ingest.settings() if ctx.ingest is not None else ()
+        return bool(in_force(settings, dbms, table).widening)
+
+    return widens
+
+
+def _members(ctx: Context, config: OperatorConfig) -> Callable[[], frozenset[int]]:
+    def numbers() -> frozenset[int]:
+        found = ctx.policies.find("operator", cluster=config.cluster) if config.cluster else ()
+        return frozenset(int(body_of(p)["member"]) for p in found if body_of(p).get("member"))
+
+    return numbers
+
+
+def _policy(ctx: Context, policy_id: str) -> dict[str, Any]:
+    found = ctx.policies.get(policy_id) if ctx.policies is not None else None
+    if found is None:
+        raise error(113, f"no policy has the id '{policy_id}'", hint="blockchain get operator")
+    if type_of(found) != "operator":
+        raise error(
+            113, f"policy '{policy_id}' is of type {type_of(found)}", hint="run operator needs an operator policy"
+        )
+    return body_of(found)
+
+
+def _check_tsd(ctx: Context) -> None:
+    store = ctx.stores.find(TSD_DBMS)
+    if store is None:
+        raise error(
+            3, f"update_tsd_info needs the database {TSD_DBMS}", hint=f"connect dbms {TSD_DBMS} where type = sqlite"
+        )
+    if OWN not in store.tables:
+        raise error(
+            3, f"update_tsd_info needs the table {TSD_DBMS}.{OWN}", hint=f"create table {OWN} where dbms = {TSD_DBMS}"
+        )
+
+
+def _first(*values: bool | None) -> bool:
+    return next(value for value in values if value is not None)
+
+
+@command(
+    "get operator",
+    cls=CommandClass.DATA,
+    topics=("monitor", "ingest"),
+    examples=(
+        "get operator",
+        "get operator inserts",
+        "get operator summary",
+        "get operator config",
+        "get operator summary where format = json",
+    ),
+)
+async def get_operator(ctx: Context, topic: Topic | None = None) -> Reply:
+    """What the operator did: json, sql, inserts and error, or one topic (also config, summary)."""
+    return operator_reply(ctx, topic)
+
+
+def operator_reply(ctx: Context, topic: Topic | None) -> Reply:
+    """The topic as table and JSON; without topic four of them. An idle operator shows its configuration."""
+    running = ctx.services.get(Operator.name)
+    if not isinstance(running, Operator):
+        return Reply.of_table(_object_table("config", IDLE), data=IDLE)
+    if topic is None:
+        made = [_topic(ctx, running, one) for one in ALL_TOPICS]
+        return Reply.of_table(*(table for table, _ in made), data=[data for _, data in made])
+    table, data = _topic(ctx, running, topic)
+    return Reply.of_table(table, data=data)
+
+
+def _topic(ctx: Context, operator: Operator, topic: Topic) -> tuple[Table, Any]:
+    counters, now = operator.counters, time.time()
+    if topic == "config":
+        config = operator.config_topic()
+        return _object_table(topic, config), config
+    if topic == "summary":
+        summary = {
+            "node name": full_name(ctx),
+            "status": "Active",
+            "operational time": clock(now - operator.since),
+            **counters.summary(),
+        }
+        return _object_table(topic, summary), summary
+    if topic == "error":
+        return _errors(counters, now)
+    if topic == "inserts":
+        return _inserts(counters, now)
+    return _files(topic, counters.json if topic == "json" else counters.sql, now)
+
+
+def _header(topic: str) -> str:
+    # The reference prints a line feed before the header: with the table's own break an empty line.
+    return f"\nStats: OPERATOR {topic.upper()}"
+
+
+def _object_table(topic: str, values: dict[str, Any]) -> Table:
+    return Table([_title(key) for key in values], [list(values.values())], header=_header(topic))
+
+
+def _title(key: str) -> str:
+    return key[:1].upper() + key[1:]
+
+
+def _files(topic: str, counted: dict[str, dict[str, FileCount]], now: float) -> tuple[Table, Any]:
+    data = {
+        dbms: {name: [c.files, c.immediate, int(c.last), clock(now - c.last)] for name, c in tables.items()}
+        for dbms, tables in counted.items()
+    }
+    rows = [
+        (dbms if first else "", name, files, immediate, str(stamp), elapsed)
+        for dbms, tables in data.items()
+        for first, (name, (files, immediate, stamp, elapsed)) in _marked(tables)
+    ]
+    titles = ("DBMS", "Table", "Files", "Immediate", "Timestamp", "Elapsed_time")
+    return Table(titles, rows, header=_header(topic)), data
+
+
+def _inserts(counters: OperatorCounters, now: float) -> tuple[Table, Any]:
+    data = {
+        dbms: {
+            name: [
+                int(c.first),
+                int(c.last),
+                clock(now - c.first),
+                clock(now - c.last),
+                c.batch_rows,
+                c.immediate_rows,
+                c.seconds,
+            ]
+            for name, c in tables.items()
+        }
+        for dbms, tables in counters.inserts.items()
+    }
+    rows = [
+        (dbms if first else "", name, values[2], values[3], str(values[4]), str(values[5]), f"{values[6]:.3f}")
+        for dbms, tables in data.items()
+        for first, (name, values) in _marked(tables)
+    ]
+    titles = ("DBMS", "Table", "First insert", "Last insert", "Batch inserts", "Immediate inserts", "DBMS Seconds")
+    return Table(titles, rows, header=_header("inserts")), data
+
+
+def _marked(tables: dict[str, list[Any]]) -> list[tuple[bool, tuple[str, list[Any]]]]:
+    """Entries, the first of a database marked: its name is shown once."""
+    return [(at == 0, entry) for at, entry in enumerate(tables.items())]
+
+
+def _errors(counters: OperatorCounters, now: float) -> tuple[Table, Any]:
+    keys = ("type", "counter", "timestamp", "elapsed time", "dbms name", "table name", "last error", "last error text")
+    rows = [
+        (kind, c.counter, int(c.last), clock(now - c.last), c.dbms, c.table, c.number, c.text)
+        for kind, c in counters.errors.items()
+    ]
+    data = [dict(zip(keys, row, strict=True)) for row in rows]
+    return Table([_title(key) for key in keys], rows, header=_header("error")), data
+
+
+@command(
+    "get stats",
+    cls=CommandClass.DATA,
+    topics=("monitor",),
+    examples=(
+        "get stats where service = operator and topic = summary",
+        "get stats where service = operator and topic = summary and format = json",
+    ),
+)
+async def get_stats(ctx: Context, *, service: Literal["operator"], topic: Topic | None = None) -> Reply:
+    """Statistics of a service, by topic: those of ``get operator``."""
+    return operator_reply(ctx, topic)
+
+
+@command(
+    "reset stats",
+    cls=CommandClass.ADMIN,
+    topics=("monitor",),
+    examples=("reset stats where service = operator and topic = summary",),
+)
+async def reset_stats(
+    ctx: Context, *, service: Literal["operator"], topic: Annotated[Literal["summary"], Key("topic")] = "summary"
+) -> Reply:
+    """Count the operator's summary anew from now on; counts by table go on."""
+    running = ctx.services.get(Operator.name)
+    if isinstance(running, Operator):
+        running.counters.reset_summary()
+    return Reply.done()
