@@ -227,7 +227,10 @@ class SqliteStore:
 
     def _open(self) -> None:
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseError(f"{self.path}: {error}", hint="choose another directory") from error
         self._connection = engine.open_writer(self._location)
         try:
             catalogue.prepare(self._connection)
