@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.store.rowset import fetch, insertion
 
 from edgelake.errors import DatabaseError, StorageFullError
 from edgelake.store.sqlite import SqliteStore
+from tests.store.rowset import fetch, insertion
 
 _WRITE_AND_WAIT = """
 import sys

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.store.rowset import insertion
 
 from edgelake import _rust
 from edgelake.store.sqlite import SqliteStore
+from tests.store.rowset import insertion
 
 _MAPS = """
 from pathlib import Path

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import apsw
 import pytest
-from tests.store.rowset import fetch, insertion
 
 from edgelake.errors import DatabaseError, NotPermittedError
 from edgelake.store.schema import Transaction
 from edgelake.store.sqlite import SqliteStore
+from tests.store.rowset import fetch, insertion
 
 
 def test_a_reader_sees_nothing_of_an_open_transaction(store: SqliteStore) -> None:

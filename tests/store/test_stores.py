@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.store.rowset import fetch, insertion
 
 from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, NotAvailableError
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.catalogue import AUTOMATIC
 from edgelake.store.statement import create_statement, user_columns
 from edgelake.store.stores import Stores
+from tests.store.rowset import fetch, insertion
 
 
 async def test_a_database_is_a_file_that_stays(stores: Stores, tmp_path: Path) -> None:

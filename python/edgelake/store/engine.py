@@ -16,7 +16,7 @@ PAGE_BYTES = 4096
 HARMLESS_PRAGMAS = frozenset({"table_info", "table_xinfo", "index_list", "index_info", "table_list", "data_version"})
 """Pragmas that SQL of a reader may use: they only describe."""
 
-_READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
+_READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE, apsw.SQLITE_TRANSACTION})
 
 
 def quote(name: str) -> str:

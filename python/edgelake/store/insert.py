@@ -42,7 +42,7 @@ class Inserted:
     """What became of an insertion.
 
     Attributes:
-        rejected: rows kept out: (row number from 1, reason).
+        rejected: rows kept out: (row number from 0, reason).
         changes: columns that were added or retyped; all columns when ``created``.
         partitions: physical tables that took rows.
         replayed: the position or the file was there already, nothing was inserted.
@@ -94,7 +94,7 @@ class Inserter:
         if info is None:
             if not wanted.create:
                 raise error(171, f"{tx.dbms}.{wanted.table}", hint="create the table, or allow create_table")
-            columns = [ColumnInfo(*c) for c in wanted.rows.changes([])]
+            columns = [ColumnInfo(*c) for c in wanted.rows.infer()]
             return tx.create_table(wanted.table, columns), columns, True
         changes: list[ColumnInfo] = []
         if wanted.widen:

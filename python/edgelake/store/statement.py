@@ -34,6 +34,7 @@ _SYNONYMS: Final = {
 _KINDS: Final = frozenset(
     {"boolean", "int", "bigint", "decimal", "float", "char", "varchar", "uuid", "cidr", "date", "time", "timestamp"}
 )
+_FIELD: Final = re.compile(r'(?:["\[`](?P<quoted>[^"\]`]+)["\]`]|(?P<plain>[^\s(]+))(?P<declared>.*)', re.DOTALL)
 _TYPE: Final = re.compile(
     r"(?P<type>[a-z_0-9]+)\s*(?:\(\s*(?P<size>\d+)[^)]*\))?(?P<rest>.*)", re.IGNORECASE | re.DOTALL
 )
@@ -48,11 +49,13 @@ def user_columns(statement: str) -> list[ColumnInfo]:
         raise error(188, f"no CREATE TABLE in: {statement[:60]}")
     columns = []
     for part in _split(text[head.end() :]):
-        name, _, declared = part.replace('""', "").partition(" ")
-        plain = name.strip('"[]`')
-        if not plain or (name == plain and plain.lower() in _NOT_COLUMNS) or plain in AUTOMATIC_COLUMNS:
+        field = _FIELD.match(part)
+        if field is None:
             continue
-        columns.append(ColumnInfo(plain, *_kind(declared.strip())))
+        name = field["quoted"] or field["plain"]
+        if (field["plain"] and name.lower() in _NOT_COLUMNS) or name in AUTOMATIC_COLUMNS:
+            continue
+        columns.append(ColumnInfo(name, *_kind(field["declared"].strip())))
     return columns
 
 
