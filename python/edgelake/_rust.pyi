@@ -105,8 +105,11 @@ class BatchTable:
         """Make ``rows`` the batch, ordered by column number ``key`` (a null counts as ``fill_us``)."""
     def next_key(self) -> int | None:
         """Key of the first row that no window has shown; None at the end."""
-    def take(self, first_row_id: int, *, end_us: int | None = None) -> int:
-        """Show the rows from there up to key ``end_us`` (None = all), rowids from ``first_row_id``; how many."""
+    def take(self, first_row_id: int, *, end_us: int | None = None, limit: int | None = None) -> int:
+        """Show the rows from there up to key ``end_us`` (None = all), ``limit`` at most; how many.
+
+        Their rowids count from ``first_row_id``.
+        """
     def clear(self) -> None:
         """Show nothing, free the batch."""
 

@@ -6,6 +6,8 @@ import re
 import time
 from typing import Final
 
+import apsw
+
 from edgelake.errors import DatabaseError, NotPermittedError
 from edgelake.store import catalogue
 from edgelake.store.base import TableInfo
@@ -40,6 +42,8 @@ def execute(tx: Transaction, sql: str) -> int:
         )
     words = found["lead"].lower().split()
     name = found["quoted"].replace('""', '"') if found["quoted"] else found["plain"]
+    if found["rest"].lstrip().startswith("."):
+        raise NotPermittedError(f"'{name}.': name the table alone", hint="the database stands before the statement")
     if name.lower().startswith((catalogue.INTERNAL_PREFIX, "sqlite_")):
         raise NotPermittedError(f"table '{name}' belongs to the node")
     info = tx.table(name) or tx.table(name.lower())
@@ -110,6 +114,18 @@ def _is_ours(info: TableInfo) -> bool:
 
 
 def _changed(tx: Transaction, sql: str) -> int:
+    """Run one statement, and no second one that may stand behind a semicolon."""
     before = tx.connection.total_changes()
-    tx.execute(sql).fetchall()
+    cursor = tx.connection.cursor()
+    seen: list[str] = []
+
+    def only_first(_cursor: apsw.Cursor, statement: str, _bindings: object) -> bool:
+        seen.append(statement)
+        return len(seen) == 1
+
+    cursor.exec_trace = only_first
+    try:
+        cursor.execute(sql).fetchall()
+    except apsw.ExecTraceAbort:
+        raise NotPermittedError("more than one statement", hint="send them one at a time") from None
     return tx.connection.total_changes() - before

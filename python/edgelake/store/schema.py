@@ -107,8 +107,8 @@ class Transaction:
         for partition in alike:
             if partition.start_us <= time_us < partition.end_us:
                 return info, partition
-        span = declared.interval.span(time_us)
-        name = declared.interval.name(info.name, declared.column, span)
+        span = declared.interval.span(info.name, declared.column, time_us)
+        name = span.name
         start_us = max([span.start_us, *(p.end_us for p in alike if p.end_us <= time_us)])
         end_us = min([span.end_us, *(p.start_us for p in alike if p.start_us > time_us)])
         taken = {p.name for p in info.partitions}

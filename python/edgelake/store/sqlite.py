@@ -165,6 +165,44 @@ class SqliteStore:
 
         return await asyncio.wrap_future(self._readers.submit(job))
 
+    async def size_bytes(self) -> int:
+        """Bytes of the database."""
+        sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        row: Any = await self.run(lambda db: db.execute(sql).fetchone())
+        return int(row[0])
+
+    async def row_counts(
+        self, names: Sequence[str], *, whole: bool = False, with_empty_own: bool = False
+    ) -> dict[str, int]:
+        """Rows of tables by physical name; ``whole``: by table, partitions added up.
+
+        ``with_empty_own``: list a partitioned table too, with its 0 rows. Raises TableMissingError.
+        """
+        wanted = [self.table(name) for name in names]
+
+        def work(db: apsw.Connection) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for info in wanted:
+                counts = {name: _count(db, name) for name in info.physical_names}
+                if whole:
+                    found[info.name] = sum(counts.values())
+                    continue
+                if with_empty_own:
+                    found[info.name] = 0
+                found.update(counts)
+            return found
+
+        return await self.read(work)
+
+    async def dropped_partitions(self) -> list[tuple[str, str, str]]:
+        """(table, partition, UTC time of the drop), the last first."""
+        sql = (
+            "SELECT table_name, partition_name, strftime('%Y-%m-%d %H:%M:%S', dropped_us / 1000000, 'unixepoch')"
+            " FROM _edgelake_dropped ORDER BY dropped_us DESC"
+        )
+        rows: list[Any] = await self.read(lambda db: db.execute(sql).fetchall())
+        return rows
+
     # --- end
 
     async def close(self) -> None:
@@ -189,7 +227,10 @@ class SqliteStore:
 
     def _open(self) -> None:
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DatabaseError(f"{self.path}: {error}", hint="choose another directory") from error
         self._connection = engine.open_writer(self._location)
         try:
             catalogue.prepare(self._connection)
@@ -273,3 +314,8 @@ class SqliteStore:
         except queue.Full:
             pass
         connection.close()
+
+
+def _count(connection: apsw.Connection, table: str) -> int:
+    row: Any = connection.execute(f"SELECT count(*) FROM {engine.quote(table)}").fetchone()
+    return int(row[0])

@@ -139,11 +139,12 @@ impl BatchTable {
         (loaded.taken < loaded.chunk.len).then(|| loaded.key_at(loaded.taken))
     }
 
-    #[pyo3(signature = (first_row_id, *, end_us = None))]
-    fn take(&self, first_row_id: i64, end_us: Option<i64>) -> usize {
+    #[pyo3(signature = (first_row_id, *, end_us = None, limit = None))]
+    fn take(&self, first_row_id: i64, end_us: Option<i64>, limit: Option<usize>) -> usize {
         let mut loaded = self.loaded.lock();
         let start = loaded.taken;
         let end = end_us.map_or(loaded.chunk.len, |end_us| loaded.find(end_us));
+        let end = limit.map_or(end, |limit| end.min(start.saturating_add(limit)));
         loaded.taken = end;
         *self.slot.lock() = Window {
             chunk: Arc::clone(&loaded.chunk),

@@ -1,0 +1,101 @@
+"""Databases: connect, disconnect, drop, list (spec: ingestion, part 2, section 4)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from edgelake.command.context import Context
+from edgelake.command.grammar import After, Key
+from edgelake.command.registry import command
+from edgelake.model import CommandClass, Reply, Table
+
+_ADDRESS_WIDTH = 30  # of ``ip_port`` in the JSON form
+
+
+@command(
+    "connect dbms",
+    cls=CommandClass.ADMIN,
+    topics=("dbms", "configuration"),
+    examples=(
+        "connect dbms lsl_demo where type = sqlite",
+        "connect dbms system_query where type = sqlite and memory = true",
+    ),
+)
+async def connect_dbms(
+    ctx: Context,
+    name: str,
+    *,
+    kind: Annotated[str, Key("type")] = "sqlite",
+    user: str = "",
+    password: str = "",
+    ip: str = "",
+    port: str = "",
+    memory: bool = False,
+    connection: str = "",
+    autocommit: bool = True,
+    unlog: bool = False,
+    provider: str = "",
+    endpoint: str = "",
+    access_key: str = "",
+    secret_key: str = "",
+    region: str = "",
+    network_id: str = "",
+) -> Reply:
+    """Attach the logical database NAME: a SQLite file in dbms_dir, or in memory.
+
+    Connecting again is no error. The keys of other database types are accepted with those types.
+    """
+    await ctx.stores.connect(name.lower(), kind=kind.lower(), memory=memory)
+    return Reply.done()
+
+
+@command(
+    "disconnect dbms", cls=CommandClass.ADMIN, topics=("dbms", "configuration"), examples=("disconnect dbms lsl_demo",)
+)
+async def disconnect_dbms(ctx: Context, name: str) -> Reply:
+    """Detach a database. A file stays as it is; a database in memory is gone."""
+    await ctx.stores.disconnect(name.lower())
+    return Reply.done()
+
+
+@command(
+    "drop dbms",
+    cls=CommandClass.ADMIN,
+    topics=("dbms",),
+    examples=("drop dbms lsl_demo from sqlite", "drop dbms lsl_demo from psql where ip = 127.0.0.1 and port = 5432"),
+)
+async def drop_dbms(
+    ctx: Context,
+    name: str,
+    kind: Annotated[str, After("from")] = "sqlite",
+    *,
+    user: str = "",
+    password: str = "",
+    ip: str = "",
+    port: str = "",
+) -> Reply:
+    """Delete a database that is not connected, with everything in it."""
+    await ctx.stores.drop(name.lower(), kind=kind.lower())
+    return Reply.done()
+
+
+@command("get databases", cls=CommandClass.DATA, topics=("dbms",), examples=("get databases",))
+async def get_databases(ctx: Context) -> Reply:
+    """List the connected databases."""
+    found = ctx.stores.databases()
+    data = {
+        row.name: {"dbms_type": row.kind, "ip_port": row.address.ljust(_ADDRESS_WIDTH), "storage": row.storage}
+        for row in found
+    }
+    if not found:
+        return Reply.of_data(data, text="No DBMS connections found")
+    titles = ("Logical DBMS", "Database Type", "Owner", "IP:Port", "Configuration", "Storage")
+    rows = [(r.name, r.kind, r.owner, r.address, r.configuration, r.storage) for r in found]
+    return Reply.of_table(Table(titles, rows, header="Active DBMS Connections"), data=data)
+
+
+@command("get database size", cls=CommandClass.DATA, topics=("dbms",), examples=("get database size lsl_demo",))
+async def get_database_size(ctx: Context, name: str) -> Reply:
+    """Size of a database in bytes."""
+    size = await ctx.stores.get(name.lower()).size_bytes()
+    return Reply.of_data({"dbms": name.lower(), "bytes": size}, text=str(size))

@@ -1,0 +1,95 @@
+"""Logical databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, NotAvailableError
+from edgelake.store.base import ColumnInfo, TableInfo
+from edgelake.store.catalogue import AUTOMATIC
+from edgelake.store.statement import create_statement, user_columns
+from edgelake.store.stores import Stores
+from tests.store.rowset import fetch, insertion
+
+
+async def test_a_database_is_a_file_that_stays(stores: Stores, tmp_path: Path) -> None:
+    store = await stores.connect("plant")
+    store.store_many([insertion({"v": 1})])
+    await stores.disconnect("plant")
+    assert (tmp_path / "plant.dbms").is_file()
+    assert not (tmp_path / "plant.dbms-wal").exists()
+    assert fetch(await stores.connect("plant"), "SELECT v FROM t") == [(1,)]
+
+
+async def test_connecting_again_is_no_error(stores: Stores) -> None:
+    assert await stores.connect("plant") is await stores.connect("plant")
+    with pytest.raises(DatabaseError):
+        await stores.connect("plant", memory=True)
+
+
+@pytest.mark.parametrize("kind", ["psql", "mongo", "bucket"])
+async def test_other_databases_come_later(stores: Stores, kind: str) -> None:
+    with pytest.raises(NotAvailableError, match="later version"):
+        await stores.connect("plant", kind=kind)
+
+
+async def test_names(stores: Stores, tmp_path: Path) -> None:
+    (tmp_path / "line").mkdir()
+    await stores.connect("line/one")
+    assert "one" in stores
+    assert (tmp_path / "line" / "one.dbms").is_file()
+    for name in ("../outside", "/tmp/elsewhere", ""):
+        with pytest.raises(CommandError):
+            await stores.connect(name)
+    with pytest.raises(CommandError):
+        await stores.connect("plant", kind="oracle")
+
+
+async def test_dropping_wants_a_disconnect_first(stores: Stores, tmp_path: Path) -> None:
+    await stores.connect("plant")
+    with pytest.raises(DatabaseError, match="disconnect"):
+        await stores.drop("plant")
+    await stores.disconnect("plant")
+    await stores.drop("plant")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DatabaseMissingError):
+        await stores.drop("plant")
+    with pytest.raises(DatabaseMissingError):
+        await stores.disconnect("plant")
+
+
+async def test_databases_are_listed(stores: Stores, tmp_path: Path) -> None:
+    await stores.connect("system_query", memory=True)
+    await stores.connect("plant")
+    assert [(d.name, d.owner, d.storage) for d in stores.databases()] == [
+        ("plant", "user", str(tmp_path / "plant.dbms")),
+        ("system_query", "system", "MEMORY"),
+    ]
+
+
+def test_statements_of_policies_are_read() -> None:
+    text = (
+        "CREATE TABLE IF NOT EXISTS ping( row_id SERIAL PRIMARY KEY, insert_timestamp TIMESTAMP NOT NULL DEFAULT NOW(),"
+        " tsd_name CHAR(3), tsd_id INT, |time stamp| timestamp not null default now(), v decimal(10,2), d DOUBLE "
+        "PRECISION, n CHARACTER VARYING(40), c char(7), PRIMARY KEY (row_id) ); CREATE INDEX x ON ping(v);"
+    )
+    assert user_columns(text) == [
+        ColumnInfo("time stamp", "timestamp", default_now=True),
+        ColumnInfo("v", "decimal"),
+        ColumnInfo("d", "float"),
+        ColumnInfo("n", "varchar"),
+        ColumnInfo("c", "char(7)"),
+    ]
+
+
+def test_a_statement_written_is_read_back() -> None:
+    columns = (
+        ColumnInfo("timestamp", "timestamp", default_now=True),
+        ColumnInfo("select", "decimal"),
+        ColumnInfo("c", "char(3)"),
+        ColumnInfo("u", "uuid"),
+    )
+    text = create_statement(TableInfo("plant", "t", (*AUTOMATIC, *columns)))
+    assert tuple(user_columns(text)) == columns
