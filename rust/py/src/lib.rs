@@ -3,6 +3,7 @@
 mod bench;
 mod errors;
 mod load;
+mod mapping;
 mod rows;
 mod sqlite;
 mod tls;
@@ -25,6 +26,8 @@ mod _rust {
     use crate::bench::bench_native_loop;
     #[pymodule_export]
     use crate::load::{load_put, workload_body};
+    #[pymodule_export]
+    use crate::mapping::MappingProgram;
     #[pymodule_export]
     use crate::rows::{
         Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,

@@ -6,7 +6,8 @@ use super::json::Json;
 use super::path::{Found, Item, Path};
 use super::{CompileError, Fault};
 
-/// Words after the dots.
+/// Words after the dots: independent switches, as the user writes them.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Words {
     unique: bool,

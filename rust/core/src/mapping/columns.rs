@@ -11,7 +11,7 @@ use super::target::{Field, Place, Row};
 use super::types::{Held, Kind, convert};
 use super::{CompileError, Fault};
 use crate::names::{column_name, sanitize};
-use crate::rows::Zone;
+use crate::rows::time::Zone;
 
 /// What a run of a program knows besides the message.
 pub(super) struct Scene<'z> {

@@ -149,7 +149,7 @@ fn words(text: &str) -> Result<Vec<Word<'_>>, CompileError> {
             let end = rest
                 .find(|c: char| c.is_whitespace() || "()=<>!".contains(c))
                 .filter(|&end| end > 0)
-                .unwrap_or_else(|| if first == '!' { 1 } else { rest.len() });
+                .unwrap_or(if first == '!' { 1 } else { rest.len() });
             found.push(match rest[..end].to_ascii_lowercase().as_str() {
                 "contains" => Word::Operator(Operator::Contains),
                 "startswith" => Word::Operator(Operator::StartsWith),

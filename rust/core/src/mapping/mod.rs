@@ -7,10 +7,12 @@
 mod bring;
 mod columns;
 mod condition;
+mod definition;
 mod json;
 mod path;
 mod policy;
 mod program;
+mod script;
 mod target;
 mod topic;
 mod types;

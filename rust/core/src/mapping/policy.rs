@@ -5,15 +5,17 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::bring::Bring;
-use super::columns::{Name, Scene, Source, brought, unwrapped};
+use super::columns::{Name, Scene, brought};
 use super::condition::Condition;
+use super::definition::{Definition, Outcome, compile_condition};
 use super::json::Json;
 use super::path::{Found, Item};
+use super::script::{Ignore, Line, compile_script, run_script};
 use super::target::{Field, Place, Row};
-use super::types::{Held, Kind, convert};
+use super::types::{Kind, convert};
 use super::{CompileError, Fault};
-use crate::names::{column_name, sanitize};
-use crate::rows::{LogicalType, time};
+use crate::names::column_name;
+use crate::rows::time;
 
 /// A compiled mapping policy.
 #[derive(Debug)]
@@ -43,40 +45,6 @@ enum Entry {
     Star(Vec<String>),
     /// The first definition that fits is used.
     Column(String, Vec<Definition>),
-}
-
-#[derive(Debug)]
-struct Definition {
-    kind: Kind,
-    sources: Vec<Source>,
-    default: Option<Source>,
-    root: bool,
-    optional: bool,
-    condition: Option<Condition>,
-    script: Vec<Line>,
-    dbms: Option<String>,
-    table: Option<String>,
-    apply: Option<Apply>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Apply {
-    EpochToDatetime,
-    JsonDump,
-}
-
-/// `[if <condition> then] streaming data <action>`
-#[derive(Debug)]
-struct Line {
-    condition: Option<Condition>,
-    action: Action,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    IgnoreEvent,
-    IgnoreAttribute,
-    IgnoreScript,
 }
 
 impl Policy {
@@ -157,7 +125,7 @@ impl Policy {
         {
             return Ok(());
         }
-        if run_script(&self.script, root)? == Some(Action::IgnoreEvent) {
+        if run_script(&self.script, root)? == Some(Ignore::Event) {
             return Ok(());
         }
         let place = Place {
@@ -209,7 +177,7 @@ fn row<'v>(
     for entry in entries {
         match entry {
             Entry::Script(lines) => {
-                if run_script(lines, seen)? == Some(Action::IgnoreEvent) {
+                if run_script(lines, seen)? == Some(Ignore::Event) {
                     return Ok(Vec::new());
                 }
             }
@@ -230,14 +198,6 @@ fn row<'v>(
         }
     }
     Ok(fields)
-}
-
-enum Outcome<'v> {
-    Field(Field<'v>),
-    /// The column is left out.
-    Skip,
-    /// The whole row is left out.
-    Row,
 }
 
 fn column<'v>(
@@ -267,8 +227,8 @@ fn column<'v>(
             continue;
         }
         match run_script(&definition.script, seen)? {
-            Some(Action::IgnoreEvent) => return Ok(Outcome::Row),
-            Some(Action::IgnoreAttribute) => return Ok(Outcome::Skip),
+            Some(Ignore::Event) => return Ok(Outcome::Row),
+            Some(Ignore::Attribute) => return Ok(Outcome::Skip),
             _ => {}
         }
         let from = match (definition.root, reading) {
@@ -281,159 +241,6 @@ fn column<'v>(
     Ok(Outcome::Skip)
 }
 
-impl Definition {
-    fn compile(name: &str, spec: &Value) -> Result<Self, CompileError> {
-        for key in ["blob", "extension", "hash"] {
-            if spec.get(key).is_some_and(|v| *v != Value::Bool(false)) {
-                return Err(CompileError::not_available(format!("'{key}' of a column")));
-            }
-        }
-        let kind = spec["type"]
-            .as_str()
-            .ok_or_else(|| CompileError::new("the type is missing"))?;
-        let apply = match spec["apply"].as_str() {
-            None => None,
-            Some("epoch_to_datetime") => Some(Apply::EpochToDatetime),
-            Some("json_dump") => Some(Apply::JsonDump),
-            Some(other @ ("base64decoding" | "opencv")) => {
-                return Err(CompileError::not_available(format!("apply = {other}")));
-            }
-            Some(other) => {
-                return Err(CompileError::new(format!(
-                    "unknown function '{other}' in apply"
-                )));
-            }
-        };
-        let target = |key: &str| spec[key].as_str().map(sanitize);
-        Ok(Self {
-            kind: Kind::compile(kind)?,
-            sources: compile_sources(name, spec)?,
-            default: spec.get("default").map(Source::compile).transpose()?,
-            root: spec["root"].as_bool().unwrap_or(false),
-            optional: spec["optional"].as_bool().unwrap_or(false),
-            condition: compile_condition(spec)?,
-            script: compile_script(spec.get("script"))?,
-            dbms: target("dbms"),
-            table: target("table"),
-            apply,
-        })
-    }
-
-    fn field<'v>(
-        &'v self,
-        name: &'v str,
-        from: &'v Json<'v>,
-        scene: &mut Scene<'_>,
-    ) -> Result<Outcome<'v>, Fault> {
-        let mut item = Item::Absent;
-        for source in &self.sources {
-            item = match source.find(from)? {
-                None => return Ok(self.now(name, scene)),
-                Some(Found::One(item)) => item,
-                Some(found @ Found::Each { .. }) if found.is_absent() => Item::Absent,
-                Some(found @ Found::Each { .. }) => found.text().map_or(Item::Absent, Item::Made),
-            };
-            if !item.is_absent() {
-                break;
-            }
-        }
-        let mut name = Cow::Borrowed(name);
-        match self.apply {
-            Some(Apply::JsonDump) => {
-                if let Item::Value(value) = item {
-                    item = Item::Made(Cow::Owned(value.to_json(", ", ": ")));
-                }
-            }
-            _ => (name, item) = unwrapped_owned(name, item, self.kind)?,
-        }
-        if item.is_absent() {
-            return self.without_value(name, scene);
-        }
-        let value = match self.apply {
-            Some(Apply::EpochToDatetime) => match epoch(&item) {
-                Some(us) if self.is_time() => Held::Time(us),
-                Some(us) => Held::Text(Cow::Owned(time::format(us, time::Style::Iso).to_string())),
-                None => convert(&item, self.kind, scene.zone, &mut scene.cut)?,
-            },
-            _ => convert(&item, self.kind, scene.zone, &mut scene.cut)?,
-        };
-        Ok(Outcome::Field(Field {
-            name,
-            value,
-            declared: self.declared(),
-        }))
-    }
-
-    fn is_time(&self) -> bool {
-        self.kind == Kind::Of(LogicalType::Timestamp)
-    }
-
-    fn declared(&self) -> Option<(LogicalType, bool)> {
-        let now = self.default.as_ref().is_some_and(Source::is_now);
-        self.kind.logical().map(|kind| (kind, now))
-    }
-
-    fn now<'v>(&self, name: &'v str, scene: &Scene<'_>) -> Outcome<'v> {
-        Outcome::Field(Field {
-            name: Cow::Borrowed(name),
-            value: Held::Time(scene.now_us),
-            declared: self.declared(),
-        })
-    }
-
-    /// The default; without one the column is left out (optional) or the message fails.
-    fn without_value<'v>(
-        &'v self,
-        name: Cow<'v, str>,
-        scene: &mut Scene<'_>,
-    ) -> Result<Outcome<'v>, Fault> {
-        let value = match &self.default {
-            Some(Source::Now) => Held::Time(scene.now_us),
-            Some(Source::Literal(value)) if value.is_absent() => Held::Null,
-            Some(Source::Literal(value)) => {
-                convert(&Item::Value(value), self.kind, scene.zone, &mut scene.cut)?
-            }
-            Some(Source::Bring(_)) | None if self.optional => return Ok(Outcome::Skip),
-            Some(Source::Bring(_)) | None => {
-                return Err(Fault::structure("no value and no default"));
-            }
-        };
-        Ok(Outcome::Field(Field {
-            name,
-            value,
-            declared: self.declared(),
-        }))
-    }
-}
-
-fn unwrapped_owned<'v>(
-    name: Cow<'v, str>,
-    item: Item<'v>,
-    kind: Kind,
-) -> Result<(Cow<'v, str>, Item<'v>), Fault> {
-    match name {
-        Cow::Borrowed(name) => unwrapped(name, item, kind),
-        Cow::Owned(_) => Ok((name, item)),
-    }
-}
-
-/// Microseconds of an epoch, given as a number or as digits; `None` for anything else.
-fn epoch(item: &Item<'_>) -> Option<i64> {
-    match item {
-        Item::Value(Json::Int(i)) => time::epoch_us(*i),
-        Item::Value(Json::Float(f)) => time::epoch_us_f64(*f),
-        other => {
-            let text = other.text()?;
-            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-            if digits {
-                time::epoch_us(text.parse().ok()?)
-            } else {
-                None
-            }
-        }
-    }
-}
-
 /// Attributes of the reading as columns. Sub-objects that are named are flattened to `name_key`.
 fn star<'v>(names: &'v [String], reading: &'v Json<'v>, fields: &mut Vec<Field<'v>>) {
     let Json::Object(pairs) = reading else {
@@ -444,12 +251,7 @@ fn star<'v>(names: &'v [String], reading: &'v Json<'v>, fields: &mut Vec<Field<'
             return;
         };
         if fields.iter().all(|f| f.name != name)
-            && let Ok(value) = convert(
-                &Item::Value(value),
-                Kind::Any,
-                &crate::rows::Zone::UTC,
-                &mut 0,
-            )
+            && let Ok(value) = convert(&Item::Value(value), Kind::Any, &time::Zone::UTC, &mut 0)
         {
             fields.push(Field {
                 name: Cow::Owned(name),
@@ -547,80 +349,6 @@ fn source_name(text: &str) -> String {
     } else {
         name
     }
-}
-
-fn compile_condition(spec: &Value) -> Result<Option<Condition>, CompileError> {
-    match spec.get("condition") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::String(text)) => Condition::compile(text).map(Some),
-        Some(_) => Err(CompileError::new(
-            "a condition is a text: if [key] == value",
-        )),
-    }
-}
-
-fn compile_sources(name: &str, spec: &Value) -> Result<Vec<Source>, CompileError> {
-    let bring = |text: &str| Bring::compile(brought(text).unwrap_or(text)).map(Source::Bring);
-    match (spec.get("bring"), spec.get("value")) {
-        (Some(Value::String(text)), _) => Ok(vec![bring(text)?]),
-        (Some(Value::Array(texts)), _) => {
-            texts.iter().filter_map(Value::as_str).map(bring).collect()
-        }
-        (Some(_), _) => Err(CompileError::new("bring is a text or a list of texts")),
-        (None, Some(value)) => Ok(vec![Source::compile(value)?]),
-        (None, None) => Ok(vec![Source::Bring(Bring::key(name))]),
-    }
-}
-
-fn compile_script(spec: Option<&Value>) -> Result<Vec<Line>, CompileError> {
-    match spec {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(lines)) => lines
-            .iter()
-            .map(|line| Line::compile(line.as_str().unwrap_or_default()))
-            .collect(),
-        Some(_) => Err(CompileError::new("a script is a list of commands")),
-    }
-}
-
-impl Line {
-    fn compile(text: &str) -> Result<Self, CompileError> {
-        let text = text.trim();
-        let (condition, command) = match text
-            .strip_prefix("if ")
-            .and_then(|rest| rest.split_once(" then "))
-        {
-            Some((condition, command)) => (Some(Condition::compile(condition)?), command.trim()),
-            None => (None, text),
-        };
-        let words: Vec<&str> = command.split_whitespace().collect();
-        let action = match words.as_slice() {
-            ["streaming", "data", "ignore", "event"] => Action::IgnoreEvent,
-            ["streaming", "data", "ignore", "attribute"] => Action::IgnoreAttribute,
-            ["streaming", "data", "ignore", "script"] => Action::IgnoreScript,
-            _ => {
-                return Err(CompileError::not_available(format!(
-                    "'{command}' in the script of a mapping"
-                )));
-            }
-        };
-        Ok(Self { condition, action })
-    }
-}
-
-/// The action of the first line whose condition holds.
-fn run_script(lines: &[Line], seen: &Json<'_>) -> Result<Option<Action>, Fault> {
-    for line in lines {
-        let applies = match &line.condition {
-            Some(condition) => condition.holds(seen)?,
-            None => true,
-        };
-        if applies {
-            return Ok(Some(line.action));
-        }
-    }
-    Ok(None)
 }
 
 /// `params.N` in bring, default and value replaced by the N-th parameter, from 0.

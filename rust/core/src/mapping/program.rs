@@ -9,7 +9,7 @@ use super::policy::Policy;
 use super::target::{Mapped, Rejected, Row, Targets};
 use super::topic::Filter;
 use super::{CompileError, Fault, MapError};
-use crate::rows::Zone;
+use crate::rows::time::Zone;
 
 /// Topics and what is done with their messages. Immutable: one program serves all threads.
 #[derive(Debug)]

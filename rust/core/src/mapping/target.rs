@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::types::Held;
-use crate::rows::{Chunk, ChunkBuilder, ColumnDef, LogicalType, Zone};
+use crate::rows::time::Zone;
+use crate::rows::{Chunk, ChunkBuilder, ColumnDef, LogicalType};
 
 /// Rows of one target.
 #[derive(Debug, PartialEq)]

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::json::Json;
 use super::path::Item;
 use super::{CompileError, Fault};
-use crate::rows::{Cell, LogicalType, Zone, time};
+use crate::rows::time::{self, Zone};
+use crate::rows::{Cell, LogicalType};
 
 /// What a column becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
