@@ -188,3 +188,22 @@ class Pipeline:
     def stats(self) -> list[dict[str, str | int | float]]:
         """Counters of every table."""
     def close(self) -> None: ...
+
+# --- mapping
+
+@final
+class MappingProgram:
+    """Topics of a message client and what is done with their messages, compiled (spec: brokers and mapping)."""
+
+    def __new__(cls, spec_json: str) -> Self:
+        """From ``{"topics": [...]}``. Raises EdgeLakeError (124, 188, 6), NotAvailableError."""
+    def topic(self, name: str) -> int | None:
+        """Number of the topic that takes a message; an empty name is the first topic."""
+    def map(
+        self, payload: bytes, topic: str = "", *, now_us: int = 0, timezone: str | None = None
+    ) -> tuple[list[tuple[str, str, str, str, list[tuple[str, str, bool]], Rows]], list[tuple[int, int, str]]]:
+        """Targets (dbms, table, source, instructions, declared columns, rows) and what was rejected (element from
+        1, number, reason). ``timezone``: of times without one; None = the machine's.
+
+        Raises EdgeLakeError (299 not rows, 159 unknown topic).
+        """

@@ -337,6 +337,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     127: ("msg.table", "MQTT: Failed to retrieve table name from message", 400),
     149: ("policy.address", "IP and port are used by another policy", 400),
     151: ("policy.not_local", "Policy is not in the local metadata", 404),
+    167: ("msg.agent", "HTTP server received POST message from unknown 'User-Agent'", 400),
     180: ("policy.not_unique", "Policy attribute is not unique", 400),
     247: ("policy.id_mismatch", "Policy id does not match", 400),
     248: ("policy.wrong", "Policy is not valid", 400),

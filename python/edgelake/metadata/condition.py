@@ -201,6 +201,11 @@ def _equal(given: Any, wanted: str) -> bool:
     return False
 
 
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
+    return _NUMBER.match(text) is not None
+
+
 def _same_number(given: int | float, wanted: str) -> bool:
     return given == int(wanted) if wanted.lstrip("+-").isdigit() else float(given) == float(wanted)
 

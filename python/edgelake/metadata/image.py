@@ -26,6 +26,8 @@ def _keys(policy: Policy) -> list[tuple[str, ...]]:
         values = [body.get(name) for name in names]
         if all(isinstance(v, str | int | float) for v in values):
             keys.append((*names, *map(_fold, values)))
+        elif len(names) == 1 and isinstance(values[0], list):
+            keys.append(("list", names[0]))
     return keys
 
 
@@ -103,6 +105,10 @@ class Image:
     def has_index(self, name: str) -> bool:
         """Whether :meth:`find` knows this single attribute."""
         return (name,) in _INDEXED
+
+    def knows_all(self, name: str) -> bool:
+        """Whether :meth:`find` gives every policy that equals a text: none holds a list, or ``*`` for any text."""
+        return (name,) in _INDEXED and ("list", name) not in self.index and (name, "*") not in self.index
 
 
 EMPTY = Image((), {})

@@ -12,7 +12,7 @@ from typing import Any
 from edgelake.errors import error
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.bring import Answer, Bring
-from edgelake.metadata.condition import Pair, Test, compile_where, pairs_hold
+from edgelake.metadata.condition import Pair, Test, compile_where, is_number, pairs_hold
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
 from edgelake.metadata.image import Image
 from edgelake.metadata.path import ABSENT, find, to_text
@@ -78,12 +78,12 @@ class Select:
         return combined
 
     def _candidates(self, image: Image, pairs: Sequence[Pair]) -> Sequence[Policy]:
+        """The policies to look at: those of an index when it is exact for a pair, else all of the types."""
         for pair in pairs:
-            if pair.operator == "=" and len(pair.steps) == 1 and image.has_index(pair.steps[0]):
-                name = pair.steps[0]
-                exact, number = image.find(name, value=pair.value), pair.value.lstrip("+-0").isdigit()
-                if not number and not image.find(name, value="*") and not _holds_lists(image, name):
-                    return [p for p in exact if "*" in self.types or type_of(p) in self.types]
+            exact = pair.operator == "=" and len(pair.steps) == 1 and image.knows_all(pair.steps[0])
+            if exact and not is_number(pair.value):  # 021 equals 21: texts of numbers differ
+                found = image.find(pair.steps[0], value=pair.value)
+                return [p for p in found if "*" in self.types or type_of(p) in self.types]
         return image.of_type(*self.types)
 
     def _for_left(self, image: Image, left: Policy) -> list[Policy]:
@@ -107,11 +107,6 @@ class Select:
         return any(type_of(p) == kind for p in image.find("parent", value=id_of(policy))) and (
             kind != "cluster" or "cluster" in self.types
         )
-
-
-def _holds_lists(image: Image, name: str) -> bool:
-    """Whether an attribute is a list somewhere, so that the index doesn't know all its values."""
-    return name == "cluster" or any(isinstance(body_of(p).get(name), list | bool) for p in image.policies)
 
 
 def _merged(left: Policy, hits: Sequence[Policy]) -> Policy:

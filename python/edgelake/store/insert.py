@@ -130,7 +130,6 @@ class Inserter:
         tx.next_row_ids[info.name] = row_id
         return row_id - first_row_id, used
 
-
     def _insert_stretch(
         self, tx: Transaction, table: str, names: Sequence[str], row_id: int, end_us: int | None, wanted: Insertion
     ) -> int:

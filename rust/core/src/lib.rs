@@ -3,6 +3,7 @@
 //! Nothing here opens a database or a socket of its own accord, and nothing knows about Python.
 
 pub mod journal;
+pub mod mapping;
 pub mod names;
 pub mod pipeline;
 pub mod query;

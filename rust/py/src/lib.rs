@@ -3,6 +3,7 @@
 mod bench;
 mod errors;
 mod load;
+mod mapping;
 mod pipeline;
 mod rows;
 mod sqlite;
@@ -26,6 +27,8 @@ mod _rust {
     use crate::bench::bench_native_loop;
     #[pymodule_export]
     use crate::load::{load_put, workload_body};
+    #[pymodule_export]
+    use crate::mapping::MappingProgram;
     #[pymodule_export]
     use crate::pipeline::{Flush, Pipeline};
     #[pymodule_export]

@@ -1,0 +1,249 @@
+"""Message clients as commands: run, get, exit (spec: brokers and mapping, sections 4 and 12)."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any
+
+from edgelake.command.context import Context
+from edgelake.command.grammar import Key, Pairs, parse_pairs
+from edgelake.command.registry import command
+from edgelake.command.render import table_text
+from edgelake.errors import CommandError, NotAvailableError, error
+from edgelake.inputs.msg_client import Counters, MessageClient, MessageClients, topic_spec
+from edgelake.model import CommandClass, Reply, Table
+
+PART = "message clients"
+_NONE = "No message client subscriptions"
+_PART_OF_BRING = re.compile(r'(?:\[[^\]]*\])+|"[^"]*"|\S+')
+
+
+def clients_of(ctx: Context) -> MessageClients:
+    """The node's message clients. Raises NotAvailableError on a node without ingestion."""
+    found: MessageClients | None = ctx.parts.get(PART)
+    if found is None:
+        raise NotAvailableError("message clients: this node runs without ingestion")
+    return found
+
+
+@command(
+    "run msg client",
+    "run mqtt client",
+    cls=CommandClass.ADMIN,
+    topics=("broker", "configuration"),
+    examples=(
+        "run msg client where broker = rest and user-agent = anylog and topic = (name = data and dbms = d "
+        'and table = t and column.timestamp.timestamp = now and column.value.float = "bring [value]")',
+    ),
+)
+async def run_msg_client(
+    ctx: Context,
+    *,
+    broker: str,
+    topic: list[Pairs],
+    port: int = 1883,
+    user: str = "unused",
+    password: str = "",
+    client_id: str = "",
+    user_agent: Annotated[str, Key("user-agent")] = "",
+    project_id: str = "",
+    location: str = "",
+    private_key: str = "",
+    log: bool = False,
+    only_log: bool = False,
+    log_error: bool = False,
+    qos: int = 0,
+    prep_dir: str = "",
+    watch_dir: str = "",
+    err_dir: str = "",
+    bwatch_dir: str = "",
+    blobs_dir: str = "",
+    master_node: str = "",
+    blockchain: str = "",
+) -> Reply:
+    """Subscribe to topics of a broker and map their messages to tables; answers the id of the client.
+
+    Messages of POST calls (``command: data``) are subscribed with broker = rest and the user-agent that sends them.
+    """
+    if broker.lower() != "rest":
+        raise NotAvailableError(
+            f"a message client of the broker '{broker}'",
+            hint="this version has broker = rest; MQTT brokers come with the message broker service",
+        )
+    if not user_agent:
+        raise CommandError("Missing 'user-agent' in command variables", hint="a client of the broker 'rest' needs it")
+    for name, given in (("only_log", only_log), ("log_error", log_error)):
+        if given:
+            raise NotAvailableError(f"{name} = true for a message client")
+    specs = [
+        topic_spec(pairs, lambda text: parse_pairs(text, ctx.visible), lambda id_: _policy(ctx, id_)) for pairs in topic
+    ]
+    for spec in specs:
+        spec["qos"] = spec["qos"] or qos
+    directories = {"Prep Dir": prep_dir, "Watch Dir": watch_dir, "Error Dir": err_dir, "Blobs Dir": blobs_dir}
+    client = clients_of(ctx).declare_rest(user_agent, specs, user=user, directories=directories)
+    return Reply.of_text(str(client.id))
+
+
+def _policy(ctx: Context, policy_id: str) -> Any:
+    return ctx.policies.get(policy_id) if ctx.policies is not None else None
+
+
+@command(
+    "exit msg client",
+    "exit mqtt client",
+    "exit mqtt",
+    cls=CommandClass.ADMIN,
+    topics=("broker",),
+    examples=("exit msg client 1", "exit msg client all"),
+)
+async def exit_msg_client(ctx: Context, client: str = "all") -> Reply:
+    """End a message client by its id, or all of them."""
+    clients = clients_of(ctx)
+    if client.lower() == "all":
+        clients.stop_all()
+    elif client.isascii() and client.isdigit():
+        clients.stop(int(client))
+    else:
+        raise error(128, f"'{client}' is no id of a client", hint="get msg clients shows the ids")
+    return Reply.done()
+
+
+@command(
+    "get msg client",
+    "get msg clients",
+    cls=CommandClass.DATA,
+    topics=("broker", "status"),
+    examples=("get msg client", "get msg clients where id = 1 and detailed = true and statistics = true"),
+)
+async def get_msg_client(
+    ctx: Context,
+    *,
+    id: int | None = None,
+    broker: str = "",
+    topic: str = "",
+    detailed: bool = False,
+    statistics: bool = False,
+) -> Reply:
+    """Message clients: their topics, how messages are mapped, and what was counted."""
+    clients = list(ctx.parts.get(PART) or ())
+    if not clients:
+        return Reply.of_data([], text=f"\r\n{_NONE}\r\n")
+    chosen = [
+        c
+        for c in clients
+        if (id is None or c.id == id)
+        and (not broker or c.broker == broker.lower())
+        and (not topic or any(t.name == topic for t in c.topics))
+    ]
+    if not chosen:
+        return Reply.of_data([], text="No such client subscription")
+    text = "".join(_client_text(c, detailed=detailed, statistics=statistics) for c in chosen)
+    return Reply.of_data([_client_data(c) for c in chosen], text=text)
+
+
+def _stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def _client_text(client: MessageClient, *, detailed: bool, statistics: bool) -> str:
+    counters = client.counters
+    margin = " " * 5
+    lines = [
+        "",
+        f"Subscription ID: {client.id:04}",
+        f"User:         {client.user}",
+        f"Broker:       {client.broker}",
+        f"Connection:   {client.connection}",
+        "",
+        f"{margin}Messages    Success     Errors      Last message time    Last error time      Last Error",
+        f"{margin}----------  ----------  ----------  -------------------  -------------------  " + "-" * 34,
+        (
+            f"{margin}{counters.messages:>10}  {counters.success:>10}  {counters.errors:>10}  "
+            f"{_stamp(counters.last_message):<19}  {_stamp(counters.last_error_time):<19}  {counters.last_error}"
+        ).rstrip(),
+        margin,
+        f"{margin}Subscribed Topics:",
+    ]
+    text = "\r\n".join(lines) + table_text(_topics_table(client))
+    if detailed:
+        named = [(name, path) for name, path in client.options.get("directories", {}).items() if path]
+        text += f"{margin}\r\n{margin}Directories Used:" + table_text(Table(("Directory", "Path"), named, indent=5))
+    if statistics:
+        rows = [
+            (t.name, t.counters.success, t.counters.errors, _stamp(t.counters.last_error_time), t.counters.last_error)
+            for t in client.topics
+        ]
+        titles = ("Topic", "Success", "Failure", "Last Error Time", "Last Error")
+        text += f"{margin}\r\n{margin}Statistics:" + table_text(Table(titles, rows, indent=5))
+    return text
+
+
+def _topics_table(client: MessageClient) -> Table:
+    rows: list[tuple[object, ...]] = []
+    for topic in client.topics:
+        spec = topic.spec
+        policies = ", ".join(str(p["mapping"]["id"]) for p in spec.get("policies", ()))
+        head: tuple[object, ...] = (topic.name, "False", spec["qos"], spec.get("dbms", ""), spec.get("table", ""))
+        for column in spec.get("columns") or [{}]:
+            shown = (
+                column.get("name", ""),
+                column.get("type", ""),
+                str(_function(column["value"])) if column else "",
+                str(column.get("optional", False)) if column else "",
+                policies,
+            )
+            rows.append((*head, *shown))
+            head, policies = ("", "False", "", "", ""), ""
+    titles = "Topic,Dynamic,QOS,DBMS,Table,Column name,Column Type,Mapping Function,Optional,Policies"
+    return Table(titles.split(","), rows, indent=5)
+
+
+def _function(value: str) -> list[str]:
+    """``bring [a] _ [b]`` as the list of its parts."""
+    text = value.strip()
+    return _PART_OF_BRING.findall(text.removeprefix("bring")) if text.startswith("bring") else [text]
+
+
+def _counted(counters: Counters) -> dict[str, Any]:
+    return {
+        "Messages": counters.messages,
+        "Success": counters.success,
+        "Errors": counters.errors,
+        "Last message time": _stamp(counters.last_message),
+        "Last error time": _stamp(counters.last_error_time),
+        "Last Error": counters.last_error,
+    }
+
+
+def _client_data(client: MessageClient) -> dict[str, Any]:
+    return {
+        "Subscription ID": client.id,
+        "User": client.user,
+        "Broker": client.broker,
+        "Connection": client.connection,
+        "User-Agent": client.agent,
+        **_counted(client.counters),
+        "Topics": [{"Topic": t.name, **_counted(t.counters), "Mapping": t.spec} for t in client.topics],
+    }
+
+
+@command(
+    "get msg brokers",
+    "get msg broker",
+    cls=CommandClass.DATA,
+    topics=("broker", "status"),
+    examples=("get msg brokers",),
+)
+async def get_msg_brokers(ctx: Context) -> Reply:
+    """Brokers and topics that message clients subscribe to, with their counters."""
+    rows = [
+        (client.broker, topic.name, client.id, topic.counters.messages, topic.counters.success, topic.counters.errors)
+        for client in ctx.parts.get(PART) or ()
+        for topic in client.topics
+    ]
+    titles = ("Broker", "Topic", "Client ID", "Messages", "Success", "Failure")
+    if not rows:
+        return Reply.of_data([], text=f"\r\n{_NONE}\r\n")
+    return Reply.of_table(Table(titles, rows, indent=5), data=[dict(zip(titles, r, strict=True)) for r in rows])

@@ -1,0 +1,213 @@
+//! One definition of a column in a mapping policy (spec: brokers and mapping, section 9, "Column key").
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::bring::Bring;
+use super::columns::{Scene, Source, brought, unwrapped};
+use super::condition::Condition;
+use super::json::Json;
+use super::path::{Found, Item};
+use super::script::{Line, compile_script};
+use super::target::Field;
+use super::types::{Held, Kind, convert};
+use super::{CompileError, Fault};
+use crate::names::sanitize;
+use crate::rows::{LogicalType, time};
+
+#[derive(Debug)]
+pub(super) struct Definition {
+    kind: Kind,
+    sources: Vec<Source>,
+    default: Option<Source>,
+    pub root: bool,
+    optional: bool,
+    pub condition: Option<Condition>,
+    pub script: Vec<Line>,
+    pub dbms: Option<String>,
+    pub table: Option<String>,
+    apply: Option<Apply>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Apply {
+    EpochToDatetime,
+    JsonDump,
+}
+
+/// What a definition gives.
+pub(super) enum Outcome<'v> {
+    Field(Field<'v>),
+    /// The column is left out.
+    Skip,
+    /// The whole row is left out.
+    Row,
+}
+
+impl Definition {
+    pub fn compile(name: &str, spec: &Value) -> Result<Self, CompileError> {
+        for key in ["blob", "extension", "hash"] {
+            if spec.get(key).is_some_and(|v| *v != Value::Bool(false)) {
+                return Err(CompileError::not_available(format!("'{key}' of a column")));
+            }
+        }
+        let kind = spec["type"]
+            .as_str()
+            .ok_or_else(|| CompileError::new("the type is missing"))?;
+        let apply = match spec["apply"].as_str() {
+            None => None,
+            Some("epoch_to_datetime") => Some(Apply::EpochToDatetime),
+            Some("json_dump") => Some(Apply::JsonDump),
+            Some(other @ ("base64decoding" | "opencv")) => {
+                return Err(CompileError::not_available(format!("apply = {other}")));
+            }
+            Some(other) => {
+                return Err(CompileError::new(format!(
+                    "unknown function '{other}' in apply"
+                )));
+            }
+        };
+        let target = |key: &str| spec[key].as_str().map(sanitize);
+        Ok(Self {
+            kind: Kind::compile(kind)?,
+            sources: compile_sources(name, spec)?,
+            default: spec.get("default").map(Source::compile).transpose()?,
+            root: spec["root"].as_bool().unwrap_or(false),
+            optional: spec["optional"].as_bool().unwrap_or(false),
+            condition: compile_condition(spec)?,
+            script: compile_script(spec.get("script"))?,
+            dbms: target("dbms"),
+            table: target("table"),
+            apply,
+        })
+    }
+
+    /// The value for a column, out of the reading or the root.
+    pub fn field<'v>(
+        &'v self,
+        name: &'v str,
+        from: &'v Json<'v>,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome<'v>, Fault> {
+        let mut item = Item::Absent;
+        for source in &self.sources {
+            item = match source.find(from)? {
+                None => return Ok(self.now(name, scene)),
+                Some(Found::One(item)) => item,
+                Some(found @ Found::Each { .. }) if found.is_absent() => Item::Absent,
+                Some(found @ Found::Each { .. }) => found.text().map_or(Item::Absent, Item::Made),
+            };
+            if !item.is_absent() {
+                break;
+            }
+        }
+        let mut name = Cow::Borrowed(name);
+        if self.apply == Some(Apply::JsonDump) {
+            if let Item::Value(value) = item {
+                item = Item::Made(Cow::Owned(value.to_json(", ", ": ")));
+            }
+        } else if let Cow::Borrowed(own) = name {
+            (name, item) = unwrapped(own, item, self.kind)?;
+        }
+        if item.is_absent() {
+            return self.without_value(name, scene);
+        }
+        let value = match self.apply {
+            Some(Apply::EpochToDatetime) => match epoch(&item) {
+                Some(us) if self.is_time() => Held::Time(us),
+                Some(us) => Held::Text(Cow::Owned(time::format(us, time::Style::Iso).to_string())),
+                None => convert(&item, self.kind, scene.zone, &mut scene.cut)?,
+            },
+            _ => convert(&item, self.kind, scene.zone, &mut scene.cut)?,
+        };
+        Ok(Outcome::Field(Field {
+            name,
+            value,
+            declared: self.declared(),
+        }))
+    }
+
+    fn is_time(&self) -> bool {
+        self.kind == Kind::Of(LogicalType::Timestamp)
+    }
+
+    fn declared(&self) -> Option<(LogicalType, bool)> {
+        let now = self.default.as_ref().is_some_and(Source::is_now);
+        self.kind.logical().map(|kind| (kind, now))
+    }
+
+    fn now<'v>(&self, name: &'v str, scene: &Scene<'_>) -> Outcome<'v> {
+        Outcome::Field(Field {
+            name: Cow::Borrowed(name),
+            value: Held::Time(scene.now_us),
+            declared: self.declared(),
+        })
+    }
+
+    /// The default; without one the column is left out (optional) or the message fails.
+    fn without_value<'v>(
+        &'v self,
+        name: Cow<'v, str>,
+        scene: &mut Scene<'_>,
+    ) -> Result<Outcome<'v>, Fault> {
+        let value = match &self.default {
+            Some(Source::Now) => Held::Time(scene.now_us),
+            Some(Source::Literal(value)) if value.is_absent() => Held::Null,
+            Some(Source::Literal(value)) => {
+                convert(&Item::Value(value), self.kind, scene.zone, &mut scene.cut)?
+            }
+            Some(Source::Bring(_)) | None if self.optional => return Ok(Outcome::Skip),
+            Some(Source::Bring(_)) | None => {
+                return Err(Fault::structure("no value and no default"));
+            }
+        };
+        Ok(Outcome::Field(Field {
+            name,
+            value,
+            declared: self.declared(),
+        }))
+    }
+}
+
+/// Microseconds of an epoch, given as a number or as digits; `None` for anything else.
+fn epoch(item: &Item<'_>) -> Option<i64> {
+    match item {
+        Item::Value(Json::Int(i)) => time::epoch_us(*i),
+        Item::Value(Json::Float(f)) => time::epoch_us_f64(*f),
+        other => {
+            let text = other.text()?;
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            if digits {
+                time::epoch_us(text.parse().ok()?)
+            } else {
+                None
+            }
+        }
+    }
+}
+
+/// The `condition` of a policy or of a column.
+pub(super) fn compile_condition(spec: &Value) -> Result<Option<Condition>, CompileError> {
+    match spec.get("condition") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(Value::String(text)) => Condition::compile(text).map(Some),
+        Some(_) => Err(CompileError::new(
+            "a condition is a text: if [key] == value",
+        )),
+    }
+}
+
+fn compile_sources(name: &str, spec: &Value) -> Result<Vec<Source>, CompileError> {
+    let bring = |text: &str| Bring::compile(brought(text).unwrap_or(text)).map(Source::Bring);
+    match (spec.get("bring"), spec.get("value")) {
+        (Some(Value::String(text)), _) => Ok(vec![bring(text)?]),
+        (Some(Value::Array(texts)), _) => {
+            texts.iter().filter_map(Value::as_str).map(bring).collect()
+        }
+        (Some(_), _) => Err(CompileError::new("bring is a text or a list of texts")),
+        (None, Some(value)) => Ok(vec![Source::compile(value)?]),
+        (None, None) => Ok(vec![Source::Bring(Bring::key(name))]),
+    }
+}

@@ -1,0 +1,362 @@
+//! A compiled program: the topics of one message client.
+
+use foldhash::{HashMap, HashMapExt};
+use serde_json::Value;
+
+use super::columns::{Parameters, Scene};
+use super::json::Json;
+use super::policy::Policy;
+use super::target::{Mapped, Rejected, Row, Targets};
+use super::topic::Filter;
+use super::{CompileError, Fault, MapError};
+use crate::rows::time::Zone;
+
+/// Topics and what is done with their messages. Immutable: one program serves all threads.
+#[derive(Debug)]
+pub struct Program {
+    topics: Vec<Topic>,
+    exact: HashMap<String, usize>,
+    /// Filters with wildcards, the most specific first.
+    wild: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    filter: Filter,
+    mapping: Mapping,
+}
+
+#[derive(Debug)]
+enum Mapping {
+    Parameters(Box<Parameters>),
+    Policies(Vec<Policy>),
+}
+
+impl Program {
+    /// Compile a specification (the form is described at the module).
+    pub fn compile(spec: &Value) -> Result<Self, CompileError> {
+        let specs = spec["topics"]
+            .as_array()
+            .filter(|topics| !topics.is_empty());
+        let specs =
+            specs.ok_or_else(|| CompileError::new("a message client needs at least one topic"))?;
+        let mut topics = Vec::with_capacity(specs.len());
+        let mut exact = HashMap::new();
+        let mut wild = Vec::new();
+        for (at, spec) in specs.iter().enumerate() {
+            let name = spec["name"].as_str().unwrap_or_default().trim();
+            let topic =
+                Topic::compile(name, spec).map_err(|e| e.within(format!("topic '{name}'")))?;
+            if topic.filter.is_wild() {
+                wild.push(at);
+            } else if exact.insert(name.to_owned(), at).is_some() {
+                return Err(CompileError::new(format!(
+                    "the topic '{name}' is declared twice"
+                )));
+            }
+            topics.push(topic);
+        }
+        wild.sort_by_key(|&at| std::cmp::Reverse(topics[at].filter.rank()));
+        Ok(Self {
+            topics,
+            exact,
+            wild,
+        })
+    }
+
+    /// The topic that takes a message: exact before wildcards, the more specific first. An empty name is the
+    /// client's first topic.
+    pub fn topic(&self, name: &str) -> Option<usize> {
+        if name.is_empty() {
+            return Some(0);
+        }
+        let exact = self.exact.get(name).copied();
+        exact.or_else(|| {
+            self.wild
+                .iter()
+                .copied()
+                .find(|&at| self.topics[at].filter.matches(name))
+        })
+    }
+
+    /// Map a payload: a JSON object, or a list of which each element is one message.
+    ///
+    /// Elements that fail are reported with their number and reason; the others are kept. `now_us` is the time
+    /// of arrival, `zone` the node's own, for times that name none.
+    pub fn map(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        now_us: i64,
+        zone: &Zone,
+    ) -> Result<Mapped, MapError> {
+        let number = self
+            .topic(topic)
+            .ok_or_else(|| MapError::UnknownTopic(super::shorten(topic)))?;
+        let document = Json::parse(payload).map_err(|e| MapError::NotRows(e.to_string()))?;
+        let elements = match &document {
+            Json::Object(_) => std::slice::from_ref(&document),
+            Json::List(elements) => elements,
+            _ => return Err(MapError::NotRows("neither an object nor a list".to_owned())),
+        };
+        let mut mapped = Mapped {
+            topic: number,
+            messages: elements.len(),
+            ..Mapped::default()
+        };
+        let mut targets = Targets::new(zone);
+        let mut scene = Scene {
+            now_us,
+            zone,
+            cut: 0,
+        };
+        let mut rows = Vec::new();
+        for (index, element) in elements.iter().enumerate() {
+            let mut faults = Vec::new();
+            self.topics[number]
+                .mapping
+                .rows(element, &mut scene, &mut rows, &mut faults);
+            for row in rows.drain(..) {
+                if let Err(reason) = targets.add(&row) {
+                    faults.push(Fault::new(6, reason));
+                }
+            }
+            mapped
+                .rejected
+                .extend(faults.into_iter().map(|fault| Rejected {
+                    element: index + 1,
+                    code: fault.code,
+                    reason: fault.reason,
+                }));
+        }
+        mapped.cut = scene.cut;
+        mapped.targets = targets.finish();
+        Ok(mapped)
+    }
+}
+
+impl Topic {
+    fn compile(name: &str, spec: &Value) -> Result<Self, CompileError> {
+        for key in ["persist", "flush", "dynamic"] {
+            if spec[key].as_bool() == Some(true) {
+                return Err(CompileError::not_available(format!("{key} = true")));
+            }
+        }
+        let mapping = match spec.get("policies").and_then(Value::as_array) {
+            Some(policies) if !policies.is_empty() => Mapping::Policies(
+                policies
+                    .iter()
+                    .map(Policy::compile)
+                    .collect::<Result<_, _>>()?,
+            ),
+            _ => Mapping::Parameters(Box::new(Parameters::compile(spec)?)),
+        };
+        Ok(Self {
+            filter: Filter::compile(name)?,
+            mapping,
+        })
+    }
+}
+
+impl Mapping {
+    /// Rows of one message; all of them are made before any is kept.
+    fn rows<'v>(
+        &'v self,
+        element: &'v Json<'v>,
+        scene: &mut Scene<'_>,
+        out: &mut Vec<Row<'v>>,
+        faults: &mut Vec<Fault>,
+    ) {
+        if !matches!(element, Json::Object(_)) {
+            faults.push(Fault::new(
+                299,
+                "Failed to identify application data: no JSON object",
+            ));
+            return;
+        }
+        match self {
+            Mapping::Parameters(parameters) => {
+                let before = out.len();
+                if let Err(fault) = parameters.rows(element, scene, out) {
+                    out.truncate(before);
+                    faults.push(fault);
+                }
+            }
+            Mapping::Policies(policies) => {
+                for policy in policies {
+                    if let Err(fault) = policy.rows(element, scene, out, faults) {
+                        faults.push(fault);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn readings() -> Program {
+        Program::compile(&json!({"topics": [
+            {"name": "t", "dbms": "Plant 1", "table": "bring [asset]", "columns": [
+                {"name": "timestamp", "type": "timestamp", "value": "bring [ts]"},
+                {"name": "value", "type": "float", "value": "bring [readings][][value]"},
+                {"name": "Note", "type": "str", "value": "bring [note]", "optional": true}]},
+            {"name": "a/#", "dbms": "d", "table": "t",
+             "columns": [{"name": "v", "type": "int", "value": "bring [v]"}]}
+        ]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_list_inside_a_message_gives_a_row_per_element() {
+        let payload = br#"{"asset": "P-1", "ts": 1607959427550, "readings": [{"value": 1}, {"value": "2.5"}]}"#;
+        let mapped = readings().map("", payload, 0, &Zone::UTC).unwrap();
+        let target = &mapped.targets[0];
+        assert_eq!(
+            (target.dbms.as_str(), target.table.as_str()),
+            ("plant_1", "p_1")
+        );
+        assert_eq!(target.chunk.len, 2);
+        let declared: Vec<String> = target
+            .declared
+            .iter()
+            .map(|d| format!("{} {}", d.name, d.kind))
+            .collect();
+        assert_eq!(declared, ["timestamp timestamp", "value float"]);
+    }
+
+    #[test]
+    fn bad_elements_are_reported_with_their_place_and_the_others_kept() {
+        let payload = br#"[{"v": 1}, {"x": 2}, {"v": "three"}, 4, {"v": 5.5}]"#;
+        let mapped = readings().map("a/b", payload, 0, &Zone::UTC).unwrap();
+        assert_eq!(
+            (mapped.topic, mapped.messages, mapped.rows(), mapped.cut),
+            (1, 5, 2, 1)
+        );
+        let places: Vec<(usize, u16)> = mapped
+            .rejected
+            .iter()
+            .map(|r| (r.element, r.code))
+            .collect();
+        assert_eq!(places, [(2, 125), (3, 194), (4, 299)]);
+        assert!(
+            mapped.rejected[1].reason.contains("v: 'three'"),
+            "{:?}",
+            mapped.rejected
+        );
+    }
+
+    #[test]
+    fn a_message_whose_second_row_fails_leaves_nothing() {
+        let payload = br#"{"asset": "p", "ts": 1, "readings": [{"value": 1}, {"value": "x"}]}"#;
+        let mapped = readings().map("t", payload, 0, &Zone::UTC).unwrap();
+        assert_eq!((mapped.rows(), mapped.rejected.len()), (0, 1));
+    }
+
+    #[test]
+    fn whole_payloads_that_cannot_be_mapped() {
+        let program = readings();
+        assert_eq!(
+            program
+                .map("t", b"not json", 0, &Zone::UTC)
+                .unwrap_err()
+                .code(),
+            299
+        );
+        assert_eq!(
+            program
+                .map("t", b"\"text\"", 0, &Zone::UTC)
+                .unwrap_err()
+                .code(),
+            299
+        );
+        assert_eq!(
+            program.map("b", b"{}", 0, &Zone::UTC).unwrap_err().code(),
+            159
+        );
+    }
+
+    #[test]
+    fn declarations_that_cannot_work_are_refused() {
+        for (spec, code) in [
+            (json!({}), 124),
+            (
+                json!({"topics": [{"name": "t", "dbms": "d", "table": "t"}]}),
+                124,
+            ),
+            (
+                json!({"topics": [{"name": "t", "dbms": "d", "table": "t",
+                "columns": [{"name": "v", "type": "nosuch", "value": "1"}]}]}),
+                188,
+            ),
+            (
+                json!({"topics": [{"name": "t", "dbms": "d", "table": "t",
+                "columns": [{"name": "v", "type": "int", "value": "abc"}]}]}),
+                124,
+            ),
+            (json!({"topics": [{"name": "t", "dynamic": true}]}), 150),
+            (
+                json!({"topics": [{"name": "t", "policies": [{"transform": {"id": "x"}}]}]}),
+                150,
+            ),
+        ] {
+            assert_eq!(Program::compile(&spec).unwrap_err().code, code, "{spec}");
+        }
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[ -~é]{0,12}".prop_map(Value::from),
+            "bring \\[[a-c]\\](\\[\\])?".prop_map(Value::from),
+            "(if )?\\[[a-c]\\] (==|>) [a-c1]".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec(("[a-c*]|value|type|readings|schema", inner), 0..4)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_maps_or_is_reported(message in json_value()) {
+            let payload = message.to_string();
+            for topic in ["t", "a/x"] {
+                if let Ok(mapped) = readings().map(topic, payload.as_bytes(), 0, &Zone::UTC) {
+                    prop_assert!(mapped.rejected.iter().all(|r| r.element <= mapped.messages));
+                }
+            }
+        }
+
+        #[test]
+        fn any_policy_compiles_or_is_refused(
+            dbms in json_value(), readings in json_value(), condition in json_value(), column in json_value(),
+            kind in "int|float|timestamp|str|bool|\\*", message in json_value(),
+        ) {
+            let column = match column {
+                Value::Object(mut map) => {
+                    map.insert("type".into(), kind.into());
+                    Value::Object(map)
+                }
+                other => json!({"type": kind, "bring": other}),
+            };
+            let spec = json!({"topics": [{"name": "t", "policies": [{"mapping": {
+                "id": "p", "dbms": dbms, "table": "t", "readings": readings, "condition": condition,
+                "schema": {"a": column, "*": {"type": "*", "bring": ["*"]}}}}]}]});
+            if let Ok(program) = Program::compile(&spec) {
+                let _ = program.map("t", message.to_string().as_bytes(), 0, &Zone::UTC);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `MappingProgram`: the Python face of a compiled mapping.
+
+use edgelake_core::mapping::{CompileError, MapError, Program};
+use pyo3::prelude::*;
+use pyo3::{PyErr, import_exception};
+
+use crate::rows::{Columns, Rows, to_zone};
+
+import_exception!(edgelake.errors, NotAvailableError);
+
+/// (dbms, table, source, instructions, declared columns, rows)
+type Target = (String, String, String, String, Columns, Rows);
+/// (element from 1, number, reason)
+type Rejected = (usize, u16, String);
+
+/// Topics of a message client and what is done with their messages, compiled.
+#[pyclass(module = "edgelake._rust", frozen)]
+pub struct MappingProgram {
+    program: Program,
+}
+
+/// `edgelake.errors.error(number, detail)`.
+fn numbered(py: Python<'_>, number: u16, detail: &str) -> PyErr {
+    let made = py
+        .import("edgelake.errors")
+        .and_then(|errors| errors.call_method1("error", (number, detail)));
+    match made {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}
+
+fn refused(py: Python<'_>, error: &CompileError) -> PyErr {
+    if error.not_available {
+        NotAvailableError::new_err(error.message.clone())
+    } else {
+        numbered(py, error.code, &error.message)
+    }
+}
+
+fn unmapped(py: Python<'_>, error: &MapError) -> PyErr {
+    let detail = match error {
+        MapError::NotRows(detail) => detail.clone(),
+        MapError::UnknownTopic(topic) => format!("'{topic}'"),
+    };
+    numbered(py, error.code(), &detail)
+}
+
+#[pymethods]
+impl MappingProgram {
+    #[new]
+    fn new(py: Python<'_>, spec_json: &str) -> PyResult<Self> {
+        let spec = serde_json::from_str(spec_json).map_err(|e| numbered(py, 6, &e.to_string()))?;
+        let program = Program::compile(&spec).map_err(|e| refused(py, &e))?;
+        Ok(Self { program })
+    }
+
+    fn topic(&self, name: &str) -> Option<usize> {
+        self.program.topic(name)
+    }
+
+    #[pyo3(signature = (payload, topic = "", *, now_us = 0, timezone = None))]
+    fn map(
+        &self,
+        py: Python<'_>,
+        payload: &[u8],
+        topic: &str,
+        now_us: i64,
+        timezone: Option<&str>,
+    ) -> PyResult<(Vec<Target>, Vec<Rejected>)> {
+        let zone = to_zone(timezone)?;
+        let mapped = self
+            .program
+            .map(topic, payload, now_us, &zone)
+            .map_err(|e| unmapped(py, &e))?;
+        let targets = mapped.targets.into_iter().map(|target| {
+            let declared = target
+                .declared
+                .into_iter()
+                .map(|def| (def.name, def.kind.to_string(), def.default_now))
+                .collect();
+            let rows = Rows::new(target.chunk, zone.clone());
+            (
+                target.dbms,
+                target.table,
+                target.source,
+                target.instructions,
+                declared,
+                rows,
+            )
+        });
+        let rejected = mapped
+            .rejected
+            .into_iter()
+            .map(|r| (r.element, r.code, r.reason));
+        Ok((targets.collect(), rejected.collect()))
+    }
+}

@@ -1,0 +1,76 @@
+"""Mapped payloads on the way of plain rows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from edgelake.errors import OverloadedError
+from edgelake.inputs.mapped import MappedSubmit
+from edgelake.model import Stored
+
+DEFINITION = json.dumps(
+    {
+        "topics": [
+            {
+                "name": "t",
+                "dbms": "d",
+                "table": "bring [kind]",
+                "columns": [
+                    {"name": "timestamp", "type": "timestamp", "value": "bring [ts]"},
+                    {"name": "value", "type": "float", "value": "bring [v]"},
+                ],
+            }
+        ]
+    }
+)
+
+
+class Tables:
+    """Takes rows as the data path does; a table named `full` refuses."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[dict[str, object]]] = {}
+        self.declared: list[tuple[str, str, list[tuple[str, str, bool]]]] = []
+
+    async def submit(
+        self, dbms: str, table: str, payload: bytes, *, source: str = "0", instructions: str = "0"
+    ) -> Stored:
+        if table == "full":
+            raise OverloadedError
+        rows = [json.loads(line) for line in payload.splitlines()]
+        self.lines.setdefault(f"{dbms}.{table}", []).extend(rows)
+        return Stored(len(rows))
+
+    async def declare(self, dbms: str, table: str, columns: Sequence[tuple[str, str, bool]]) -> None:
+        self.declared.append((dbms, table, list(columns)))
+
+
+def test_rows_go_to_their_tables_with_declared_types() -> None:
+    tables = Tables()
+    mapped = MappedSubmit(tables.submit, tables.declare, timezone="UTC")
+    program = mapped.add_program(DEFINITION)
+    payload = b'[{"kind": "a", "ts": 1607959427550, "v": 1}, {"kind": "b", "v": 2}, {"kind": "b", "ts": 1, "v": "2.5"}]'
+    for _ in range(2):
+        stored = asyncio.run(mapped.submit_mapped(program, "t", payload))
+    assert (stored.rows, stored.rejected) == (2, 1)
+    assert stored.reason.startswith("element 2: timestamp")
+    assert tables.lines["d.a"][0] == {"timestamp": "2020-12-14T15:23:47.550000Z", "value": 1.0}
+    assert [row["value"] for row in tables.lines["d.b"]] == [2.5, 2.5]
+    assert [(table, columns) for _, table, columns in tables.declared] == [
+        ("a", [("timestamp", "timestamp", False), ("value", "float", False)]),
+        ("b", [("timestamp", "timestamp", False), ("value", "float", False)]),
+    ]
+
+
+def test_payload_is_not_acknowledged_when_one_table_refuses() -> None:
+    tables = Tables()
+    mapped = MappedSubmit(tables.submit)
+    program = mapped.add_program(DEFINITION)
+    with pytest.raises(OverloadedError):
+        asyncio.run(
+            mapped.submit_mapped(program, "t", b'[{"kind": "a", "ts": 1, "v": 1}, {"kind": "full", "ts": 1, "v": 1}]')
+        )
