@@ -1,16 +1,13 @@
-# `make demo` runs a node on real input; `make test` passes the tests. Both set up all they need.
+# `make test` sets up all it needs and passes the tests.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint unit bench wheel clean require test-tools release
+.PHONY: help test lint unit bench wheel clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
-
-demo: require $(STAMP) ## a standalone node that ingests sample readings and answers queries
-	@$(VENV)/bin/edgelake demo
 
 test: lint unit ## every check that CI runs
 

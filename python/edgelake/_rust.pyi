@@ -37,7 +37,7 @@ class DirectoryWatch:
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
-Schema = list[tuple[str, str, bool]]
+_Schema = list[tuple[str, str, bool]]
 """Columns of a table: (name, kind, default now)."""
 
 @final
@@ -45,7 +45,7 @@ class Rows:
     """Rows as typed columns."""
 
     @staticmethod
-    def parse(payload: bytes, schema: Schema | None = None, timezone: str | None = None) -> Rows:
+    def parse(payload: bytes, schema: _Schema | None = None, timezone: str | None = None) -> Rows:
         """Rows of a payload: an object, a list of objects, or objects one after another.
 
         ``timezone`` is of times that name none; absent = the machine's. Raises PayloadError.
@@ -53,13 +53,13 @@ class Rows:
 
     def __len__(self) -> int: ...
     def names(self) -> list[str]: ...
-    def infer(self) -> Schema:
+    def infer(self) -> _Schema:
         """Schema of a new table that takes these rows."""
 
-    def changes(self, schema: Schema) -> Schema:
+    def changes(self, schema: _Schema) -> _Schema:
         """Columns to add to a table or to retype so that every value fits."""
 
-    def fit(self, schema: Schema, now_us: int) -> tuple[Rows, list[tuple[int, str]]]:
+    def fit(self, schema: _Schema, now_us: int) -> tuple[Rows, list[tuple[int, str]]]:
         """Exactly the schema's columns, sorted by time; and the rows (from 0) that don't fit, with the reason."""
 
     def to_list(self) -> list[dict[str, bool | int | float | str | None]]:
@@ -167,7 +167,7 @@ class Pipeline:
         """Ticket under which the outcome is told. Raises PayloadError, OverloadedError, JournalError."""
     def completions(self) -> list[tuple[int, int, int, str, BaseException | None]]:
         """(ticket, rows stored, rows rejected, reason of the first, error) of what ended since the last call."""
-    def set_schema(self, dbms: str, table: str, schema: Schema | None) -> None: ...
+    def set_schema(self, dbms: str, table: str, schema: _Schema | None) -> None: ...
     def set_threshold(self, dbms: str, table: str, age_s: float | None = None, volume_bytes: int | None = None) -> None:
         """An empty table means the database, an empty dbms the node; without values the entry is removed."""
     def set_level(self, dbms: str, table: str, level: str) -> None: ...

@@ -66,9 +66,9 @@ pub struct Pipeline {
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (directory, *, timezone = None, workers = 2, limit_bytes = 64 << 20, segment_bytes = 64 << 20,
-                        journal_limit_bytes = 1 << 30, sync_delay_us = 0))]
-    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (directory, *, timezone = None, workers = 2, limit_bytes = 67_108_864, segment_bytes = 67_108_864,
+                        journal_limit_bytes = 1_073_741_824, sync_delay_us = 0))]
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)] // what PyO3 extracts is owned
     fn new(
         py: Python<'_>,
         directory: std::path::PathBuf,
@@ -207,6 +207,7 @@ impl Pipeline {
         Ok(())
     }
 
+    #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
     fn attach(&self, py: Python<'_>, dbms: &str, watermarks: HashMap<String, u64>) {
         py.detach(|| self.inner.attach(dbms, &watermarks));
     }

@@ -408,7 +408,7 @@ mod tests {
             match &case["expect"] {
                 Value::String(text) => assert_eq!(got.as_deref(), Ok(text.as_str()), "{id}"),
                 error if error["error"] == "Error in JSON Structure" => {
-                    assert_eq!(got, Err(6), "{id}")
+                    assert_eq!(got, Err(6), "{id}");
                 }
                 _ => assert_eq!(got, Err(2), "{id}"),
             }
