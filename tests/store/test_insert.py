@@ -162,3 +162,17 @@ def test_a_memory_database_works_the_same() -> None:
     assert store.checkpoint()
     assert store.storage == "MEMORY"
     store.close_blocking()
+
+
+async def test_rows_go_into_a_table_made_by_plain_sql(store: SqliteStore) -> None:
+    await store.execute("CREATE TABLE plain (id integer primary key, name text, at timestamp)")
+    await store.insert(insertion({"name": "a", "at": "2024-01-01T00:00:00Z", "unknown": 1}, table="plain"))
+    assert fetch(store, "SELECT * FROM plain") == [(1, "a", us("2024-01-01"))]
+
+
+async def test_a_statement_of_a_policy_makes_a_table_of_the_node(store: SqliteStore) -> None:
+    sql = "CREATE TABLE IF NOT EXISTS t(row_id SERIAL PRIMARY KEY, insert_timestamp TIMESTAMP, v INT)"
+    await store.execute(sql)
+    await store.execute(sql)
+    await store.insert(insertion({"v": 1}))
+    assert fetch(store, "SELECT row_id, tsd_name, v FROM t") == [(1, "0", 1)]

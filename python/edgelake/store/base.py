@@ -42,6 +42,11 @@ class TableInfo:
         return [c for c in self.columns if c.name not in AUTOMATIC_COLUMNS]
 
     @property
+    def is_own(self) -> bool:
+        """Whether the node made it; False for a table made by plain SQL, which lacks the automatic columns."""
+        return tuple(c.name for c in self.columns[: len(AUTOMATIC_COLUMNS)]) == AUTOMATIC_COLUMNS
+
+    @property
     def physical_names(self) -> Sequence[str]:
         """Tables that hold the rows: the partitions, or the table itself."""
         return [p.name for p in self.partitions] or [self.name]

@@ -10,6 +10,7 @@ import apsw
 from edgelake.store.base import ColumnInfo, PartitionInfo, TableInfo
 from edgelake.store.engine import quote
 from edgelake.store.partition import Interval, Partitioning
+from edgelake.store.statement import logical_kind
 
 INTERNAL_PREFIX: Final = "_edgelake_"
 TEXT_SUFFIX: Final = "_text"
@@ -53,7 +54,9 @@ def prepare(connection: apsw.Connection) -> None:
 
 def user_schema(table: TableInfo) -> list[tuple[str, str, bool]]:
     """The user columns in the form that crosses to Rust."""
-    return [(c.name, c.kind, c.default_now) for c in table.user_columns]
+    if table.is_own:
+        return [(c.name, c.kind, c.default_now) for c in table.user_columns]
+    return [(c.name, logical_kind(c.kind), c.default_now) for c in table.columns]
 
 
 def load(connection: apsw.Connection, dbms: str) -> dict[str, TableInfo]:

@@ -9,7 +9,7 @@ from typing import Final
 import apsw
 
 from edgelake.errors import DatabaseError, NotPermittedError
-from edgelake.store import catalogue
+from edgelake.store import catalogue, statement
 from edgelake.store.base import TableInfo
 from edgelake.store.engine import quote
 from edgelake.store.schema import Transaction
@@ -21,6 +21,7 @@ _STATEMENT: Final = re.compile(
     rf"|create\s+(?:unique\s+)?index(?:\s+if\s+not\s+exists)?\s+\S+\s+on)\s+{_NAME}(?P<rest>.*)\Z",
     re.IGNORECASE | re.DOTALL,
 )
+_AUTOMATIC: Final = re.compile(r"\brow_id\b.*\binsert_timestamp\b", re.IGNORECASE | re.DOTALL)
 _TEXT_TO_US: Final = (
     "CAST(strftime('%s', {0}) AS INTEGER) * 1000000"
     " + CAST(substr(substr({0}, 21, 6 * (substr({0}, 20, 1) = '.')) || '000000', 1, 6) AS INTEGER)"
@@ -48,7 +49,7 @@ def execute(tx: Transaction, sql: str) -> int:
         raise NotPermittedError(f"table '{name}' belongs to the node")
     info = tx.table(name) or tx.table(name.lower())
     if words[0] in {"create", "drop", "alter"}:
-        return _define(tx, sql, words, info)
+        return _define(tx, sql, words, name, info)
     if words[0] in {"insert", "replace"}:
         return _insert(tx, sql, info)
     if info is None or not info.partitions:
@@ -56,11 +57,18 @@ def execute(tx: Transaction, sql: str) -> int:
     return sum(_changed(tx, f"{found['lead']} {quote(p.name)}{found['rest']}") for p in info.partitions)
 
 
-def _define(tx: Transaction, sql: str, words: list[str], info: TableInfo | None) -> int:
+def _define(tx: Transaction, sql: str, words: list[str], name: str, info: TableInfo | None) -> int:
     if words[0] == "drop" and info is not None:
         tx.drop_table(info)
         return 0
-    if words[0] == "alter" and info is not None and _is_ours(info):
+    if words[:2] == ["create", "table"] and _AUTOMATIC.search(sql):
+        # The form that table policies and the reference's files carry: a table of the node.
+        if info is None:
+            tx.create_table(name.lower(), statement.user_columns(sql))
+        elif "exists" not in words:
+            raise DatabaseError(f"table {info.dbms}.{info.name} exists")
+        return 0
+    if words[0] == "alter" and info is not None and info.is_own:
         raise DatabaseError(
             f"table {info.dbms}.{info.name} is altered by the node", hint="new columns come with the data"
         )
@@ -70,7 +78,7 @@ def _define(tx: Transaction, sql: str, words: list[str], info: TableInfo | None)
 
 
 def _insert(tx: Transaction, sql: str, info: TableInfo | None) -> int:
-    if info is None or not _is_ours(info):
+    if info is None or not info.is_own:
         return _changed(tx, sql)
     own = quote(info.name)
     first = tx.next_row_id(info)
@@ -109,18 +117,14 @@ def _complete(tx: Transaction, info: TableInfo, after: int) -> None:
                 tx.execute(f"UPDATE {own} SET {field} = ? WHERE row_id > ? AND {field} IS NULL", (now, after))
 
 
-def _is_ours(info: TableInfo) -> bool:
-    return info.columns[: len(catalogue.AUTOMATIC)] == catalogue.AUTOMATIC
-
-
 def _changed(tx: Transaction, sql: str) -> int:
     """Run one statement, and no second one that may stand behind a semicolon."""
     before = tx.connection.total_changes()
     cursor = tx.connection.cursor()
     seen: list[str] = []
 
-    def only_first(_cursor: apsw.Cursor, statement: str, _bindings: object) -> bool:
-        seen.append(statement)
+    def only_first(_cursor: apsw.Cursor, text: str, _bindings: object) -> bool:
+        seen.append(text)
         return len(seen) == 1
 
     cursor.exec_trace = only_first

@@ -97,7 +97,7 @@ class Inserter:
             columns = [ColumnInfo(*c) for c in wanted.rows.infer()]
             return tx.create_table(wanted.table, columns), columns, True
         changes: list[ColumnInfo] = []
-        if wanted.widen:
+        if wanted.widen and info.is_own:
             declared = tx.partitioning(info)
             # The column that cuts the partitions stays a time: values that are none are kept out by the fit.
             fixed = declared.column if declared else ""
@@ -108,6 +108,8 @@ class Inserter:
 
     def _insert_fitted(self, tx: Transaction, info: TableInfo, rows: Rows, wanted: Insertion) -> tuple[int, list[str]]:
         """Insert in time order, each stretch of a partition by one statement."""
+        if not info.is_own:
+            return self._insert_foreign(tx, info, rows, set(wanted.rows.names()))
         names = rows.names()
         declared = tx.partitioning(info)
         if declared is not None and not info.partitions:
@@ -129,6 +131,19 @@ class Inserter:
             self.batch.clear()
         tx.next_row_ids[info.name] = row_id
         return row_id - first_row_id, used
+
+    def _insert_foreign(self, tx: Transaction, info: TableInfo, rows: Rows, given: set[str]) -> tuple[int, list[str]]:
+        """Insert into a table made by plain SQL: the columns that the rows have, nothing of the node's own."""
+        filled = [(at, name) for at, name in enumerate(rows.names()) if name in given]
+        self.batch.load(rows)
+        try:
+            self.batch.take(0)
+            columns = ", ".join(quote(name) for _, name in filled)
+            values = ", ".join(f"c{at}" for at, _ in filled)
+            tx.execute(f"INSERT INTO {quote(info.name)} ({columns}) SELECT {values} FROM edgelake_batch")
+        finally:
+            self.batch.clear()
+        return len(rows), [info.name]
 
     def _insert_stretch(
         self, tx: Transaction, table: str, names: Sequence[str], row_id: int, end_us: int | None, wanted: Insertion

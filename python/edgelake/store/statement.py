@@ -106,6 +106,11 @@ def _split(text: str) -> Sequence[str]:
     return parts
 
 
+def logical_kind(declared: str) -> str:
+    """The logical type that a declared type stands for; what is unknown is text."""
+    return _kind(declared)[0]
+
+
 def _kind(declared: str) -> tuple[str, bool]:
     found = _TYPE.match(declared)
     if found is None:
