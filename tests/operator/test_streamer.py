@@ -159,15 +159,15 @@ async def test_statistics_in_the_references_form(tmp_path: Path) -> None:
         StreamCounts("new_company", "put_file", put_files=1, put_rows=2),
     ]
     assert (await node.text("get streaming")).splitlines()[3:] == [
-        "                      Put    Put     Streaming Streaming Cached Counter    Threshold   Buffer   "
+        "                     Put    Put     Streaming Streaming Cached Counter    Threshold   Buffer   "
         "Threshold  Time Left Last Process ",
-        "DBMS-Table            files  Rows    Calls     Rows      Rows   Immediate  Volume(KB)  Fill(%)  "
+        "DBMS-Table           files  Rows    Calls     Rows      Rows   Immediate  Volume(KB)  Fill(%)  "
         "Time(sec)  (Sec)     HH:MM:SS     ",
-        "---------------------|------|-----|-|---------|---------|------|----------|-----------|--------|"
+        "--------------------|------|-----|-|---------|---------|------|----------|-----------|--------|"
         "----------|---------|------------|",
-        "new_company.put_data |     0|    0| |        4|        8|     2|         0|        102|    50.0|"
+        "new_company.put_data|     0|    0| |        4|        8|     2|         0|        102|    50.0|"
         "        60|       40|00:00:00    |",
-        "new_company.put_file |     1|    2| |        0|        0|     0|         0|          0|       0|"
+        "new_company.put_file|     1|    2| |        0|        0|     0|         0|          0|       0|"
         "         0|        0|00:00:00    |",
     ]
     found = await node.data("get streaming")

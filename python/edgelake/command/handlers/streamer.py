@@ -31,17 +31,17 @@ from edgelake.ingest.streaming import (
 from edgelake.model import CommandClass, Reply, Table
 
 STATISTICS_TITLES = (
-    "\nDBMS-Table ",
-    "Put\nfiles ",
-    "Put\nRows ",
-    " ",
+    "\nDBMS-Table",
+    "Put\nfiles",
+    "Put\nRows",
+    "\n",
     "Streaming\nCalls",
     "Streaming\nRows",
     "Cached\nRows",
-    "Counter\nImmediate ",
-    "Threshold \nVolume(KB) ",
-    "Buffer\nFill(%) ",
-    "Threshold\nTime(sec) ",
+    "Counter\nImmediate",
+    "Threshold\nVolume(KB)",
+    "Buffer\nFill(%)",
+    "Threshold\nTime(sec)",
     "Time Left\n(Sec)",
     "Last Process\nHH:MM:SS",
 )
