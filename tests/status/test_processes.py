@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from edgelake.command.context import Context
+from edgelake.command.handlers.status import EXITS
 from edgelake.errors import CommandError
 from tests.status.conftest import Listening, Named
 from tests.status.helpers import data, run, shown
@@ -103,6 +104,11 @@ def test_exit_ends_a_service_and_leaves_no_trap(ctx: Context) -> None:
         return seen
 
     assert run(body) == ["true", "false"]
+
+
+@pytest.mark.parametrize("name", EXITS)
+def test_exit_of_an_idle_service_is_success(ctx: Context, name: str) -> None:
+    assert run(lambda: shown(ctx, f"exit {name}")) == ""
 
 
 def test_exit_of_an_unknown_name_says_so(ctx: Context) -> None:

@@ -268,13 +268,14 @@ async def get_watch_directories(ctx: Context) -> Reply:
 
 @command(
     "exit",
+    *(f"exit {name}" for name in EXITS),
     cls=CommandClass.ADMIN,
     topics=("background processes",),
     examples=("exit rest", "exit operator", "exit streamer"),
 )
-async def exit_service(ctx: Context, name: Annotated[str, Tail(raw=False)]) -> Reply:
+async def exit_service(ctx: Context, name: Annotated[str, Tail(raw=False)] = "") -> Reply:
     """End a service. Ending one that does not run is success, and does not touch its next start."""
-    wanted = name.lower()
+    wanted = f"{ctx.phrase.removeprefix('exit')} {name}".strip().lower()
     row = EXITS.get(wanted)
     if row is None:
         raise CommandError(

@@ -31,17 +31,17 @@ from edgelake.ingest.streaming import (
 from edgelake.model import CommandClass, Reply, Table
 
 STATISTICS_TITLES = (
-    "\nDBMS-Table ",
-    "Put\nfiles ",
-    "Put\nRows ",
-    " ",
+    "\nDBMS-Table",
+    "Put\nfiles",
+    "Put\nRows",
+    "\n",
     "Streaming\nCalls",
     "Streaming\nRows",
     "Cached\nRows",
-    "Counter\nImmediate ",
-    "Threshold \nVolume(KB) ",
-    "Buffer\nFill(%) ",
-    "Threshold\nTime(sec) ",
+    "Counter\nImmediate",
+    "Threshold\nVolume(KB)",
+    "Buffer\nFill(%)",
+    "Threshold\nTime(sec)",
     "Time Left\n(Sec)",
     "Last Process\nHH:MM:SS",
 )
@@ -189,7 +189,7 @@ async def get_streaming(ctx: Context, what: Literal["config"] | None = None) -> 
     now = time.time()
     data = [_counts(one, in_force(settings, one.dbms, one.table).threshold or Threshold(), now) for one in streams]
     rows = [(*list(one.values())[:3], "", *list(one.values())[3:]) for one in data]
-    return Reply.of_table(Table(STATISTICS_TITLES, rows, header="\nStatistics"), data=data)
+    return Reply.of_table(Table(STATISTICS_TITLES, rows, header="\r\nStatistics"), data=data)
 
 
 def _counts(one: StreamCounts, threshold: Threshold, now: float) -> dict[str, Any]:
