@@ -14,13 +14,36 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from edgelake._rust import MappingProgram
 from edgelake.model import Stored, Submit
+from edgelake.store.base import ColumnInfo
+from edgelake.store.stores import Stores
 
-Declare = Callable[[str, str, Sequence[tuple[str, str, bool]]], Awaitable[None]]
-"""(dbms, table, columns as (name, kind, default now)): make the types known before the first row creates the table."""
+Columns = Sequence[tuple[str, str, bool]]
+"""Columns as (name, kind, default now)."""
+Declare = Callable[[str, str, Columns], Awaitable[bool]]
+"""(dbms, table, columns): make the types known before the first row creates the table; False = not now."""
 
 
-async def _no_declaration(dbms: str, table: str, columns: Sequence[tuple[str, str, bool]]) -> None:
+async def _no_declaration(dbms: str, table: str, columns: Columns) -> bool:
     """Types are inferred from the rows."""
+    return True
+
+
+def declare_in(stores: Stores) -> Declare:
+    """Create the tables of mapped rows with the types that the mapping declares.
+
+    Without it the first rows decide, and ``1`` in a float column would make it an int.
+    """
+
+    async def declare(dbms: str, table: str, columns: Columns) -> bool:
+        store = stores.find(dbms)
+        if store is None:
+            return False  # connected later: the rows wait in the journal until then
+        if table not in store.tables:
+            wanted = [ColumnInfo(name, kind, default_now) for name, kind, default_now in columns]
+            await store.change(lambda tx: tx.table(table) or tx.create_table(table, wanted))
+        return True
+
+    return declare
 
 
 class MappedSubmit:
@@ -28,7 +51,7 @@ class MappedSubmit:
 
     Args:
         submit: entry of the data path.
-        declare: called once for each table and set of columns.
+        declare: called once for each table and set of columns (``declare_in(stores)``).
         timezone: of times that name no zone; None = the machine's.
     """
 
@@ -72,6 +95,5 @@ class MappedSubmit:
 
     async def _make_known(self, dbms: str, table: str, columns: list[tuple[str, str, bool]]) -> None:
         known = (dbms, table, tuple(columns))
-        if columns and known not in self._declared:
-            await self._declare(dbms, table, columns)
+        if columns and known not in self._declared and await self._declare(dbms, table, columns):
             self._declared.add(known)
