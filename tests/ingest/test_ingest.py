@@ -23,8 +23,8 @@ ROUNDS = 5
 
 
 @asynccontextmanager
-async def running(folder: Path, *, attached: bool = True, limit_bytes: int = 64 << 20) -> AsyncIterator[Ingest]:
-    ingest = Ingest(folder / "journal", timezone="UTC", limit_bytes=limit_bytes)
+async def running(folder: Path, *, attached: bool = True, **limits: int) -> AsyncIterator[Ingest]:
+    ingest = Ingest(folder / "journal", timezone="UTC", **limits)
     await ingest.start()
     store = SqliteStore("plant", folder / "plant.dbms")
     if attached:
@@ -51,8 +51,9 @@ def test_rows_are_stored_in_order_and_counted(tmp_path: Path) -> None:
             stored = await asyncio.gather(*(ingest.submit("plant", "t", b'{"n": %d}' % n) for n in range(500)))
             assert [s.rows for s in stored] == [1] * 500
             await ingest.flush()
-            stats = ingest.pipeline.stats()[0]
-            assert (stats["rows"], stats["flushed_rows"], stats["buffered_rows"]) == (500, 500, 0)
+            (counts,) = ingest.streams()
+            assert (counts.rows, counts.stored_rows, counts.cached_rows) == (500, 500, 0)
+            assert ingest.totals().flushed_rows == 500
 
     asyncio.run(scenario())
     assert numbers(tmp_path) == list(range(500))
@@ -76,7 +77,7 @@ def test_rows_of_a_database_that_comes_later_wait_in_the_journal(tmp_path: Path)
         async with running(tmp_path, attached=False) as ingest:
             for n in range(20):
                 await ingest.submit("plant", "t", b'{"n": %d}' % n)
-            assert ingest.pipeline.in_flight_bytes() == 0
+            assert ingest.pipeline.occupied_bytes() < 4000
         async with running(tmp_path) as ingest:
             await ingest.submit("plant", "t", b'{"n": 20}')
 
@@ -95,9 +96,9 @@ def test_new_columns_and_kinds_while_readings_arrive(tmp_path: Path) -> None:
     assert numbers(tmp_path) == ["1", "2.5", "3.0", "high"]  # a float first, text once a text came
 
 
-def test_a_full_pipeline_refuses_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_pipeline_refuses_tells_of_room_and_loses_nothing(tmp_path: Path) -> None:
     async def scenario() -> int:
-        async with running(tmp_path, limit_bytes=20_000) as ingest:
+        async with running(tmp_path, journal_limit_bytes=100_000) as ingest:
             writer = ingest.writer("plant")
             assert writer is not None
             writer.slow_us_per_row = 2000.0
@@ -105,11 +106,16 @@ def test_a_full_pipeline_refuses_and_loses_nothing(tmp_path: Path) -> None:
             refused = False
             while not refused:
                 try:
-                    await ingest.submit("plant", "t", b'{"n": %d, "pad": "%s"}' % (accepted, b"x" * 500))
+                    await ingest.submit("plant", "t", row(accepted))
                     accepted += 1
                 except OverloadedError:
                     refused = True
-            return accepted
+            writer.slow_us_per_row = 0.0
+            await ingest.submit("plant", "t", row(accepted), wait=True)
+            return accepted + 1
+
+    def row(n: int) -> bytes:
+        return b'{"n": %d, "pad": "%s"}' % (n, b"x" * 500)
 
     accepted = asyncio.run(scenario())
     assert numbers(tmp_path) == list(range(accepted))

@@ -140,7 +140,7 @@ fn mixed(column: &Column, len: usize) -> Vec<Value> {
 impl Chunk {
     /// One JSON object a line, nulls left out, times as `2025-01-01T00:00:00.000000Z`.
     pub fn to_json_lines(&self) -> String {
-        let mut out = String::with_capacity(self.memory_bytes() * 2);
+        let mut out = String::with_capacity(self.reserved_bytes() * 2);
         for row in 0..self.len {
             out.push('{');
             let mut first = true;
