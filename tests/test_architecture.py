@@ -17,7 +17,7 @@ LINES: list[set[str]] = [
     {"net", "inputs"},
     {"query", "ingest"},
     {"store", "metadata"},
-    {"service", "_rust", "_cython"},
+    {"service", "loop", "_rust", "_cython"},
     {"model"},
     {"errors"},
 ]

@@ -1,1 +1,20 @@
-"""EdgeLake: a data node for the edge."""
+"""EdgeLake: a data node for the edge.
+
+``from edgelake import Node`` puts a node into an asyncio program.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgelake.node import Node
+
+__all__ = ["Node"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the node on first use: a command that needs a part of it only stays quick."""
+    if name == "Node":
+        from edgelake.node import Node
+
+        return Node
+    raise AttributeError(f"module 'edgelake' has no attribute '{name}'")

@@ -13,15 +13,14 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from importlib import metadata
-from typing import Any
+from collections.abc import Sequence
 
-from edgelake.command.console import execute, write
-from edgelake.command.context import Context, NodeInfo
-from edgelake.command.handlers.script import engine
-from edgelake.command.local import language_context
+from edgelake.command.console import execute, failure_text, write
+from edgelake.command.context import Context
+from edgelake.errors import EdgeLakeError
+from edgelake.loop import run
+from edgelake.model import PROMPT
+from edgelake.node import Node, version
 
 _STOP_SECONDS = 4.0
 _USAGE = """\
@@ -38,14 +37,6 @@ usage:
 
 environment: EDGELAKE_HOME (the node's folder), EDGELAKE_LOG (debug, info, warning, error), NO_COLOR
 """
-
-
-def version() -> str:
-    """Version of the installed package."""
-    try:
-        return metadata.version("edgelake")
-    except metadata.PackageNotFoundError:
-        return "0+source"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(args) % 2 or any(flag != "-c" for flag in args[::2]):
             write("edgelake -c needs a command, in quotes", sys.stderr)
             return 2
-        return _run(_batch(commands))
+        return run(_batch(commands))
     if first.startswith("-"):
         write(f"edgelake: unknown option {first}\n\n{_USAGE}", sys.stderr)
         return 2
-    return _run(_serve(split_commands(args)))
+    return run(_serve(split_commands(args)))
 
 
 def split_commands(args: Sequence[str]) -> list[str]:
@@ -103,62 +94,62 @@ def _sub_program(name: str, args: list[str]) -> int:
     return code
 
 
-def _run(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end on uvloop, or on asyncio's own loop where uvloop isn't there."""
-    try:
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    except ImportError:
-        factory = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(work)
-
-
-def _context() -> Context:
-    """The node's context."""
-    node = NodeInfo(version=version(), started_us=time.time_ns() // 1000)
-    context = language_context(node=node)
-    context.parts["console"] = write
-    return context
+def _node() -> Node:
+    """The program's node: its commands are the owner's, and print on the terminal."""
+    node = Node(caller=PROMPT)
+    node.ctx.parts["console"] = write
+    return node
 
 
 async def _batch(commands: list[str]) -> int:
     """Run commands and leave."""
-    ctx = _context()
+    node = _node()
+    if not await _started(node):
+        return 1
     failed = False
     try:
         for line in commands:
-            failed = not await execute(line, ctx, write, _write_error) or failed
-            if ctx.node.stopping.is_set():
+            failed = not await execute(line, node.ctx, write, _write_error) or failed
+            if node.ctx.node.stopping.is_set():
                 break
     finally:
-        await _stop(ctx)
+        await _stop(node)
     return 1 if failed else 0
 
 
 async def _serve(commands: list[str]) -> int:
     """A node that runs until ``exit node``, SIGTERM or SIGINT."""
-    ctx = _context()
+    node = _node()
+    stopping = node.ctx.node.stopping
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, ctx.node.stopping.set)
+            loop.add_signal_handler(number, stopping.set)
     write(f"EdgeLake Version: {version()}")
-    ctx.scheduler.start(0)
-    work = asyncio.create_task(_work(commands, ctx))
-    stopping = asyncio.create_task(ctx.node.stopping.wait())
-    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not await _started(node):
+        return 1
+    work = asyncio.create_task(_work(commands, node.ctx))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if work.done() and not work.cancelled() and work.exception() is not None:
-        ctx.node.stopping.set()
-    await stopping
+        stopping.set()
+    await stopped
     work.cancel()
     results = await asyncio.gather(work, return_exceptions=True)
-    await _stop(ctx)
+    await _stop(node)
     fault = results[0]
     if isinstance(fault, Exception):
         raise fault
     return 0
+
+
+async def _started(node: Node) -> bool:
+    try:
+        await node.start()
+    except EdgeLakeError as failure:
+        _write_error(failure_text(failure))
+        return False
+    return True
 
 
 async def _work(commands: list[str], ctx: Context) -> None:
@@ -204,13 +195,11 @@ def _write_error(text: str) -> None:
     write(text, sys.stderr)
 
 
-async def _stop(ctx: Context) -> None:
-    """Stop schedulers, scripts and services; what takes longer than a few seconds is given up."""
+async def _stop(node: Node) -> None:
+    """Stop the node; what takes longer than a few seconds is given up: what was acknowledged is in the journal."""
     try:
         async with asyncio.timeout(_STOP_SECONDS):
-            await ctx.scheduler.stop()
-            await engine(ctx).stop()
-            await ctx.services.stop_all()
+            await node.stop()
     except TimeoutError:
         write("some services did not stop in time", sys.stderr)
 

@@ -118,11 +118,11 @@ def test_a_full_pipeline_refuses_and_loses_nothing(tmp_path: Path) -> None:
 def test_a_closed_pipeline_says_so(tmp_path: Path) -> None:
     async def scenario() -> None:
         ingest = Ingest(tmp_path / "journal")
+        await ingest.submit("plant", "t", b'{"n": 1}')  # opens the journal
+        await ingest.stop()
+        await ingest.stop()
         with pytest.raises(JournalError):
             await ingest.submit("plant", "t", b'{"n": 1}')
-        await ingest.start()
-        await ingest.stop()
-        await ingest.stop()
 
     asyncio.run(scenario())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from edgelake._rust import Pipeline
@@ -13,17 +14,28 @@ from edgelake.store.sqlite import SqliteStore
 
 
 class Ingest:
-    """Payloads in, acknowledged once the journal has them; databases attached to it get their rows."""
+    """Payloads in, acknowledged once the journal has them; databases attached to it get their rows.
+
+    The journal is opened by ``start``, or by the first payload or database: a node that only answers commands
+    leaves no files.
+
+    Args:
+        directory: of the journal; a callable is asked when the journal is opened (scripts may move the node's home).
+    """
 
     name = "ingest"
 
-    def __init__(self, directory: Path, *, timezone: str | None = None, limit_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self, directory: Path | Callable[[], Path], *, timezone: str | None = None, limit_bytes: int = 64 << 20
+    ) -> None:
         self._directory = directory
         self._timezone = timezone
         self._limit_bytes = limit_bytes
         self._pipeline: Pipeline | None = None
         self._waiting: dict[int, asyncio.Future[Stored]] = {}
         self._writers: dict[str, Writer] = {}
+        self._opening = asyncio.Lock()
+        self._stopped = False
 
     @property
     def pipeline(self) -> Pipeline:
@@ -33,11 +45,21 @@ class Ingest:
         return self._pipeline
 
     async def start(self) -> None:
-        """Open the journal. Raises JournalError when another node uses it or it is damaged, StorageFullError."""
-        self._pipeline = await asyncio.to_thread(
-            Pipeline, self._directory, timezone=self._timezone, limit_bytes=self._limit_bytes
-        )
-        asyncio.get_running_loop().add_reader(self._pipeline.fileno(), self._resolve)
+        """Open the journal; does nothing when it is open.
+
+        Raises JournalError when another node uses it or it is damaged, StorageFullError.
+        """
+        async with self._opening:
+            if self._pipeline is not None:
+                return
+            self._pipeline = await asyncio.to_thread(self._open)
+            self._stopped = False
+            asyncio.get_running_loop().add_reader(self._pipeline.fileno(), self._resolve)
+
+    def _open(self) -> Pipeline:
+        directory = self._directory() if callable(self._directory) else self._directory
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        return Pipeline(directory, timezone=self._timezone, limit_bytes=self._limit_bytes)
 
     async def submit(
         self, dbms: str, table: str, payload: bytes, *, source: str = "0", instructions: str = "0"
@@ -46,6 +68,8 @@ class Ingest:
 
         Raises PayloadError (nothing stored), OverloadedError, StorageFullError, JournalError.
         """
+        if self._pipeline is None and not self._stopped:
+            await self.start()
         ticket = self.pipeline.submit(dbms.lower(), table.lower(), payload, source, instructions)
         waiting: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = waiting
@@ -63,6 +87,7 @@ class Ingest:
 
     async def attach(self, store: SqliteStore) -> None:
         """Store this database's rows from now on, those that wait in the journal first."""
+        await self.start()
         writer = Writer(self.pipeline, store)
         await asyncio.to_thread(writer.start)
         self._writers[store.dbms] = writer
@@ -73,17 +98,25 @@ class Ingest:
         if writer is not None:
             await asyncio.to_thread(writer.stop)
 
+    def schema_changed(self, dbms: str, table: str, schema: list[tuple[str, str, bool]] | None) -> None:
+        """Parse later payloads with a table's columns as they are now (None = it was dropped). In any thread."""
+        if dbms in self._writers and self._pipeline is not None:
+            self._pipeline.set_schema(dbms, table, schema)
+
     def writer(self, dbms: str) -> Writer | None:
         return self._writers.get(dbms)
 
     async def flush(self) -> None:
         """Make everything due and wait until the attached databases have committed it."""
+        if self._pipeline is None:
+            return
         while any(self.pipeline.pending(dbms) for dbms in self._writers):
             self.pipeline.flush_all()
             await asyncio.sleep(0.002)
 
     async def stop(self) -> None:
         """Store what was accepted, close the journal. Idempotent."""
+        self._stopped = True
         for dbms in list(self._writers):
             await self.detach(dbms)
         if self._pipeline is None:

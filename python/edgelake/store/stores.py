@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,8 @@ SYSTEM_NAMES: Final = frozenset({"blockchain", "almgm", "system_query"})
 """Reserved databases: the ledger of a master, the TSD tables, query results."""
 
 LATER_KINDS: Final = frozenset({"psql", "mongo", "bucket"})
-OnAttach = Callable[[SqliteStore, bool], None]
-"""Told when a database was connected (True) or is about to be disconnected (False). On the loop."""
+OnAttach = Callable[[SqliteStore, bool], Awaitable[None]]
+"""Awaited when a database was connected (True) or is about to be disconnected (False)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,14 @@ class Stores:
             path = None if memory else self.file_of(name)
             store = await asyncio.to_thread(SqliteStore, logical, path, self._on_schema)
             self._stores[logical] = store
-            await self._spread(store)
-        if self.on_attach is not None:
-            self.on_attach(store, True)
+            try:
+                await self._spread(store)
+                if self.on_attach is not None:
+                    await self.on_attach(store, True)
+            except BaseException:
+                del self._stores[logical]
+                await store.close()
+                raise
         return store
 
     async def disconnect(self, name: str) -> None:
@@ -99,7 +104,7 @@ class Stores:
         async with self._lock:
             store = self.get(name)
             if self.on_attach is not None:
-                self.on_attach(store, False)
+                await self.on_attach(store, False)
             del self._stores[name]
             await store.close()
 

@@ -32,6 +32,8 @@ _KEYS = re.compile(r"\[([^\[\]]*)\]")
 async def set_home(ctx: Context, path: str) -> Reply:
     """Put all directories of the node below another folder, which must exist."""
     ctx.directories.set_home(Path(path).expanduser())
+    if ctx.policies is not None:
+        await ctx.policies.load(ctx.directories.path("blockchain_file"))
     return Reply.done()
 
 

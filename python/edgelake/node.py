@@ -1,0 +1,145 @@
+"""The node: builds every part, hands each what it needs from the others, starts and stops them in order.
+
+Source: design, sections 3 to 6; style, "one-way rule".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edgelake.command.context import Context, NodeInfo
+from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
+from edgelake.command.handlers.script import engine
+from edgelake.command.local import language_context
+from edgelake.command.machine_values import announce
+from edgelake.ingest.putfile import FilePut
+from edgelake.ingest.service import Ingest
+from edgelake.inputs.mapped import MappedSubmit, declare_in
+from edgelake.inputs.msg_client import MessageClients
+from edgelake.metadata.address import Addresses
+from edgelake.metadata.policies import Policies
+from edgelake.model import LIBRARY, Caller, Reply, Stored
+from edgelake.store.sqlite import SqliteStore
+from edgelake.store.stores import SYSTEM_NAMES, Stores
+
+
+def version() -> str:
+    """Version of the installed package."""
+    try:
+        return metadata.version("edgelake")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+class Node:
+    """A node inside this process. Several may live in one process, each with a home of its own.
+
+    ``async with Node(home) as node`` starts it and stops it; ``ctx`` is the way to its parts.
+
+    Args:
+        home: folder below which the node keeps its files (in ``EdgeLake/``); absent = ``EDGELAKE_HOME``, else the
+            current directory. Nothing is written before something has to be kept.
+        name: as ``set node name`` gives it.
+        timezone: of readings whose times name no zone; None = the machine's.
+        memory_limit_bytes: readings in memory, on the way to the journal and the databases; beyond it new ones are
+            refused until there is room.
+    """
+
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        *,
+        name: str = "",
+        timezone: str | None = None,
+        memory_limit_bytes: int = 64 << 20,
+        caller: Caller = LIBRARY,
+    ) -> None:
+        where = Path(home or os.environ.get("EDGELAKE_HOME") or Path.cwd()).expanduser().absolute()
+        info = NodeInfo(name=name, version=version(), started_us=time.time_ns() // 1000)
+        self.ctx: Context = language_context(caller=caller, home=where, node=info)
+        announce(self.ctx.variables)
+        self._wire(timezone, memory_limit_bytes)
+
+    def _wire(self, timezone: str | None, memory_limit_bytes: int) -> None:
+        ctx, directories = self.ctx, self.ctx.directories
+        ctx.policies = Policies(directories.path("blockchain_file"), self._addresses)
+        ctx.stores = Stores(lambda: directories.path("dbms_dir"), self._schema_changed)
+        ctx.stores.on_attach = self._attach
+        ctx.ingest = Ingest(
+            lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
+        )
+        mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
+        clients = MessageClients(mapped)
+        ctx.parts[MESSAGE_CLIENTS] = clients
+        ctx.parts["post_data"] = clients.post
+        files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
+        ctx.parts["put_file"] = files.put
+
+    def _addresses(self) -> Addresses:
+        return Addresses(self.ctx.variables.get("external_ip"), self.ctx.variables.get("ip"))
+
+    async def _attach(self, store: SqliteStore, connected: bool) -> None:
+        """Rows of a database go there from its connection to its disconnection; the node's own take none."""
+        if store.dbms in SYSTEM_NAMES:
+            return
+        ingest: Ingest = self.ctx.ingest
+        if connected:
+            await ingest.attach(store)
+        else:
+            await ingest.detach(store.dbms)
+
+    def _schema_changed(self, dbms: str, table: str, schema: list[tuple[str, str, bool]] | None) -> None:
+        """In the writer's thread: later payloads are parsed with the columns as they are now."""
+        ingest: Ingest = self.ctx.ingest
+        ingest.schema_changed(dbms, table, schema)
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Read the ledger, start the system's scheduler. Raises EdgeLakeError for a ledger that cannot be read."""
+        await self.ctx.policies.load(self.ctx.directories.path("blockchain_file"))
+        self.ctx.scheduler.start(0)
+
+    async def stop(self) -> None:
+        """Stop in the order of the data's way: tasks and scripts, entries, journal and writers, databases.
+
+        What was acknowledged is stored or stays in the journal. Idempotent.
+        """
+        self.ctx.node.stopping.set()
+        await self.ctx.scheduler.stop()
+        await engine(self.ctx).stop()
+        await self.ctx.services.stop_all()
+        await self.ctx.ingest.stop()
+        await self.ctx.stores.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.shield(self.stop())
+
+    # ---- use
+
+    async def execute(self, line: str) -> Reply:
+        """Run one command as the program that owns the node. Raises EdgeLakeError."""
+        return await self.ctx.execute(line)
+
+    async def ingest(self, dbms: str, table: str, rows: bytes) -> Stored:
+        """Take rows for a table; on return they are durable. They can be queried after the next flush (0.1 s).
+
+        Args:
+            rows: JSON as bytes: an object, a list of objects, or one object a line.
+
+        Raises: PayloadError (nothing stored), OverloadedError, StorageFullError, JournalError.
+        """
+        stored: Stored = await self.ctx.ingest.submit(dbms, table, rows)
+        return stored
