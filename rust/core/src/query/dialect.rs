@@ -7,7 +7,8 @@ use sqlparser::parser::Parser;
 use super::cast::Cast;
 use super::error::{QueryError, Result, parse_error};
 use super::lexer::{Token, TokenKind, tokens};
-use super::time::Unit;
+use super::moments::Moments;
+use super::time::{Unit, Zone};
 
 /// The function that stands for `n unit` behind a sign.
 pub const STEP: &str = "edgelake_step";
@@ -164,7 +165,7 @@ impl Shape {
         }
         let plain = joined(rest);
         let title = alias.unwrap_or_else(|| match rest {
-            [name] => unquoted(name),
+            [name] if name.kind == TokenKind::Quoted => unquoted(name),
             // count( * ) and the like keep the user's blanks, normalised.
             _ if distinct && rest[0].is_symbol("(") => format!("distinct{}", written(source, rest)),
             _ => written(source, rest),
@@ -353,6 +354,22 @@ pub fn parse_expression(text: &str) -> Result<Expr> {
         .try_with_sql(text)
         .and_then(|mut parser| parser.parse_expr())
         .map_err(|e| QueryError::Parse(e.to_string()))
+}
+
+/// The instant of a time expression by itself (spec: query, section 6).
+pub fn time_expression(text: &str, now_us: i64, local: Zone) -> Result<i64> {
+    let prepared = prepare(&format!("select a from t where a = {text}"))?;
+    let moments = Moments { now_us, local };
+    let selection = prepared.select().and_then(|s| s.selection.as_ref());
+    match selection {
+        Some(Expr::BinaryOp { right, .. }) => moments.instant(right)?,
+        _ => None,
+    }
+    .ok_or_else(|| {
+        QueryError::Parse(format!(
+            "'{text}' is no time: write now(), '2025-01-31 10:00:00', now() - 3 days"
+        ))
+    })
 }
 
 impl Prepared {

@@ -121,7 +121,7 @@ fn operand<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
             | Expr::Case { .. }
             | Expr::Cast { .. }
     );
-    if !is_simple {
+    if !is_simple && !sql.text.bytes().all(|b| b.is_ascii_digit()) {
         sql.text = format!("({})", sql.text);
     }
     Ok(sql)

@@ -30,9 +30,9 @@ pub fn plan(prepared: &Prepared, tables: &[&Table], dbms: &str, moments: &Moment
         known: &mut known,
         inside: 0,
     };
-    let _ = query.visit(&mut expressions);
+    let _ = VisitMut::visit(&mut query, &mut expressions);
     let mut names = Names::new(tables, dbms);
-    let _ = query.visit(&mut names);
+    let _ = VisitMut::visit(&mut query, &mut names);
     let sql = names.statement(&query);
     if sql.contains(STEP) {
         return parse_error("a step of time such as '+ 2 hours' stands beside a time");
@@ -68,7 +68,7 @@ fn refuse_dialect(query: &Query) -> Result<()> {
             ControlFlow::Continue(())
         }
     }
-    match query.visit(&mut Finder) {
+    match Visit::visit(query, &mut Finder) {
         ControlFlow::Break(name) => parse_error(format!(
             "{name} works over one table, without joins, subqueries and functions of the engine"
         )),

@@ -49,7 +49,7 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
         });
     }
     let having = match &statement.having {
-        Some(having) => format!(" WHERE {}", emit(having, &mut groups.with_titles(statement))?.text),
+        Some(having) => format!(" WHERE {}", groups.having(statement, having)?),
         None => String::new(),
     };
     let order = groups.order(statement, settings, &list)?;
@@ -299,14 +299,16 @@ impl<'a> Groups<'a> {
         })
     }
 
-    /// The same, with the titles of the select list as names.
-    fn with_titles(&mut self, statement: &Statement) -> &mut Self {
+    /// The condition on groups, which may use the titles of the select list.
+    fn having(&mut self, statement: &Statement, having: &Expr) -> Result<String> {
         self.titles = statement
             .items
             .iter()
             .filter_map(|i| Some((i.title.clone(), i.expr.clone()?)))
             .collect();
-        self
+        let sql = emit(having, self);
+        self.titles.clear();
+        sql.map(|sql| sql.text)
     }
 
     /// The user's keys, then the bucket and the group columns: the same answer every time.

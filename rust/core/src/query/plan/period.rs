@@ -49,11 +49,11 @@ fn read(expr: &Expr, moments: &Moments) -> Result<Period> {
         Expr::Function(call) => plain_arguments(call).unwrap_or_default(),
         _ => Vec::new(),
     };
-    let ([unit, n, end, column], filter) = (match arguments.as_slice() {
+    let ([unit, n, end, column], filter) = match arguments.as_slice() {
         [unit, n, end, column] => ([*unit, *n, *end, *column], None),
         [unit, n, end, column, filter] => ([*unit, *n, *end, *column], Some((*filter).clone())),
         _ => return parse_error("period is written so: period(day, 1, now(), timestamp)"),
-    });
+    };
     let unit = Unit::singular(&unit.to_string().to_lowercase());
     let (Some(unit), Some(n), Some(end_us)) = (unit, whole_number(n), moments.instant(end)?) else {
         return parse_error(format!(
