@@ -1,5 +1,7 @@
 //! Text of a user to SQL that the parser takes: casts, lenient forms and time steps (spec: query, sections 5 and 6).
 
+use std::fmt::Write;
+
 use sqlparser::ast::{Expr, Query, SetExpr, Statement as Parsed};
 use sqlparser::dialect::Dialect;
 use sqlparser::parser::Parser;
@@ -128,10 +130,7 @@ impl Shape {
     }
 
     fn read_items(&mut self, source: &str, list: &[Token<'_>], distinct: bool) -> Result<()> {
-        for (index, part) in list
-            .split(|t| t.depth == 0 && t.is_symbol(","))
-            .enumerate()
-        {
+        for (index, part) in list.split(|t| t.depth == 0 && t.is_symbol(",")).enumerate() {
             if part.is_empty() {
                 return parse_error("a column is missing in the select list");
             }
@@ -201,7 +200,10 @@ impl Shape {
     /// The reference ignores `order a` without `by`, and an official suite relies on it.
     fn drop_order_without_by(&mut self, rest: &mut Vec<Token<'_>>) {
         let begins = |pair: &[Token<'_>]| {
-            pair[0].depth == 0 && pair[0].is("order") && !pair[1].is("by") && pair[1].kind != TokenKind::Symbol
+            pair[0].depth == 0
+                && pair[0].is("order")
+                && !pair[1].is("by")
+                && pair[1].kind != TokenKind::Symbol
         };
         let Some(start) = rest.windows(2).position(begins) else {
             return;
@@ -286,16 +288,16 @@ fn read_casts(source: &str, list: &[Token<'_>]) -> Result<Vec<Cast>> {
         let (true, Some(name)) = (list[at].is_symbol("::"), name) else {
             return parse_error("casts stand at the end of a column, as in: value::float(2)::str");
         };
-        let mut last = at + 1;
+        let mut end = at + 1;
         if list.get(at + 2).is_some_and(|t| t.is_symbol("(")) {
-            last = list[at + 2..]
+            end = list[at + 2..]
                 .iter()
                 .position(|t| t.depth == 0 && t.is_symbol(")"))
                 .map_or(list.len() - 1, |i| at + 2 + i);
         }
-        let arguments = &source[name.end()..list[last].end()];
+        let arguments = &source[name.end()..list[end].end()];
         casts.push(Cast::parse(&format!("{}{}", name.normal(), arguments))?);
-        at = last + 1;
+        at = end + 1;
     }
     Ok(casts)
 }
@@ -309,7 +311,7 @@ fn joined(list: &[Token<'_>]) -> String {
             text.push(' ');
         }
         if let Some((n, unit)) = step(&list[at..], 3) {
-            text.push_str(&format!("{} {STEP}({n}, '{}')", token.text, unit.name()));
+            let _ = write!(text, "{} {STEP}({n}, '{}')", token.text, unit.name());
             at += 3;
             continue;
         }
@@ -340,7 +342,9 @@ fn parse(text: &str) -> Result<Query> {
                 .replace(STEP, "a step of time"),
         )
     };
-    let mut parser = Parser::new(&TimeSeries).try_with_sql(text).map_err(failed)?;
+    let mut parser = Parser::new(&TimeSeries)
+        .try_with_sql(text)
+        .map_err(failed)?;
     let mut statements = parser.parse_statements().map_err(failed)?;
     match (statements.pop(), statements.is_empty()) {
         (Some(Parsed::Query(query)), true) => Ok(*query),

@@ -1,15 +1,18 @@
 //! Expressions as SQLite's text: times are integer microseconds, texts compared to them become instants.
 
+use std::fmt::Write;
+
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, Expr, Function, InTarget,
     UnaryOperator, Value,
 };
 
 use super::catalogue::literal;
+use super::compare::{like, pair};
 use super::engine_functions as functions;
 use super::error::{QueryError, Result, parse_error};
-use super::moments::{Moments, plain_arguments, step, text_of};
-use super::time::{DAY, HOUR, MINUTE, SECOND, Unit, utc_text};
+use super::moments::{Moments, plain_arguments, step};
+use super::time::{DAY, HOUR, MINUTE, SECOND, Unit};
 use super::value::Kind;
 
 /// SQL text, and the kind of its value.
@@ -91,13 +94,21 @@ pub fn emit<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
             trim_where: None,
             trim_what: None,
             trim_characters: None,
-        } => Ok(Sql::new(format!("trim({})", as_text(expr, leaves)?), Kind::Text)),
+        } => Ok(Sql::new(
+            format!("trim({})", as_text(expr, leaves)?),
+            Kind::Text,
+        )),
         Expr::Case {
             operand,
             conditions,
             else_result,
             ..
-        } => case(operand.as_deref(), conditions, else_result.as_deref(), leaves),
+        } => case(
+            operand.as_deref(),
+            conditions,
+            else_result.as_deref(),
+            leaves,
+        ),
         Expr::Cast {
             kind: CastKind::Cast | CastKind::DoubleColon,
             expr,
@@ -109,7 +120,7 @@ pub fn emit<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
 }
 
 /// As `emit`, in parentheses where the text could bind otherwise than the parser understood it.
-fn operand<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
+pub fn operand<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
     let mut sql = emit(expr, leaves)?;
     let is_simple = matches!(
         expr,
@@ -130,7 +141,9 @@ fn operand<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
 /// The left side of a chain such as `a and b and c` needs none: long chains would nest too deep for the engine.
 fn left_operand<L: Leaves>(expr: &Expr, above: &BinaryOperator, leaves: &mut L) -> Result<Sql> {
     match expr {
-        Expr::BinaryOp { op, .. } if op == above && !matches!(op, BinaryOperator::Modulo) => emit(expr, leaves),
+        Expr::BinaryOp { op, .. } if op == above && !matches!(op, BinaryOperator::Modulo) => {
+            emit(expr, leaves)
+        }
         _ => operand(expr, leaves),
     }
 }
@@ -138,7 +151,10 @@ fn left_operand<L: Leaves>(expr: &Expr, above: &BinaryOperator, leaves: &mut L) 
 /// Conditions other than comparisons.
 fn condition<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
     let suffix = |inner: &Expr, text: &str, leaves: &mut L| -> Result<Sql> {
-        Ok(Sql::new(format!("{} {text}", operand(inner, leaves)?.text), Kind::Bool))
+        Ok(Sql::new(
+            format!("{} {text}", operand(inner, leaves)?.text),
+            Kind::Bool,
+        ))
     };
     match expr {
         Expr::IsNull(inner) => suffix(inner, "IS NULL", leaves),
@@ -156,7 +172,10 @@ fn condition<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
             let (column, low) = pair(expr, low, leaves)?;
             let (_, high) = pair(expr, high, leaves)?;
             let not = if *negated { "NOT " } else { "" };
-            Ok(Sql::new(format!("{column} {not}BETWEEN {low} AND {high}"), Kind::Bool))
+            Ok(Sql::new(
+                format!("{column} {not}BETWEEN {low} AND {high}"),
+                Kind::Bool,
+            ))
         }
         Expr::In {
             expr,
@@ -172,7 +191,10 @@ fn condition<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
                 values.push(right);
             }
             let not = if *negated { "NOT " } else { "" };
-            Ok(Sql::new(format!("{column} {not}IN ({})", values.join(", ")), Kind::Bool))
+            Ok(Sql::new(
+                format!("{column} {not}IN ({})", values.join(", ")),
+                Kind::Bool,
+            ))
         }
         Expr::Like {
             negated,
@@ -180,14 +202,28 @@ fn condition<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
             expr,
             pattern,
             escape_char,
-        } => like(expr, pattern, *negated, escape_char.as_deref(), true, leaves),
+        } => like(
+            expr,
+            pattern,
+            *negated,
+            escape_char.as_deref(),
+            true,
+            leaves,
+        ),
         Expr::ILike {
             negated,
             any: false,
             expr,
             pattern,
             escape_char,
-        } => like(expr, pattern, *negated, escape_char.as_deref(), false, leaves),
+        } => like(
+            expr,
+            pattern,
+            *negated,
+            escape_char.as_deref(),
+            false,
+            leaves,
+        ),
         _ => Err(QueryError::Unsupported(format!(
             "'{expr}' is not part of the dialect"
         ))),
@@ -212,17 +248,29 @@ fn constant(value: &Value) -> Result<Sql> {
     })
 }
 
-fn binary<L: Leaves>(left: &Expr, op: &BinaryOperator, right: &Expr, leaves: &mut L) -> Result<Sql> {
+fn binary<L: Leaves>(
+    left: &Expr,
+    op: &BinaryOperator,
+    right: &Expr,
+    leaves: &mut L,
+) -> Result<Sql> {
     use BinaryOperator as Op;
     match op {
         Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => {
-            let sign = if *op == Op::NotEq { "<>".to_owned() } else { op.to_string() };
+            let sign = if *op == Op::NotEq {
+                "<>".to_owned()
+            } else {
+                op.to_string()
+            };
             let (left, right) = pair(left, right, leaves)?;
             Ok(Sql::new(format!("{left} {sign} {right}"), Kind::Bool))
         }
         Op::And | Op::Or => {
             let (left, right) = (left_operand(left, op, leaves)?, operand(right, leaves)?);
-            Ok(Sql::new(format!("{} {op} {}", left.text, right.text), Kind::Bool))
+            Ok(Sql::new(
+                format!("{} {op} {}", left.text, right.text),
+                Kind::Bool,
+            ))
         }
         Op::StringConcat => {
             let text = format!("{} || {}", as_text(left, leaves)?, as_text(right, leaves)?);
@@ -249,7 +297,10 @@ fn arithmetic<L: Leaves>(
     let times = (a.kind == Kind::Timestamp, b.kind == Kind::Timestamp);
     if times == (true, true) && *op == BinaryOperator::Minus {
         // Seconds between two times.
-        return Ok(Sql::new(format!("(({} - {}) / 1000000.0)", a.text, b.text), Kind::Float));
+        return Ok(Sql::new(
+            format!("(({} - {}) / 1000000.0)", a.text, b.text),
+            Kind::Float,
+        ));
     }
     if times != (false, false) {
         return parse_error(format!(
@@ -274,14 +325,22 @@ fn stepped<L: Leaves>(left: &Expr, n: i64, unit: Unit, leaves: &mut L) -> Result
         Unit::Day => DAY,
         Unit::Week => 7 * DAY,
         Unit::Month | Unit::Year => {
-            return parse_error("a column takes steps up to weeks; months and years go on the other side");
+            return parse_error(
+                "a column takes steps up to weeks; months and years go on the other side",
+            );
         }
     };
     let column = emit(left, leaves)?;
     let (Kind::Timestamp, Some(us)) = (column.kind, n.checked_mul(width)) else {
-        return parse_error(format!("'{left}' is no time, it takes no step of {}", unit.name()));
+        return parse_error(format!(
+            "'{left}' is no time, it takes no step of {}",
+            unit.name()
+        ));
     };
-    Ok(Sql::new(format!("({} + {us})", column.text), Kind::Timestamp))
+    Ok(Sql::new(
+        format!("({} + {us})", column.text),
+        Kind::Timestamp,
+    ))
 }
 
 fn unary<L: Leaves>(op: UnaryOperator, expr: &Expr, leaves: &mut L) -> Result<Sql> {
@@ -291,78 +350,6 @@ fn unary<L: Leaves>(op: UnaryOperator, expr: &Expr, leaves: &mut L) -> Result<Sq
         UnaryOperator::Minus => Ok(Sql::new(format!("- {}", inner.text), inner.kind)),
         UnaryOperator::Plus => Ok(inner),
         _ => Err(QueryError::Unsupported(format!("the operator '{op}'"))),
-    }
-}
-
-/// Both sides of a comparison, in one form: instants with instants, texts with texts, numbers with numbers.
-fn pair<L: Leaves>(left: &Expr, right: &Expr, leaves: &mut L) -> Result<(String, String)> {
-    let (plain_left, plain_right) = (literal_of(left, leaves), literal_of(right, leaves));
-    match (plain_left, plain_right) {
-        (None, Some(text)) => {
-            let column = operand(left, leaves)?;
-            let value = fitted(&text, right, &column, leaves)?;
-            Ok((column.text, value))
-        }
-        (Some(text), None) => {
-            let column = operand(right, leaves)?;
-            let value = fitted(&text, left, &column, leaves)?;
-            Ok((value, column.text))
-        }
-        _ => {
-            let (a, b) = (operand(left, leaves)?, operand(right, leaves)?);
-            match (a.kind, b.kind) {
-                (Kind::Timestamp, Kind::Timestamp | Kind::Any) | (Kind::Any, Kind::Timestamp) => {
-                    Ok((a.text, b.text))
-                }
-                (Kind::Timestamp, Kind::Date) => Ok((day_text(left, &a.text, leaves), b.text)),
-                (Kind::Date, Kind::Timestamp) => Ok((a.text, day_text(right, &b.text, leaves))),
-                (Kind::Timestamp, kind) | (kind, Kind::Timestamp) if kind.is_text() => {
-                    Ok((as_text(left, leaves)?, as_text(right, leaves)?))
-                }
-                (Kind::Timestamp, _) | (_, Kind::Timestamp) => parse_error(format!(
-                    "'{left}' with '{right}': compare a time with a time such as '2025-01-31 10:00:00'"
-                )),
-                _ => Ok((a.text, b.text)),
-            }
-        }
-    }
-}
-
-/// The text of a literal, unless a column has that name.
-fn literal_of<L: Leaves>(expr: &Expr, leaves: &L) -> Option<String> {
-    match expr {
-        Expr::Identifier(name) if leaves.is_column(&name.value) => None,
-        _ => text_of(expr),
-    }
-}
-
-/// A text literal in the form of what it is compared with.
-fn fitted<L: Leaves>(text: &str, expr: &Expr, other: &Sql, leaves: &L) -> Result<String> {
-    let trimmed = text.trim();
-    Ok(match other.kind {
-        Kind::Timestamp => leaves
-            .moments()
-            .instant(expr)?
-            .map_or_else(|| literal(text), |us| us.to_string()),
-        Kind::Bool if trimmed.eq_ignore_ascii_case("true") => "1".to_owned(),
-        Kind::Bool if trimmed.eq_ignore_ascii_case("false") => "0".to_owned(),
-        kind if kind.is_number() && is_number(trimmed) => trimmed.to_owned(),
-        _ => literal(text),
-    })
-}
-
-fn is_number(text: &str) -> bool {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    !digits.is_empty()
-        && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-        && digits.parse::<f64>().is_ok()
-}
-
-/// An instant as the text of its day, for columns of dates.
-fn day_text<L: Leaves>(expr: &Expr, text: &str, leaves: &L) -> String {
-    match leaves.moments().instant_but_text(expr) {
-        Ok(Some(us)) => literal(&utc_text(us)[..10]),
-        _ => format!("substr({}, 1, 10)", stored_text(text)),
     }
 }
 
@@ -384,46 +371,6 @@ pub fn stored_text(us: &str) -> String {
     )
 }
 
-/// `like` tells capital letters apart, as the standard has it; SQLite's own does not, so it becomes `glob`.
-fn like<L: Leaves>(
-    expr: &Expr,
-    pattern: &Expr,
-    negated: bool,
-    escape: Option<&Expr>,
-    strict: bool,
-    leaves: &mut L,
-) -> Result<Sql> {
-    let column = as_text(expr, leaves)?;
-    let not = if negated { "NOT " } else { "" };
-    if let (true, Some(text), None) = (strict, literal_of(pattern, leaves), escape) {
-        let glob = literal(&glob_of(&text));
-        return Ok(Sql::new(format!("{column} {not}GLOB {glob}"), Kind::Bool));
-    }
-    let mut text = format!("{column} {not}LIKE {}", as_text(pattern, leaves)?);
-    if let Some(escape) = escape {
-        text.push_str(" ESCAPE ");
-        text.push_str(&emit(escape, leaves)?.text);
-    }
-    Ok(Sql::new(text, Kind::Bool))
-}
-
-pub fn glob_of(like: &str) -> String {
-    let mut glob = String::with_capacity(like.len());
-    for letter in like.chars() {
-        match letter {
-            '%' => glob.push('*'),
-            '_' => glob.push('?'),
-            '*' | '?' | '[' => {
-                glob.push('[');
-                glob.push(letter);
-                glob.push(']');
-            }
-            _ => glob.push(letter),
-        }
-    }
-    glob
-}
-
 fn rounding<L: Leaves>(
     name: &str,
     expr: &Expr,
@@ -435,7 +382,9 @@ fn rounding<L: Leaves>(
             let inner = emit(expr, leaves)?;
             Ok(Sql::new(format!("{name}({})", inner.text), inner.kind))
         }
-        _ => Err(QueryError::Unsupported(format!("{name} with a second argument"))),
+        _ => Err(QueryError::Unsupported(format!(
+            "{name} with a second argument"
+        ))),
     }
 }
 
@@ -457,12 +406,12 @@ fn case<L: Leaves>(
             None => emit(&when.condition, leaves)?.text,
         };
         let result = emit(&when.result, leaves)?;
-        text.push_str(&format!(" WHEN {condition} THEN {}", result.text));
+        let _ = write!(text, " WHEN {condition} THEN {}", result.text);
         kinds.push(result.kind);
     }
     if let Some(otherwise) = otherwise {
         let result = emit(otherwise, leaves)?;
-        text.push_str(&format!(" ELSE {}", result.text));
+        let _ = write!(text, " ELSE {}", result.text);
         kinds.push(result.kind);
     }
     let same = kinds.windows(2).all(|k| k[0] == k[1]);
@@ -479,16 +428,19 @@ fn cast<L: Leaves>(expr: &Expr, wanted: &DataType, leaves: &mut L) -> Result<Sql
         Kind::Float => "REAL",
         Kind::Decimal => "NUMERIC",
         Kind::Text => "TEXT",
-        _ => return Err(QueryError::Unsupported(format!("a cast to {wanted} inside an expression"))),
+        _ => {
+            return Err(QueryError::Unsupported(format!(
+                "a cast to {wanted} inside an expression"
+            )));
+        }
     };
     Ok(Sql::new(format!("CAST({inner} AS {engine})"), kind))
 }
 
 /// Name of a function in lower case, and its arguments when all are plain expressions.
-pub fn called<'a>(function: &'a Function) -> (String, Option<Vec<&'a Expr>>) {
+pub fn called(function: &Function) -> (String, Option<Vec<&Expr>>) {
     (
         function.name.to_string().to_lowercase(),
         plain_arguments(function),
     )
 }
-

@@ -66,27 +66,34 @@ pub fn call<L: Leaves>(function: &Function, leaves: &mut L) -> Result<Sql> {
 
 fn is_distinct(function: &Function) -> bool {
     match &function.args {
-        FunctionArguments::List(list) => list.duplicate_treatment.is_some() || !list.clauses.is_empty(),
+        FunctionArguments::List(list) => {
+            list.duplicate_treatment.is_some() || !list.clauses.is_empty()
+        }
         _ => false,
     }
 }
 
 /// Functions for which an integer time is as good as any value.
 fn takes_any(name: &str) -> bool {
-    matches!(name, "count" | "typeof" | "likelihood" | "likely" | "unlikely")
+    matches!(
+        name,
+        "count" | "typeof" | "likelihood" | "likely" | "unlikely"
+    )
 }
 
 fn result_kind(name: &str, arguments: &[Sql]) -> Kind {
     let first = arguments.first().map_or(Kind::Any, |a| a.kind);
     match name {
         "coalesce" | "ifnull" | "nullif" | "min" | "max" => {
-            let same = arguments.iter().all(|a| a.kind == first || a.kind == Kind::Any);
+            let same = arguments
+                .iter()
+                .all(|a| a.kind == first || a.kind == Kind::Any);
             if same { first } else { Kind::Any }
         }
         "iif" | "if" => arguments.get(1).map_or(Kind::Any, |a| a.kind),
         "abs" | "sign" if first.is_number() => first,
-        "round" | "sqrt" | "exp" | "ln" | "log" | "log10" | "log2" | "pow" | "power" | "sin" | "cos"
-        | "tan" | "julianday" | "random_float" => Kind::Float,
+        "round" | "sqrt" | "exp" | "ln" | "log" | "log10" | "log2" | "pow" | "power" | "sin"
+        | "cos" | "tan" | "julianday" | "random_float" => Kind::Float,
         "length" | "instr" | "unicode" | "unixepoch" | "octet_length" => Kind::Int,
         "lower" | "upper" | "trim" | "ltrim" | "rtrim" | "replace" | "substr" | "substring"
         | "printf" | "format" | "hex" | "strftime" | "time" | "typeof" | "concat" | "concat_ws"
@@ -144,7 +151,10 @@ pub fn extract<L: Leaves>(field: &DateTimeField, expr: &Expr, leaves: &mut L) ->
     let name = field_name(field);
     let column = time_column(expr, "extract", leaves)?;
     let part = |form: &str| {
-        format!("CAST(strftime('{form}', {}, 'unixepoch') AS INTEGER)", seconds(&column))
+        format!(
+            "CAST(strftime('{form}', {}, 'unixepoch') AS INTEGER)",
+            seconds(&column)
+        )
     };
     let of = |larger: i64, unit: i64| {
         format!("((({column}) % {larger} + {larger}) % {larger} / {unit})")

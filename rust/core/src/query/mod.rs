@@ -3,6 +3,7 @@
 pub mod bucket;
 pub mod cast;
 pub mod catalogue;
+mod compare;
 pub mod dialect;
 mod emit;
 mod engine_functions;

@@ -121,7 +121,9 @@ pub fn step(expr: &Expr) -> Result<Option<(i64, Unit)>> {
                 .to_string()
                 .parse()
                 .map_err(|_| QueryError::Parse(format!("'{n}' is too large a step of time")))?;
-            Ok(text_of(unit).and_then(|u| Unit::singular(&u)).map(|u| (n, u)))
+            Ok(text_of(unit)
+                .and_then(|u| Unit::singular(&u))
+                .map(|u| (n, u)))
         }
         Expr::Interval(interval) => interval_step(interval).map(Some),
         _ => Ok(None),
@@ -216,7 +218,10 @@ mod tests {
             ("'2025-01-31T00:00:00Z' + 1 month", "2025-02-28"),
             ("'2025-01-02' - 1d + 2 hours", "2025-01-01T02:00:00Z"),
             ("timestamp('2025-01-31T00:00:00.0Z','+1 day')", "2025-02-01"),
-            ("timestamp('now','start of month','-2 hours')", "2025-04-30T22:00:00Z"),
+            (
+                "timestamp('now','start of month','-2 hours')",
+                "2025-04-30T22:00:00Z",
+            ),
             ("date('now','start of year','-30 years')", "1995-01-01"),
             ("date('2025-02-01')", "2025-02-01"),
             ("now() - interval '2 days'", "2025-05-15T10:11:12Z"),
@@ -228,7 +233,12 @@ mod tests {
         }
         assert_eq!(instant("5"), Ok(None));
         assert_eq!(instant("b + 1"), Ok(None));
-        for wrong in ["'tomorrow'", "date('2025-02-30')", "timestamp('now', '+1 lunch')", "now() - 99999999999999999999d"] {
+        for wrong in [
+            "'tomorrow'",
+            "date('2025-02-30')",
+            "timestamp('now', '+1 lunch')",
+            "now() - 99999999999999999999d",
+        ] {
             assert!(instant(wrong).is_err(), "{wrong}");
         }
     }

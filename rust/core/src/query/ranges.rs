@@ -18,7 +18,11 @@ impl Ranges {
     }
 
     fn of(low: i64, high: i64) -> Self {
-        Self(if low > high { Vec::new() } else { vec![(low, high)] })
+        Self(if low > high {
+            Vec::new()
+        } else {
+            vec![(low, high)]
+        })
     }
 
     pub fn is_all(&self) -> bool {
@@ -32,7 +36,9 @@ impl Ranges {
 
     /// Whether a value with `start <= value < end` may pass.
     pub fn meets(&self, start: i64, end: i64) -> bool {
-        self.0.iter().any(|(low, high)| *low < end && *high >= start)
+        self.0
+            .iter()
+            .any(|(low, high)| *low < end && *high >= start)
     }
 
     fn union(mut self, other: Self) -> Self {
@@ -107,8 +113,9 @@ fn walk(expr: &Expr, column: &str, moments: &Moments, negated: bool) -> Ranges {
             high,
         } if is_column(expr, column) => match (known(low, moments), known(high, moments)) {
             (Some(low), Some(high)) if *not == negated => Ranges::of(low, high),
-            (Some(low), Some(high)) => of_comparison(&Op::Lt, low, false)
-                .union(of_comparison(&Op::Gt, high, false)),
+            (Some(low), Some(high)) => {
+                of_comparison(&Op::Lt, low, false).union(of_comparison(&Op::Gt, high, false))
+            }
             _ => Ranges::all(),
         },
         Expr::In {
@@ -126,8 +133,14 @@ fn walk(expr: &Expr, column: &str, moments: &Moments, negated: bool) -> Ranges {
 
 fn of_comparison(op: &BinaryOperator, us: i64, negated: bool) -> Ranges {
     use BinaryOperator as Op;
-    let below = |us: i64| us.checked_sub(1).map_or(Ranges(Vec::new()), |us| Ranges::of(i64::MIN, us));
-    let above = |us: i64| us.checked_add(1).map_or(Ranges(Vec::new()), |us| Ranges::of(us, i64::MAX));
+    let below = |us: i64| {
+        us.checked_sub(1)
+            .map_or(Ranges(Vec::new()), |us| Ranges::of(i64::MIN, us))
+    };
+    let above = |us: i64| {
+        us.checked_add(1)
+            .map_or(Ranges(Vec::new()), |us| Ranges::of(us, i64::MAX))
+    };
     match (op, negated) {
         (Op::Eq, false) | (Op::NotEq, true) => Ranges::of(us, us),
         (Op::Eq, true) | (Op::NotEq, false) => below(us).union(above(us)),
@@ -224,7 +237,10 @@ mod tests {
             local: Zone::Utc,
         };
         let prepared = prepare(&format!("select a from t where {condition}")).expect("a select");
-        let expr = prepared.select().and_then(|s| s.selection.clone()).expect("a condition");
+        let expr = prepared
+            .select()
+            .and_then(|s| s.selection.clone())
+            .expect("a condition");
         let ranges = Ranges::of_condition(&expr, "ts", &moments);
         (1..=31)
             .filter(|d| {
@@ -241,15 +257,30 @@ mod tests {
         assert_eq!(days("ts >= '2025-01-30'"), "30 31");
         assert_eq!(days("ts < '2025-01-03' and value > 5"), "1 2");
         assert_eq!(days("'2025-01-03' > ts"), "1 2");
-        assert_eq!(days("ts = '2025-01-03' or ts between '2025-01-05' and '2025-01-06'"), "3 5 6");
-        assert_eq!(days("(ts > '2025-01-29T05:00:00Z' or ts < '2025-01-02') and name = 'a'"), "1 29 30 31");
-        assert_eq!(days("not (ts >= '2025-01-02' and ts < '2025-01-31')"), "1 31");
-        assert_eq!(days("not ts between '2025-01-02' and '2025-01-30T23:59:59.999999Z'"), "1 31");
+        assert_eq!(
+            days("ts = '2025-01-03' or ts between '2025-01-05' and '2025-01-06'"),
+            "3 5 6"
+        );
+        assert_eq!(
+            days("(ts > '2025-01-29T05:00:00Z' or ts < '2025-01-02') and name = 'a'"),
+            "1 29 30 31"
+        );
+        assert_eq!(
+            days("not (ts >= '2025-01-02' and ts < '2025-01-31')"),
+            "1 31"
+        );
+        assert_eq!(
+            days("not ts between '2025-01-02' and '2025-01-30T23:59:59.999999Z'"),
+            "1 31"
+        );
         assert_eq!(days("ts in ('2025-01-04', '2025-01-09')"), "4 9");
         assert_eq!(days("ts > now() - 2 days and ts <= now()"), "18 19 20");
         assert_eq!(days("ts > '2025-01-05' and ts < '2025-01-02'"), "");
         // An 'or' that is not bound to the column lets everything through.
-        assert_eq!(days("ts = '2025-01-03' or value = 1").split(' ').count(), 31);
+        assert_eq!(
+            days("ts = '2025-01-03' or value = 1").split(' ').count(),
+            31
+        );
         assert_eq!(days("ts is null").split(' ').count(), 31);
     }
 

@@ -75,7 +75,9 @@ fn is_constant(expr: &Expr) -> bool {
 
 pub fn contains_aggregate(expr: &Expr) -> bool {
     visit_expressions(expr, |part| match part {
-        Expr::Function(call) if named(call).is_some() && call.over.is_none() => ControlFlow::Break(()),
+        Expr::Function(call) if named(call).is_some() && call.over.is_none() => {
+            ControlFlow::Break(())
+        }
         _ => ControlFlow::Continue(()),
     })
     .is_break()

@@ -83,7 +83,10 @@ fn outputs(prepared: &Prepared, query: &mut Query, known: &mut Known<'_>) -> Res
     };
     let is_listed = prepared.items.len() == select.projection.len()
         && select.projection.iter().all(|item| {
-            matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+            matches!(
+                item,
+                SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
+            )
         });
     if !is_listed {
         return no_casts(prepared);
@@ -131,9 +134,17 @@ struct Known<'a> {
 
 impl Known<'_> {
     fn kind(&self, name: &str) -> Option<Kind> {
-        let mut kinds = self.tables.iter().filter_map(|t| t.column(name)).map(|c| c.kind);
+        let mut kinds = self
+            .tables
+            .iter()
+            .filter_map(|t| t.column(name))
+            .map(|c| c.kind);
         let first = kinds.next()?;
-        Some(if kinds.all(|k| k == first) { first } else { Kind::Any })
+        Some(if kinds.all(|k| k == first) {
+            first
+        } else {
+            Kind::Any
+        })
     }
 }
 
@@ -225,7 +236,8 @@ impl<'a> Names<'a> {
             made.references
                 .insert((table.dbms.clone(), table.name.clone()), name.clone());
             if !is_foreign {
-                made.references.insert((String::new(), table.name.clone()), name);
+                made.references
+                    .insert((String::new(), table.name.clone()), name);
             }
         }
         made
@@ -241,7 +253,11 @@ impl<'a> Names<'a> {
             let columns: Vec<String> = table.columns.iter().map(|c| quoted(&c.name)).collect();
             let columns = columns.join(", ");
             let branches = table.partitions.iter().map(|p| {
-                let schema = if *is_foreign { quoted(&table.dbms) + "." } else { String::new() };
+                let schema = if *is_foreign {
+                    quoted(&table.dbms) + "."
+                } else {
+                    String::new()
+                };
                 format!("SELECT {columns} FROM {schema}{}", quoted(&p.name))
             });
             tables.push(format!("{name} AS ({})", union_all(branches.collect())));
@@ -263,7 +279,11 @@ impl VisitorMut for Names<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, alias, .. } = factor {
-            let parts: Vec<&str> = name.0.iter().filter_map(|p| p.as_ident().map(|i| i.value.as_str())).collect();
+            let parts: Vec<&str> = name
+                .0
+                .iter()
+                .filter_map(|p| p.as_ident().map(|i| i.value.as_str()))
+                .collect();
             let key = match parts.as_slice() {
                 [table] => (String::new(), (*table).to_owned()),
                 [dbms, table] => ((*dbms).to_owned(), (*table).to_owned()),

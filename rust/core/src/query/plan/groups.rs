@@ -22,7 +22,9 @@ const MOST_COLUMNS: usize = 2000;
 pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -> Result<Plan> {
     let (items, bucket) = split_bucket(statement, sources)?;
     if items.is_empty() {
-        return parse_error("increments groups rows: select something beside it, such as min(timestamp)");
+        return parse_error(
+            "increments groups rows: select something beside it, such as min(timestamp)",
+        );
     }
     let mut groups = Groups::new(statement, sources, bucket.as_ref())?;
     let mut outputs = Vec::new();
@@ -53,7 +55,11 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
         None => String::new(),
     };
     let order = groups.order(statement, settings, &list)?;
-    let word = if statement.distinct { "SELECT DISTINCT" } else { "SELECT" };
+    let word = if statement.distinct {
+        "SELECT DISTINCT"
+    } else {
+        "SELECT"
+    };
     let mut merge = format!("{word} {} FROM edgelake_batch", list.join(", "));
     merge.push_str(&having);
     merge.push_str(&order);
@@ -84,10 +90,11 @@ fn split_bucket<'a>(
     statement: &'a Statement,
     sources: &Sources<'_>,
 ) -> Result<(Vec<&'a Item>, Option<Bucket>)> {
-    let (calls, items): (Vec<&Item>, Vec<&Item>) = statement
-        .items
-        .iter()
-        .partition(|i| i.expr.as_ref().is_some_and(|e| is_function(e, "increments")));
+    let (calls, items): (Vec<&Item>, Vec<&Item>) = statement.items.iter().partition(|i| {
+        i.expr
+            .as_ref()
+            .is_some_and(|e| is_function(e, "increments"))
+    });
     let bucket = match calls.as_slice() {
         [] => None,
         [one] => match &one.expr {
@@ -99,14 +106,18 @@ fn split_bucket<'a>(
     if let Some(bucket) = &bucket {
         let column = emit(&bucket.column, &mut sources.columns())?;
         if column.kind != Kind::Timestamp {
-            return parse_error(format!("increments takes a column of times, '{}' is none", bucket.column));
+            return parse_error(format!(
+                "increments takes a column of times, '{}' is none",
+                bucket.column
+            ));
         }
     }
     Ok((items, bucket))
 }
 
 fn read_bucket(call: &Call, statement: &Statement, moments: &Moments) -> Result<Bucket> {
-    const FORMS: &str = "increments(minute, 5, timestamp), increments(timestamp) or increments(timestamp, 500)";
+    const FORMS: &str =
+        "increments(minute, 5, timestamp), increments(timestamp) or increments(timestamp, 500)";
     const DEFAULT_POINTS: u64 = 1000;
     let arguments = plain_arguments(call).unwrap_or_default();
     let (column, points) = match arguments.as_slice() {
@@ -185,7 +196,11 @@ struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    fn new(statement: &Statement, sources: &'a Sources<'a>, bucket: Option<&Bucket>) -> Result<Self> {
+    fn new(
+        statement: &Statement,
+        sources: &'a Sources<'a>,
+        bucket: Option<&Bucket>,
+    ) -> Result<Self> {
         let mut made = Self {
             sources,
             columns: sources.columns(),
@@ -270,7 +285,12 @@ impl<'a> Groups<'a> {
         Ok((at, sql.kind))
     }
 
-    fn aggregate(&mut self, call: &Expr, function: Function, argument: Option<&Expr>) -> Result<Sql> {
+    fn aggregate(
+        &mut self,
+        call: &Expr,
+        function: Function,
+        argument: Option<&Expr>,
+    ) -> Result<Sql> {
         let (column, kind) = match argument {
             Some(argument) => {
                 let (at, kind) = self.scan(argument)?;
@@ -290,10 +310,14 @@ impl<'a> Groups<'a> {
         }
         let text = format!("c{}", self.keys.len() + at);
         Ok(match function {
-            Function::CountRows | Function::Count | Function::CountDistinct => Sql::new(text, Kind::Int),
+            Function::CountRows | Function::Count | Function::CountDistinct => {
+                Sql::new(text, Kind::Int)
+            }
             Function::Avg => Sql::new(text, Kind::Float),
             // Seconds between the first and the last time.
-            Function::Range if kind == Kind::Timestamp => Sql::new(format!("({text} / 1000000.0)"), Kind::Float),
+            Function::Range if kind == Kind::Timestamp => {
+                Sql::new(format!("({text} / 1000000.0)"), Kind::Float)
+            }
             Function::Sum if kind == Kind::Bool => Sql::new(text, Kind::Int),
             _ => Sql::new(text, kind),
         })
@@ -312,7 +336,12 @@ impl<'a> Groups<'a> {
     }
 
     /// The user's keys, then the bucket and the group columns: the same answer every time.
-    fn order(&mut self, statement: &Statement, settings: &Settings, list: &[String]) -> Result<String> {
+    fn order(
+        &mut self,
+        statement: &Statement,
+        settings: &Settings,
+        list: &[String],
+    ) -> Result<String> {
         let mut terms = Vec::new();
         for key in order::keys(statement, settings.reference_order)? {
             let text = if is_function(&key.expr, "increments") {
@@ -321,12 +350,19 @@ impl<'a> Groups<'a> {
                 emit(&key.expr, self)?.text
             };
             if statement.distinct && !list.contains(&text) {
-                return parse_error(format!("'{}': select distinct is ordered by what it selects", key.expr));
+                return parse_error(format!(
+                    "'{}': select distinct is ordered by what it selects",
+                    key.expr
+                ));
             }
             terms.push(format!("{text}{}", key.direction));
         }
         if !statement.distinct {
-            let by_user = |at: &String| terms.iter().any(|t| t.split(' ').next() == Some(at.as_str()));
+            let by_user = |at: &String| {
+                terms
+                    .iter()
+                    .any(|t| t.split(' ').next() == Some(at.as_str()))
+            };
             let rest: Vec<String> = (0..self.keys.len())
                 .map(|at| format!("c{at}"))
                 .filter(|at| !by_user(at))
@@ -355,9 +391,9 @@ impl<'a> Groups<'a> {
             scans.push(Scan {
                 dbms: one.table.dbms.clone(),
                 table: one.name.clone(),
-                sql: format!("SELECT {list}{}", one.from_where(false)),
+                sql: format!("SELECT {list}{}", one.tail(false)),
                 ranged: (one.table.own && !one.is_narrowed)
-                    .then(|| format!("SELECT {list}{}", one.from_where_range())),
+                    .then(|| format!("SELECT {list}{}", one.tail_of_range())),
             });
         }
         let spec = GroupSpec {
@@ -378,8 +414,8 @@ impl Leaves for Groups<'_> {
     }
 
     fn column(&mut self, name: &str) -> Result<Sql> {
-        let titled = self.titles.iter().find(|(title, _)| title == name);
-        if let Some((_, expr)) = titled.cloned() {
+        let found = self.titles.iter().find(|(title, _)| title == name);
+        if let Some((_, expr)) = found.cloned() {
             // Its own names are the table's.
             let titles = std::mem::take(&mut self.titles);
             let sql = emit(&expr, self);
@@ -387,7 +423,9 @@ impl Leaves for Groups<'_> {
             return sql;
         }
         self.columns.column(name)?;
-        parse_error(format!("the column '{name}' is neither in group by nor inside a function"))
+        parse_error(format!(
+            "the column '{name}' is neither in group by nor inside a function"
+        ))
     }
 
     fn whole(&mut self, expr: &Expr) -> Result<Option<Sql>> {

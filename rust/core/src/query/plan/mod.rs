@@ -155,7 +155,13 @@ fn dialect_plan(
         [main] => *main,
         _ => return Err(QueryError::Unsupported("more than one table".to_owned())),
     };
-    let sources = Sources::new(main, included, &settings.extend, moments, statement.has_wildcard())?;
+    let sources = Sources::new(
+        main,
+        included,
+        &settings.extend,
+        moments,
+        statement.has_wildcard(),
+    )?;
     statement.expand_wildcards(main)?;
     if let Some(filter) = &statement.selection
         && let Some(period) = period::find(filter, moments)?

@@ -53,7 +53,10 @@ fn position(statement: &Statement, expr: &Expr) -> Result<Option<usize>> {
     if let Some(n) = whole_number(expr) {
         let at = usize::try_from(n).unwrap_or(usize::MAX);
         if at == 0 || at > statement.items.len() {
-            return parse_error(format!("order by {n}: the select list has {} columns", statement.items.len()));
+            return parse_error(format!(
+                "order by {n}: the select list has {} columns",
+                statement.items.len()
+            ));
         }
         return Ok(Some(at - 1));
     }
@@ -63,7 +66,12 @@ fn position(statement: &Statement, expr: &Expr) -> Result<Option<usize>> {
         _ => None,
     };
     // A title such as min(timestamp) is the expression itself.
-    Ok(found.or_else(|| statement.items.iter().position(|i| i.expr.as_ref() == Some(expr))))
+    Ok(found.or_else(|| {
+        statement
+            .items
+            .iter()
+            .position(|i| i.expr.as_ref() == Some(expr))
+    }))
 }
 
 fn direction(written: &OrderByExpr) -> Result<String> {

@@ -43,7 +43,10 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
     for key in &keys {
         let sql = emit(&key.expr, &mut main)?;
         if statement.distinct && !canonical.contains(&sql.text) {
-            return parse_error(format!("'{}': select distinct is ordered by what it selects", key.expr));
+            return parse_error(format!(
+                "'{}': select distinct is ordered by what it selects",
+                key.expr
+            ));
         }
     }
     let sql = match physical.as_slice() {
@@ -92,7 +95,11 @@ fn shown(statement: &Statement, sources: &Sources<'_>) -> Result<Vec<Shown>> {
 }
 
 fn select_word(statement: &Statement) -> &'static str {
-    if statement.distinct { "SELECT DISTINCT" } else { "SELECT" }
+    if statement.distinct {
+        "SELECT DISTINCT"
+    } else {
+        "SELECT"
+    }
 }
 
 fn single(
@@ -114,7 +121,7 @@ fn single(
         "{} {}{}{}{}",
         select_word(statement),
         list.join(", "),
-        physical.from_where(true),
+        physical.tail(true),
         order::clause(&order),
         statement.limit
     ))
@@ -141,12 +148,11 @@ fn union(
     for key in keys {
         let mut columns = physical[0].columns;
         let text = emit(&key.expr, &mut columns)?.text;
-        let name = match canonical.iter().position(|c| *c == text) {
-            Some(at) => format!("o{at}"),
-            None => {
-                hidden.push(key);
-                format!("k{}", hidden.len() - 1)
-            }
+        let name = if let Some(at) = canonical.iter().position(|c| *c == text) {
+            format!("o{at}")
+        } else {
+            hidden.push(key);
+            format!("k{}", hidden.len() - 1)
         };
         order.push(format!("{name}{}", key.direction));
     }
@@ -155,12 +161,15 @@ fn union(
         let mut columns = one.columns;
         let mut list = Vec::with_capacity(shown.len() + hidden.len());
         for (at, shown) in shown.iter().enumerate() {
-            list.push(format!("{} AS o{at}", emit(&shown.expr, &mut columns)?.text));
+            list.push(format!(
+                "{} AS o{at}",
+                emit(&shown.expr, &mut columns)?.text
+            ));
         }
         for (at, key) in hidden.iter().enumerate() {
             list.push(format!("{} AS k{at}", emit(&key.expr, &mut columns)?.text));
         }
-        branches.push(format!("SELECT {}{}", list.join(", "), one.from_where(true)));
+        branches.push(format!("SELECT {}{}", list.join(", "), one.tail(true)));
     }
     let names: Vec<String> = (0..shown.len()).map(|at| format!("o{at}")).collect();
     Ok(format!(
@@ -187,13 +196,16 @@ pub fn union_all(mut branches: Vec<String>) -> String {
 pub fn leading(sources: &Sources<'_>, period: &Period) -> Result<String> {
     let column = emit(period.column(), &mut sources.columns())?;
     if column.kind != Kind::Timestamp {
-        return parse_error(format!("period takes a column of times, '{}' is none", period.column()));
+        return parse_error(format!(
+            "period takes a column of times, '{}' is none",
+            period.column()
+        ));
     }
     let condition = period.leading_condition();
     let branches: Vec<String> = sources
         .physical(Some(&condition))?
         .iter()
-        .map(|one| format!("SELECT max({}) AS m{}", column.text, one.from_where(true)))
+        .map(|one| format!("SELECT max({}) AS m{}", column.text, one.tail(true)))
         .collect();
     Ok(match branches.len() {
         0 => "SELECT NULL".to_owned(),

@@ -147,7 +147,7 @@ pub struct Physical<'a> {
 
 impl Physical<'_> {
     /// ` FROM "t" WHERE ...`; `attached`: another database's tables go by its name.
-    pub fn from_where(&self, attached: bool) -> String {
+    pub fn tail(&self, attached: bool) -> String {
         let mut text = format!(" FROM {}", self.reference(attached));
         if let Some(condition) = &self.condition {
             text.push_str(" WHERE ");
@@ -156,11 +156,14 @@ impl Physical<'_> {
         text
     }
 
-    /// As `from_where`, bounded by row id.
-    pub fn from_where_range(&self) -> String {
+    /// As `tail`, bounded by row id.
+    pub fn tail_of_range(&self) -> String {
         let range = "row_id BETWEEN ?1 AND ?2";
         match &self.condition {
-            Some(condition) => format!(" FROM {} WHERE ({condition}) AND {range}", self.reference(false)),
+            Some(condition) => format!(
+                " FROM {} WHERE ({condition}) AND {range}",
+                self.reference(false)
+            ),
             None => format!(" FROM {} WHERE {range}", self.reference(false)),
         }
     }
@@ -191,7 +194,11 @@ impl Columns<'_> {
             Constant::Text(text) => text,
         };
         let is_number = extend.kind.is_number() && text.parse::<f64>().is_ok_and(f64::is_finite);
-        let sql = if is_number { text.trim().to_owned() } else { literal(text) };
+        let sql = if is_number {
+            text.trim().to_owned()
+        } else {
+            literal(text)
+        };
         Sql::new(sql, extend.kind)
     }
 }
@@ -222,7 +229,9 @@ impl Leaves for Columns<'_> {
 
     fn whole(&mut self, expr: &Expr) -> Result<Option<Sql>> {
         if matches!(expr, Expr::Function(_)) && contains_aggregate(expr) {
-            return parse_error(format!("'{expr}' has no place here: it needs whole groups (use having)"));
+            return parse_error(format!(
+                "'{expr}' has no place here: it needs whole groups (use having)"
+            ));
         }
         Ok(None)
     }

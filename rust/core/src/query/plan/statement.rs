@@ -1,5 +1,7 @@
 //! The parts of one select, checked: what the dialect has and no more.
 
+use std::fmt::Write;
+
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
     TableFactor, Value,
@@ -97,9 +99,11 @@ impl Statement {
     }
 
     pub fn is_increments(&self) -> bool {
-        self.items
-            .iter()
-            .any(|i| i.expr.as_ref().is_some_and(|e| is_function(e, "increments")))
+        self.items.iter().any(|i| {
+            i.expr
+                .as_ref()
+                .is_some_and(|e| is_function(e, "increments"))
+        })
     }
 
     /// Whether rows are put together, and not only passed on.
@@ -126,7 +130,11 @@ fn check_query(query: &Query) -> Result<()> {
         && query.settings.is_none()
         && query.format_clause.is_none()
         && query.pipe_operators.is_empty();
-    if plain { Ok(()) } else { unsupported("a part beside select, from, where, group by, having, order by, limit") }
+    if plain {
+        Ok(())
+    } else {
+        unsupported("a part beside select, from, where, group by, having, order by, limit")
+    }
 }
 
 fn check_select(select: &Select) -> Result<()> {
@@ -147,9 +155,9 @@ fn check_select(select: &Select) -> Result<()> {
     match select.from.as_slice() {
         [] => unsupported("a select without from"),
         [one] if one.joins.is_empty() => match &one.relation {
-            TableFactor::Table { alias: Some(alias), .. } => {
-                parse_error(format!("the table takes no second name ('{}')", alias.name))
-            }
+            TableFactor::Table {
+                alias: Some(alias), ..
+            } => parse_error(format!("the table takes no second name ('{}')", alias.name)),
             TableFactor::Table { args: None, .. } => Ok(()),
             _ => unsupported("a subquery in from"),
         },
@@ -168,8 +176,12 @@ fn items(prepared: &Prepared, select: &Select) -> Result<Vec<Item>> {
         .map(|(written, parsed)| {
             let (title, expr) = match parsed {
                 SelectItem::UnnamedExpr(expr) => (written.title.clone(), Some(expr.clone())),
-                SelectItem::ExprWithAlias { expr, alias } => (alias.value.clone(), Some(expr.clone())),
-                SelectItem::Wildcard(options) if options.opt_except.is_none() && options.opt_exclude.is_none() => {
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    (alias.value.clone(), Some(expr.clone()))
+                }
+                SelectItem::Wildcard(options)
+                    if options.opt_except.is_none() && options.opt_exclude.is_none() =>
+                {
                     (written.title.clone(), None)
                 }
                 _ => return unsupported("a qualified *"),
@@ -198,7 +210,7 @@ fn limit(clause: Option<&LimitClause>) -> Result<String> {
         None => " LIMIT -1".to_owned(),
     };
     if let Some(offset) = offset {
-        text.push_str(&format!(" OFFSET {}", number(offset)?));
+        let _ = write!(text, " OFFSET {}", number(offset)?);
     }
     Ok(text)
 }
@@ -232,8 +244,9 @@ pub fn check_titles(outputs: &[Output]) -> Result<()> {
 }
 
 pub fn output_named(outputs: &[Output], name: &str) -> Result<usize> {
-    outputs
-        .iter()
-        .position(|o| o.title == name)
-        .ok_or_else(|| QueryError::Parse(format!("'limit ... per {name}': select the column '{name}' too")))
+    outputs.iter().position(|o| o.title == name).ok_or_else(|| {
+        QueryError::Parse(format!(
+            "'limit ... per {name}': select the column '{name}' too"
+        ))
+    })
 }

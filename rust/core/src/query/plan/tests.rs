@@ -110,7 +110,9 @@ fn titles_are_as_written() {
         plan.outputs.into_iter().map(|o| o.title).collect()
     };
     assert_eq!(
-        titles("select MIN(Value), COUNT(*) , avg( value )::float(2), 'A b' , id as \"The Id\" from t group by id"),
+        titles(
+            "select MIN(Value), COUNT(*) , avg( value )::float(2), 'A b' , id as \"The Id\" from t group by id"
+        ),
         ["min(value)", "count(*)", "avg( value )", "'A b'", "The Id"]
     );
     assert_eq!(titles("select count(*) as c as c from t;"), ["c"]);
@@ -121,18 +123,36 @@ fn titles_are_as_written() {
 #[test]
 fn texts_beside_times_become_instants() {
     let us = at("2025-01-02").to_string();
-    assert_eq!(condition("timestamp >= '2025-01-02 00:00:00'"), format!(r#""timestamp" >= {us}"#));
-    assert_eq!(condition("timestamp > \"2025-01-01\" + 1d"), format!(r#""timestamp" > {us}"#));
+    assert_eq!(
+        condition("timestamp >= '2025-01-02 00:00:00'"),
+        format!(r#""timestamp" >= {us}"#)
+    );
+    assert_eq!(
+        condition("timestamp > \"2025-01-01\" + 1d"),
+        format!(r#""timestamp" > {us}"#)
+    );
     assert_eq!(
         condition("timestamp between '2025-01-02' and '2025-01-02T00:00:00Z'"),
         format!(r#""timestamp" BETWEEN {us} AND {us}"#)
     );
-    assert_eq!(condition("timestamp in ('2025-01-02')"), format!(r#""timestamp" IN ({us})"#));
-    assert_eq!(condition("day = date('2025-01-02 10:00:00')"), r#""day" = '2025-01-02'"#);
-    assert_eq!(condition("id = '5' and open = 'true'"), r#"("id" = 5) AND ("open" = 1)"#);
+    assert_eq!(
+        condition("timestamp in ('2025-01-02')"),
+        format!(r#""timestamp" IN ({us})"#)
+    );
+    assert_eq!(
+        condition("day = date('2025-01-02 10:00:00')"),
+        r#""day" = '2025-01-02'"#
+    );
+    assert_eq!(
+        condition("id = '5' and open = 'true'"),
+        r#"("id" = 5) AND ("open" = 1)"#
+    );
     assert_eq!(condition("name = \"b\""), r#""name" = 'b'"#);
     assert_eq!(condition("name like 'a%_*'"), r#""name" GLOB 'a*?[*]'"#);
-    assert!(condition("strftime('%H', timestamp) = '10'").starts_with("strftime('%H', (strftime('%Y-%m-%dT"));
+    assert!(
+        condition("strftime('%H', timestamp) = '10'")
+            .starts_with("strftime('%H', (strftime('%Y-%m-%dT")
+    );
 }
 
 #[test]
@@ -150,7 +170,9 @@ fn groups_have_scans_and_a_merge() {
         r#"SELECT "name", "value" FROM "t" WHERE "id" > 1"#
     );
     assert_eq!(
-        sql_of("select name as n, avg(value) from t group by n having count(*) > 3 order by max(value) desc"),
+        sql_of(
+            "select name as n, avg(value) from t group by n having count(*) > 3 order by max(value) desc"
+        ),
         "SELECT c0, c1 FROM edgelake_batch WHERE c2 > 3 ORDER BY c3 DESC, c0"
     );
     assert_eq!(
@@ -171,8 +193,14 @@ fn increments_come_first_and_order_last() {
     assert_eq!(plan.increments, Some((Unit::Day, 1)));
     match plan.work {
         Work::Groups { spec, merge, .. } => {
-            assert!(matches!(spec.keys[0], crate::query::spec::Key::Bucket { column: 0, .. }));
-            assert_eq!(merge, "SELECT c1, c2 FROM edgelake_batch ORDER BY c2 DESC, c0, c1");
+            assert!(matches!(
+                spec.keys[0],
+                crate::query::spec::Key::Bucket { column: 0, .. }
+            ));
+            assert_eq!(
+                merge,
+                "SELECT c1, c2 FROM edgelake_batch ORDER BY c2 DESC, c0, c1"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -181,11 +209,16 @@ fn increments_come_first_and_order_last() {
 #[test]
 fn optimised_increments_take_their_span_from_where() {
     let unit = |sql: &str| planned(sql, &table("t")).map(|p| p.increments);
-    let sql = |list: &str, limits: &str| format!("select increments({list}), count(*) from t where {limits}");
+    let sql = |list: &str, limits: &str| {
+        format!("select increments({list}), count(*) from t where {limits}")
+    };
     let day = "timestamp >= '2025-01-01' and timestamp < '2025-01-02'";
     assert_eq!(unit(&sql("timestamp, 10", day)), Ok(Some((Unit::Hour, 2))));
     assert_eq!(unit(&sql("10, timestamp", day)), Ok(Some((Unit::Hour, 2))));
-    assert_eq!(unit(&sql("timestamp", "timestamp > now() - 3 hours")), Ok(Some((Unit::Second, 11))));
+    assert_eq!(
+        unit(&sql("timestamp", "timestamp > now() - 3 hours")),
+        Ok(Some((Unit::Second, 11)))
+    );
     assert!(unit(&sql("timestamp", "id = 1")).is_err());
 }
 
@@ -209,9 +242,14 @@ fn partitions_are_united() {
         sql("select value from t where timestamp > '2026-01-01'"),
         "SELECT NULL LIMIT 0"
     );
-    assert!(sql("select value from t where period(day, 1, '2025-01-02', timestamp)")
-        .starts_with("SELECT max(m) FROM (SELECT max(\"timestamp\") AS m FROM \"p0\""));
-    match planned("select count(*) from t", &by_day("t", 900)).expect("a plan").work {
+    assert!(
+        sql("select value from t where period(day, 1, '2025-01-02', timestamp)")
+            .starts_with("SELECT max(m) FROM (SELECT max(\"timestamp\") AS m FROM \"p0\"")
+    );
+    match planned("select count(*) from t", &by_day("t", 900))
+        .expect("a plan")
+        .work
+    {
         Work::Groups { scans, .. } => assert_eq!(scans.len(), 900),
         other => panic!("{other:?}"),
     }
@@ -219,8 +257,10 @@ fn partitions_are_united() {
 
 #[test]
 fn a_period_takes_two_steps() {
-    let prepared = prepare("select value from t where period(hour, 1, now(), timestamp, and id = 2) and value > 1")
-        .expect("a select");
+    let prepared = prepare(
+        "select value from t where period(hour, 1, now(), timestamp, and id = 2) and value > 1",
+    )
+    .expect("a select");
     let mut settings = settings();
     let table = table("t");
     let first = plan(&prepared, &[&table], &[], &settings).expect("a plan");
@@ -247,7 +287,12 @@ fn a_period_takes_two_steps() {
     );
     settings.leading = Some(Leading(None));
     let empty = plan(&prepared, &[&table], &[], &settings).expect("a plan");
-    assert_eq!(empty.work, Work::Rows { sql: "SELECT \"value\" FROM \"t\" WHERE 0".to_owned() });
+    assert_eq!(
+        empty.work,
+        Work::Rows {
+            sql: "SELECT \"value\" FROM \"t\" WHERE 0".to_owned()
+        }
+    );
 }
 
 #[test]
@@ -269,7 +314,10 @@ fn include_and_extend() {
             assert_eq!(scans[0].sql, "SELECT 't', \"value\" FROM \"t\"");
             assert_eq!(scans[1].sql, "SELECT 'u', NULL FROM \"u\"");
             assert_eq!(scans[1].dbms, "db2");
-            assert_eq!(merge, "SELECT c0, c1, c2 FROM edgelake_batch ORDER BY c0, c1");
+            assert_eq!(
+                merge,
+                "SELECT c0, c1, c2 FROM edgelake_batch ORDER BY c0, c1"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -292,12 +340,35 @@ fn engines_get_what_the_dialect_lacks() {
     let Work::Engine { sql } = made.work else {
         panic!("{:?}", made.work)
     };
-    assert!(sql.starts_with("WITH edgelake_parts_0 AS (SELECT \"row_id\","), "{sql}");
-    assert!(sql.contains(&format!("a.timestamp >= {}", at("2025-01-02"))), "{sql}");
-    assert!(sql.contains(&format!("b.timestamp > {}", at("2025-05-31"))), "{sql}");
-    assert!(sql.contains("FROM \"a\" AS \"a\" JOIN \"edgelake_parts_0\" AS \"b\""), "{sql}");
-    let kinds: Vec<(&str, Kind)> = made.outputs.iter().map(|o| (o.title.as_str(), o.kind)).collect();
-    assert_eq!(kinds, [("id", Kind::Int), ("last", Kind::Timestamp), ("h", Kind::Text)]);
+    assert!(
+        sql.starts_with("WITH edgelake_parts_0 AS (SELECT \"row_id\","),
+        "{sql}"
+    );
+    assert!(
+        sql.contains(&format!("a.timestamp >= {}", at("2025-01-02"))),
+        "{sql}"
+    );
+    assert!(
+        sql.contains(&format!("b.timestamp > {}", at("2025-05-31"))),
+        "{sql}"
+    );
+    assert!(
+        sql.contains("FROM \"a\" AS \"a\" JOIN \"edgelake_parts_0\" AS \"b\""),
+        "{sql}"
+    );
+    let kinds: Vec<(&str, Kind)> = made
+        .outputs
+        .iter()
+        .map(|o| (o.title.as_str(), o.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("id", Kind::Int),
+            ("last", Kind::Timestamp),
+            ("h", Kind::Text)
+        ]
+    );
 }
 
 #[test]
@@ -339,27 +410,99 @@ fn faults_are_named() {
             other => panic!("{sql}: {other:?}"),
         }
     }
-    assert!(matches!(prepare("select value::nosuch from t"), Err(QueryError::UnknownCast(_))));
+    assert!(matches!(
+        prepare("select value::nosuch from t"),
+        Err(QueryError::UnknownCast(_))
+    ));
 }
 
 #[test]
 fn deep_and_long_statements_are_refused_or_planned() {
-    let deep = format!("select value from t where {}id = 1{}", "(".repeat(900), ")".repeat(900));
-    let chain = format!("select value from t where id = 1{}", " or id = 2".repeat(400));
+    let deep = format!(
+        "select value from t where {}id = 1{}",
+        "(".repeat(900),
+        ")".repeat(900)
+    );
+    let chain = format!(
+        "select value from t where id = 1{}",
+        " or id = 2".repeat(400)
+    );
     let not = format!("select value from t where {}id = 1", "not ".repeat(900));
-    let too_many = format!("select value from t where id = 1{}", " or id = 2".repeat(40_000));
+    let too_many = format!(
+        "select value from t where id = 1{}",
+        " or id = 2".repeat(40_000)
+    );
     assert!(planned(&chain, &table("t")).is_ok());
     for sql in [deep, not, too_many] {
-        assert!(prepare(&sql).and_then(|p| plan(&p, &[&table("t")], &[], &settings())).is_err());
+        assert!(
+            prepare(&sql)
+                .and_then(|p| plan(&p, &[&table("t")], &[], &settings()))
+                .is_err()
+        );
     }
 }
 
 const PIECES: [&str; 60] = [
-    "select", "from", "t", "where", "group by", "order by", "having", "limit", "per", "top", "distinct", "as", "and",
-    "or", "not", "in", "between", "like", "is null", "case", "when", "then", "end", "(", ")", ",", "*", "::", "::float(",
-    "+", "-", "=", "<", ">=", "1", "3d", "0", "99999999999999999999", "'2025-01-01'", "'", "\"", "\"x\"", "value",
-    "timestamp", "name", "increments(", "period(", "count(", "min(", "avg(", "now()", "date(", "day", "minute",
-    "date_trunc('hour',", "extract(hour from", "interval '1 day'", "union all", "join", ";",
+    "select",
+    "from",
+    "t",
+    "where",
+    "group by",
+    "order by",
+    "having",
+    "limit",
+    "per",
+    "top",
+    "distinct",
+    "as",
+    "and",
+    "or",
+    "not",
+    "in",
+    "between",
+    "like",
+    "is null",
+    "case",
+    "when",
+    "then",
+    "end",
+    "(",
+    ")",
+    ",",
+    "*",
+    "::",
+    "::float(",
+    "+",
+    "-",
+    "=",
+    "<",
+    ">=",
+    "1",
+    "3d",
+    "0",
+    "99999999999999999999",
+    "'2025-01-01'",
+    "'",
+    "\"",
+    "\"x\"",
+    "value",
+    "timestamp",
+    "name",
+    "increments(",
+    "period(",
+    "count(",
+    "min(",
+    "avg(",
+    "now()",
+    "date(",
+    "day",
+    "minute",
+    "date_trunc('hour',",
+    "extract(hour from",
+    "interval '1 day'",
+    "union all",
+    "join",
+    ";",
 ];
 
 proptest! {
