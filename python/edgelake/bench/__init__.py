@@ -20,6 +20,8 @@ from edgelake.bench.catalogue import BENCHES
 from edgelake.bench.results import Page, Result
 
 FULL_ROWS = 1_000_000
+QUICK = 0.1
+"""Below this scale nothing is repeated."""
 
 
 class Settings:
@@ -43,6 +45,10 @@ class Settings:
         """A row count for this run: a multiple of 1,000."""
         return max(1000, int(full * self.scale) // 1000 * 1000)
 
+    def rounds(self, full: int) -> int:
+        """How often something is repeated; once when only a quick look is wanted."""
+        return full if self.scale >= QUICK else 1
+
     def wants(self, *keys: str) -> bool:
         """Whether one of these measures is wanted."""
         return not self.only or bool(self.only & set(keys))
@@ -63,7 +69,7 @@ def run_one(name: str, settings: Settings) -> list[Result]:
     module = importlib.import_module(f"edgelake.bench.{name}")
     found: list[Result] = []
     try:
-        found = module.run(settings)
+        found = [result for result in module.run(settings) if settings.wants(result.key)]
     except Exception as problem:  # noqa: BLE001 - one bench that fails must not hide the figures of the others
         reason = f"{type(problem).__name__}: {problem}"
         for key, measure in BENCHES[name].measures.items():

@@ -59,6 +59,8 @@ class NodeProcess:
         while not answers(self.port):
             if self.process.poll() is not None:
                 raise BenchError(f"the node ended with code {self.process.returncode}: {self.output()}")
+            if "Script terminated" in self.output():
+                raise BenchError(self.output())
             if time.perf_counter() - self.begin > START_SECONDS:
                 raise BenchError(f"the node was not ready after {START_SECONDS} s: {self.output()}")
         self.ready_seconds = time.perf_counter() - self.begin

@@ -72,7 +72,8 @@ def stream(settings: Settings) -> list[Result]:
     ours: list[float] = []
     native: list[float] = []
     naive: list[float] = []
-    for at in range(ROUNDS):
+    rounds = settings.rounds(ROUNDS)
+    for at in range(rounds):
         for name, measure, into in (
             ("W by REST", stream_seconds, ours),
             ("native loop", baselines.native_seconds, native),
@@ -82,7 +83,7 @@ def stream(settings: Settings) -> list[Result]:
                 continue  # far off its bar and slow: once is enough
             with settings.folder("rest") as folder:
                 into.append(rows / measure(Path(folder), rows))
-            settings.say(f"round {at + 1} of {ROUNDS}: {name}: {into[-1]:,.0f} rows/s")
+            settings.say(f"round {at + 1} of {rounds}: {name}: {into[-1]:,.0f} rows/s")
     pairs = list(zip(ours, native, strict=True))
     figure, baseline = median_round(pairs)
     found = []
@@ -120,7 +121,8 @@ def single(settings: Settings) -> Result:
             port = int(bare_server.line()["port"])
             while not answers(port):
                 pass
-            for number in range(ROUNDS):
+            rounds = settings.rounds(ROUNDS)
+            for number in range(rounds):
                 report = load.put(at.address, requests, 1, SINGLE_CONNECTIONS, first=number * requests)
                 check(report, requests)
                 wait_for(at, (number + 1) * requests)
@@ -129,7 +131,7 @@ def single(settings: Settings) -> Result:
                 pairs.append((requests / report["seconds"], requests / idle["seconds"]))
                 latencies.append(report["p99_us"] / 1000)
                 ours, bare_rate = pairs[-1]
-                settings.say(f"round {number + 1} of {ROUNDS}: {ours:,.0f} requests/s, bare granian {bare_rate:,.0f}")
+                settings.say(f"round {number + 1} of {rounds}: {ours:,.0f} requests/s, bare granian {bare_rate:,.0f}")
         finally:
             bare_server.end()
     figure, baseline = median_round(pairs)

@@ -11,8 +11,8 @@ import sys
 
 import uvloop
 
-from edgelake import Node
 from edgelake.ingest.service import Brake
+from edgelake.node import Node
 
 
 def program(brake: Brake) -> tuple[str, ...]:

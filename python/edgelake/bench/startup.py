@@ -20,10 +20,14 @@ OPERATOR = (
     "connect dbms plant where type = sqlite",
     "connect dbms almgm where type = sqlite",
     "create table tsd_info where dbms = almgm",
-    'blockchain insert where policy = {"operator": {"id": "bench-operator", "name": "bench", "ip": "127.0.0.1", '
-    '"port": 32148, "dbms": "plant", "company": "bench"}} and local = true',
-    "run streamer",
-    "run operator where policy = bench-operator and create_table = true and update_tsd_info = true "
+    "group = create policy cluster where name = bench-cluster and company = bench",
+    "blockchain insert where policy = !group and local = true",
+    "group_id = blockchain get cluster bring.first [cluster][id]",
+    "own = create policy operator where name = bench-operator and company = bench and cluster = !group_id "
+    "and ip = 127.0.0.1 and port = 32148",
+    "blockchain insert where policy = !own and local = true",
+    "operator_id = blockchain get operator bring.first [operator][id]",
+    "run operator where policy = !operator_id and create_table = true and update_tsd_info = true "
     "and archive_json = true and compress_json = true",
 )
 
@@ -40,13 +44,14 @@ def _of_script(settings: Settings, suffix: str, script: Sequence[str]) -> list[R
     seconds: list[float] = []
     resident: list[float] = []
     with settings.folder("startup") as folder:
-        for at in range(RUNS):
+        runs = settings.rounds(RUNS)
+        for at in range(runs):
             with node(Path(folder) / str(at), script) as made:
                 seconds.append(made.ready_seconds)
                 time.sleep(SETTLE_S)
                 resident.append(made.rss_mb())
             settings.say(
-                f"start {at + 1} of {RUNS}{suffix.replace('-', ', ')}: {seconds[-1]:.2f} s, {resident[-1]:.0f} MB"
+                f"start {at + 1} of {runs}{suffix.replace('-', ', ')}: {seconds[-1]:.2f} s, {resident[-1]:.0f} MB"
             )
     return [
         measured("startup", f"ready{suffix}", statistics.median(seconds), runs=seconds),
