@@ -1,13 +1,16 @@
-# `make test` sets up all it needs and passes the tests.
+# `make demo` and `make test` set up all they need: the one runs the node on sample readings, the other every check.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help test lint unit bench wheel clean require test-tools release
+.PHONY: help demo test lint unit bench wheel clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: require $(STAMP) ## a node with sample readings, status, two queries and a prompt (DEMO_SECONDS=n: no prompt)
+	@$(VENV)/bin/edgelake demo
 
 test: lint unit ## every check that CI runs
 

@@ -13,12 +13,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from edgelake.command.console import execute, failure_text, write
 from edgelake.command.context import Context
 from edgelake.errors import EdgeLakeError
+from edgelake.loop import run
 from edgelake.model import PROMPT
 from edgelake.node import Node, version
 
@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(args) % 2 or any(flag != "-c" for flag in args[::2]):
             write("edgelake -c needs a command, in quotes", sys.stderr)
             return 2
-        return _run(_batch(commands))
+        return run(_batch(commands))
     if first.startswith("-"):
         write(f"edgelake: unknown option {first}\n\n{_USAGE}", sys.stderr)
         return 2
-    return _run(_serve(split_commands(args)))
+    return run(_serve(split_commands(args)))
 
 
 def split_commands(args: Sequence[str]) -> list[str]:
@@ -92,18 +92,6 @@ def _sub_program(name: str, args: list[str]) -> int:
         return 1
     code: int = module.main(args)
     return code
-
-
-def _run(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end on uvloop, or on asyncio's own loop where uvloop isn't there."""
-    try:
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    except ImportError:
-        factory = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(work)
 
 
 def _node() -> Node:

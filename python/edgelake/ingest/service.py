@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgelake import _rust
@@ -37,6 +37,14 @@ ROOM = 0  # the ticket under which the pipeline tells that there is room again
 KNOWN_NAMES = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """How much a disk and a database are slowed, for benches of what happens when they don't keep up."""
+
+    sync_delay_us: int = 0
+    us_per_row: float = 0.0
+
+
 class Ingest:
     """Payloads in, acknowledged once the journal has them; databases attached to it get their rows.
 
@@ -48,7 +56,9 @@ class Ingest:
         limit_bytes: memory of payloads and rows; rows beyond half of it stay in the journal alone, payloads beyond it
             are refused.
         journal_limit_bytes: size of the journal; payloads beyond it are refused.
-        sync_delay_us: slows each sync of the journal down, for benches and tests.
+
+    Attributes:
+        brake: set by benches before the journal is opened.
     """
 
     name = "ingest"
@@ -60,15 +70,14 @@ class Ingest:
         timezone: str | None = None,
         limit_bytes: int = 64 << 20,
         journal_limit_bytes: int = 1 << 30,
-        sync_delay_us: int = 0,
     ) -> None:
         self._directory = directory
         self._timezone = timezone
         self._limits = {
             "limit_bytes": limit_bytes,
             "journal_limit_bytes": journal_limit_bytes,
-            "sync_delay_us": sync_delay_us,
         }
+        self.brake = Brake()
         self._pipeline: Pipeline | None = None
         self._archiver: Archiver | None = None
         self._filer: Filer | None = None
@@ -120,7 +129,7 @@ class Ingest:
     def _open(self) -> Pipeline:
         directory = self._journal_dir()
         directory.parent.mkdir(parents=True, exist_ok=True)
-        return Pipeline(directory, timezone=self._timezone, **self._limits)
+        return Pipeline(directory, timezone=self._timezone, sync_delay_us=self.brake.sync_delay_us, **self._limits)
 
     def _journal_dir(self) -> Path:
         return self._directory() if callable(self._directory) else self._directory
@@ -229,6 +238,7 @@ class Ingest:
         await self.start()
         assert self._archiver is not None
         writer = Writer(self.pipeline, store, self, self._archiver, self._errors)
+        writer.slow_us_per_row = self.brake.us_per_row
         await asyncio.to_thread(writer.start)
         self._writers[store.dbms] = writer
 

@@ -1,6 +1,17 @@
 //! SQL of the time-series dialect: values, time expressions, buckets of `increments`.
 
 pub mod bucket;
+pub mod cast;
+pub mod catalogue;
+mod compare;
+pub mod dialect;
+mod emit;
+mod engine_functions;
 pub mod error;
+mod lexer;
+mod moments;
+pub mod plan;
+mod ranges;
+pub mod spec;
 pub mod time;
 pub mod value;
