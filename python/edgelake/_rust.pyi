@@ -228,8 +228,8 @@ class Pipeline:
         """
     def has_room(self, payload_bytes: int = 0) -> bool:
         """Whether a payload of this size would be taken. If not, completions tell when there is more room."""
-    def interrupt(self) -> None:
-        """Those who wait in ``take`` and ``take_file`` get None now."""
+    def hurry(self) -> None:
+        """Make everything due; those who wait in ``take`` and ``take_file`` return at once."""
     def set_schema(self, dbms: str, table: str, schema: _Schema | None) -> None: ...
     def set_threshold(self, dbms: str, table: str, threshold: tuple[float, int, bool] | None) -> None:
         """(age in seconds, bytes, stored before the acknowledgement), for the next buffer.
@@ -252,7 +252,7 @@ class Pipeline:
         """
     def detach(self, dbms: str) -> None: ...
     def set_by_origin(self, on: bool) -> None:
-        """Whether flushes have a part for each origin, or one part in all."""
+        """Whether an operator books what is flushed: flushes have a part for each origin then, otherwise one in all."""
     def take(self, dbms: str, timeout_s: float) -> Flush | None:
         """Rows that are due; waits for them, without the interpreter's lock."""
     def committed(self, flush: Flush, parts: list[tuple[list[tuple[int, str]], bool]]) -> None:

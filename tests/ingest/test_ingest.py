@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,8 +12,6 @@ import pytest
 from edgelake.errors import JournalError, OverloadedError, PayloadError
 from edgelake.ingest.service import Ingest
 from edgelake.store.sqlite import SqliteStore
-
-ROUNDS = 5
 
 
 @asynccontextmanager
@@ -131,48 +123,3 @@ def test_a_closed_pipeline_says_so(tmp_path: Path) -> None:
             await ingest.submit("plant", "t", b'{"n": 1}')
 
     asyncio.run(scenario())
-
-
-NODE = """
-import asyncio, sys
-from pathlib import Path
-from tests.ingest.test_ingest import running
-
-async def main(folder, first):
-    async with running(Path(folder)) as ingest:
-        async def one(n):
-            await ingest.submit("plant", "t", b'{"n": %d}' % n)
-            print(n, flush=True)
-        n = first
-        while True:
-            await asyncio.gather(*(one(k) for k in range(n, n + 20)))
-            n += 20
-
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
-
-
-def test_every_acknowledged_row_is_there_once_after_kills(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "python")])}
-    acknowledged: set[int] = set()
-    for attempt in range(ROUNDS):
-        first = attempt * 1_000_000
-        node = subprocess.Popen(
-            [sys.executable, "-c", NODE, str(tmp_path), str(first)], env=environment, stdout=subprocess.PIPE, text=True
-        )
-        assert node.stdout is not None
-        acknowledged.add(int(node.stdout.readline()))
-        time.sleep(random.uniform(0.0, 0.4))  # the moment of the kill is what the test varies
-        node.send_signal(signal.SIGKILL)
-        acknowledged |= {int(line) for line in node.stdout if line.endswith("\n")}
-        node.wait(10)
-
-    async def replay() -> None:
-        async with running(tmp_path) as ingest:
-            await ingest.flush()
-
-    asyncio.run(replay())
-    found = numbers(tmp_path)
-    assert len(found) == len(set(found))
-    assert acknowledged <= set(found)

@@ -44,13 +44,13 @@ class Filer:
     def end(self) -> None:
         """Take no more; the batch in work is finished."""
         self._ending.set()
-        self._pipeline.interrupt()
+        self._pipeline.hurry()
 
     def stop(self) -> None:
         """End and wait for the end. What is not written stays in the journal."""
         self._ending.set()
         while self._thread.is_alive():
-            self._pipeline.interrupt()
+            self._pipeline.hurry()
             self._thread.join(0.05)
 
     def _run(self) -> None:

@@ -5,6 +5,7 @@ Where accepted rows go:
 - Their database is connected: they are stored there at the threshold of their table, with or without an operator and
   a streamer. While an operator runs it books each batch (TSD row, archive file, counters) and its rules hold
   (``limit_tables``, ``create_table``).
+  Rows that an operator was to book when the node died wait for the next one, for ten seconds.
 - Their database is not connected and an operator runs: they wait in the journal, up to its limit.
 - Neither: they become a file of the watch directory, once ``run streamer`` has set the directories. Rows of an earlier
   run of the node go on waiting for their database; ``flush buffers`` makes files of them too.

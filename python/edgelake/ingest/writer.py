@@ -105,9 +105,8 @@ class Writer:
     def stop(self) -> None:
         """Store what is due, sync, end. Idempotent."""
         self._ending.set()
-        self._pipeline.flush_all()
         while self._thread.is_alive():
-            self._pipeline.interrupt()
+            self._pipeline.hurry()
             self._thread.join(0.05)
         self._archiver.finish(self._store.dbms)
         self._pipeline.detach(self._store.dbms)

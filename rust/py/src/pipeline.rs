@@ -163,8 +163,8 @@ impl Pipeline {
         self.inner.has_room(payload_bytes)
     }
 
-    fn interrupt(&self) {
-        self.inner.interrupt();
+    fn hurry(&self) {
+        self.inner.hurry();
     }
 
     // ---- settings

@@ -10,10 +10,12 @@ pub struct Meta {
     pub origin: Origin,
     pub arrival_us: i64,
     pub rows: u32,
+    /// Batches are booked by an operator.
+    pub booked: bool,
 }
 
 impl Meta {
-    /// Arrival (i64), rows (u32), then each text as length (u16) and bytes.
+    /// Arrival (i64), rows (u32), booked (u8), then each text as length (u16) and bytes.
     pub fn encode(&self) -> Vec<u8> {
         let texts = [
             &self.key.dbms,
@@ -21,9 +23,10 @@ impl Meta {
             &self.origin.source,
             &self.origin.instructions,
         ];
-        let mut out = Vec::with_capacity(20 + texts.iter().map(|t| t.len() + 2).sum::<usize>());
+        let mut out = Vec::with_capacity(21 + texts.iter().map(|t| t.len() + 2).sum::<usize>());
         out.extend_from_slice(&self.arrival_us.to_le_bytes());
         out.extend_from_slice(&self.rows.to_le_bytes());
+        out.push(u8::from(self.booked));
         for text in texts {
             push_text(text, &mut out);
         }
@@ -32,10 +35,12 @@ impl Meta {
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (arrival, rest) = bytes.split_at_checked(8)?;
-        let (rows, mut rest) = rest.split_at_checked(4)?;
+        let (rows, rest) = rest.split_at_checked(4)?;
+        let (booked, mut rest) = rest.split_first()?;
         Some(Self {
             arrival_us: i64::from_le_bytes(arrival.try_into().ok()?),
             rows: u32::from_le_bytes(rows.try_into().ok()?),
+            booked: *booked != 0,
             key: Key {
                 dbms: take_text(&mut rest)?,
                 table: take_text(&mut rest)?,

@@ -152,7 +152,7 @@ impl Pipeline {
             if let (ROWS_JSON, Some(meta)) = (record.kind, Meta::decode(&record.meta)) {
                 let (rows, origin) = (u64::from(meta.rows), Arc::new(meta.origin));
                 let run = Run::new(record.position, rows, place, origin);
-                tables.table(&meta.key).recover(run);
+                tables.table(&meta.key).recover(run, meta.booked);
             } else if let (FILED, Some(filed)) = (record.kind, Filed::decode(&record.meta)) {
                 let table = tables.table(&filed.key);
                 for (first, last) in filed.ranges {
@@ -276,11 +276,6 @@ impl Pipeline {
         })
     }
 
-    /// Whoever waits in `take` or `take_file` gets nothing now.
-    pub fn interrupt(&self) {
-        self.shared.interrupt();
-    }
-
     /// Outcomes since the last call: (ticket, outcome).
     pub fn completions(&self) -> Vec<(u64, Outcome)> {
         self.shared.completions()
@@ -312,12 +307,15 @@ impl Pipeline {
         self.shared.due.notify_all();
     }
 
-    /// Make everything due now; completions tell under the returned number when all that was submitted before is
-    /// stored.
+    /// Make everything due now, and whoever waits in `take` or `take_file` look again at once.
+    pub fn hurry(&self) {
+        self.shared.tables.lock().force();
+        self.shared.interrupt();
+    }
+
+    /// Make everything due; completions tell under the returned number when all that was submitted before is stored.
     pub fn flush_all(&self) -> u64 {
         let ticket = self.ticket();
-        self.shared.tables.lock().force();
-        self.shared.due.notify_all();
         if !self.journal.mark(Tag::Flush { ticket }) {
             self.shared.complete([(ticket, Outcome::Passed)]);
         }
@@ -384,6 +382,7 @@ fn enqueue(shared: &Shared, journal: &Journal<Tag>, job: Job, parsed: rows::Pars
         origin: job.origin,
         arrival_us: job.arrival_us,
         rows: chunk.len as u32,
+        booked: shared.by_origin.load(Ordering::Relaxed),
     };
     let entry = Entry {
         level,

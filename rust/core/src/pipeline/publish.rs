@@ -181,6 +181,7 @@ impl Publish<Tag> for Publisher {
             return;
         };
         let mut tables = self.shared.tables.lock();
+        tables.unreserve();
         tables.force();
         tables.wait(ticket);
         let done = tables.passed();

@@ -74,7 +74,7 @@ impl Pipeline {
             let after = table.waiting().memory();
             self.recharge(before, after);
         }
-        tables.attach(dbms);
+        tables.attach(dbms, !self.shared.by_origin.load(Ordering::SeqCst));
         drop(tables);
         self.shared.due.notify_all();
         Ok(found)
@@ -185,9 +185,13 @@ impl Pipeline {
         Ok(flush)
     }
 
-    /// Whether flushes have a part for each origin, or one part in all.
+    /// Whether an operator books what is flushed: flushes have a part for each origin then, otherwise one in all.
     pub fn set_by_origin(&self, on: bool) {
         self.shared.by_origin.store(on, Ordering::SeqCst);
+        if on {
+            self.shared.tables.lock().unreserve();
+            self.shared.due.notify_all();
+        }
     }
 
     fn parted(&self, mut flush: Flush) -> Flush {

@@ -59,6 +59,9 @@ pub(super) struct Table {
     waiting: Runs,
     waiting_since: Option<Instant>,
     waiting_forced: bool,
+    /// Rows of an earlier run are to be booked by an operator, who may come until then.
+    booked: bool,
+    reserved_until: Option<Instant>,
     out: Option<Out>,
     /// Runs whose archive file is not written yet, by first position.
     held: BTreeMap<u64, Runs>,
@@ -74,7 +77,8 @@ impl Table {
     // ---- in
 
     /// A record of an earlier run of the node.
-    pub fn recover(&mut self, run: Run) {
+    pub fn recover(&mut self, run: Run, booked: bool) {
+        self.booked |= booked;
         self.placed(&run);
         self.stats.recovered += run.rows;
         self.waiting_since.get_or_insert_with(Instant::now);
@@ -137,6 +141,9 @@ impl Table {
         if self.out.is_some() {
             return None; // one flush of a table at a time, so that its rows keep their order
         }
+        if self.reserved_until.is_some() && !self.waiting.is_empty() {
+            return self.reserved_until;
+        }
         // What waits in the journal waits for nothing but its turn.
         match &self.buffer {
             Some(buffer) if self.waiting.is_empty() => buffer.due_at(),
@@ -144,6 +151,12 @@ impl Table {
             None if self.waiting.is_empty() => None,
             None => self.waiting_since,
         }
+    }
+
+    /// Rows of an earlier run that an operator was to book wait until then.
+    pub fn reserve(&mut self, until: Option<Instant>) {
+        self.reserved_until = until.filter(|_| self.booked && !self.waiting.is_empty());
+        self.booked &= self.reserved_until.is_some();
     }
 
     /// What the writer gets next.

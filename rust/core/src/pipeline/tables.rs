@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::flush::Threshold;
 use super::table::{Table, TableStats};
 use super::{Key, Outcome};
 use crate::journal::Level;
 use crate::rows::Schema;
+
+/// How long rows that an operator was to book wait for one after the start.
+const OPERATOR_WAIT: Duration = Duration::from_secs(10);
 
 /// Values of the node, a database (no table) or a table.
 #[derive(Debug)]
@@ -104,8 +107,20 @@ impl Tables {
 
     // ---- who takes what
 
-    pub fn attach(&mut self, dbms: &str) {
+    /// Rows of an earlier run that an operator was to book wait a little for the operator of this one (`reserve`).
+    pub fn attach(&mut self, dbms: &str, reserve: bool) {
         self.attached.insert(dbms.to_owned());
+        let until = reserve.then(|| Instant::now() + OPERATOR_WAIT);
+        for (_, table) in self.of(dbms) {
+            table.reserve(until);
+        }
+    }
+
+    /// Nothing waits for an operator any longer.
+    pub fn unreserve(&mut self) {
+        for table in self.known.values_mut() {
+            table.reserve(None);
+        }
     }
 
     pub fn detach(&mut self, dbms: &str) {

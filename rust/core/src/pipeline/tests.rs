@@ -107,14 +107,14 @@ fn numbers(flush: &Flush) -> Vec<i64> {
 /// Take and commit everything of "d"; the numbers by table, and the watermarks a database would keep.
 fn drain(bench: &Bench, marks: &mut HashMap<String, u64>) -> Vec<i64> {
     let mut found = Vec::new();
-    bench.pipeline.flush_all();
+    bench.pipeline.hurry();
     while bench.pipeline.pending("d") > 0 {
         let flush = bench.take();
         assert!(flush.first > marks.get(&flush.key.table).copied().unwrap_or(0));
         marks.insert(flush.key.table.clone(), flush.last);
         found.extend(numbers(&flush));
         bench.commit(flush);
-        bench.pipeline.flush_all();
+        bench.pipeline.hurry();
     }
     found
 }
@@ -161,7 +161,7 @@ fn what_was_acknowledged_comes_back_once_after_a_restart() {
         for n in 0..10 {
             bench.store("t", &row(n));
         }
-        bench.pipeline.flush_all();
+        bench.pipeline.hurry();
         let flush = bench.take();
         marks.insert("t".to_owned(), flush.last);
         committed.extend(numbers(&flush));
@@ -254,7 +254,7 @@ fn a_new_threshold_is_in_force_for_the_next_buffer() {
     bench.store("t", &row(2));
     let due = bench.pipeline.take("d", Duration::from_millis(50));
     assert!(due.expect("ok").is_none());
-    bench.pipeline.flush_all();
+    bench.pipeline.hurry();
     let flush = bench.take();
     assert_eq!(numbers(&flush), [1, 2]);
     bench.commit(flush);
@@ -399,7 +399,7 @@ fn rows_are_parted_by_origin_and_held_until_their_archive_is_written() {
                 .expect("taken");
             bench.outcomes(1);
         }
-        bench.pipeline.flush_all();
+        bench.pipeline.hurry();
         let flush = bench.take();
         assert_eq!(flush.parts.len(), 2);
         for part in &flush.parts {
@@ -421,6 +421,7 @@ fn rows_are_parted_by_origin_and_held_until_their_archive_is_written() {
         assert_eq!(bench.pipeline.journal.segments().len(), segments);
     }
     let bench = Bench::open(&options);
+    bench.pipeline.set_by_origin(true);
     let found = bench.pipeline.attach("d", &marks, &batches);
     assert_eq!(found.expect("readable"), [20, 20]);
     assert_eq!(bench.pipeline.pending("d"), 0);
@@ -434,6 +435,28 @@ fn rows_are_parted_by_origin_and_held_until_their_archive_is_written() {
     }
     assert_eq!(bench.pipeline.journal.segments().len(), 1);
     assert_eq!(bench.pipeline.occupied_bytes(), 0);
+}
+
+#[test]
+fn rows_that_an_operator_was_to_book_wait_for_the_next_one() {
+    let dir = tempfile::tempdir().expect("dir");
+    {
+        let bench = Bench::open(&options(dir.path()));
+        bench.pipeline.set_by_origin(true);
+        bench.store("t", &row(1));
+    }
+    for by_flush in [true, false] {
+        let bench = Bench::open(&options(dir.path()));
+        bench.attach(&HashMap::new());
+        let soon = Duration::from_millis(150);
+        assert!(bench.pipeline.take("d", soon).expect("ok").is_none());
+        if by_flush {
+            bench.pipeline.flush_all();
+        } else {
+            bench.pipeline.set_by_origin(true);
+        }
+        assert_eq!(numbers(&bench.take()), [1]);
+    }
 }
 
 #[test]
@@ -521,7 +544,7 @@ fn what_is_received_is_stored_kept_out_or_pending_at_any_time() {
         bench.attach(&marks);
         exact(&bench);
         bench.store("t", &row(3));
-        bench.pipeline.flush_all();
+        bench.pipeline.hurry();
         let flush = bench.take();
         exact(&bench);
         assert_eq!(flush.rows, 3);
@@ -576,7 +599,7 @@ fn segments_go_when_all_their_rows_are_committed_and_synced() {
     }
     let all = bench.pipeline.journal.segments().len();
     assert!(all > 3);
-    bench.pipeline.flush_all();
+    bench.pipeline.hurry();
     let flush = bench.take();
     bench.commit(flush);
     bench.pipeline.synced("d").expect("synced");
@@ -623,6 +646,7 @@ fn what_a_record_needs_is_read_back() {
         },
         arrival_us: -5,
         rows: 7,
+        booked: true,
     };
     let bytes = meta.encode();
     assert_eq!(Meta::decode(&bytes), Some(meta));
