@@ -3,6 +3,8 @@
 pub mod bucket;
 pub mod cast;
 pub mod error;
+pub mod group;
+pub mod render;
 pub mod spec;
 pub mod time;
 pub mod value;
