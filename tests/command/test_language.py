@@ -279,3 +279,36 @@ def test_a_streamed_reply_is_assigned_as_text(ctx: Context) -> None:
     ctx.dispatcher.registry.add(Command("rows", streamed, CommandClass.DATA, signature_grammar(streamed)))
     asyncio.run(ctx.execute("x = rows"))
     assert ctx.variables.get("x") == "one two"
+
+
+def test_continuous_repeats_its_commands_until_enter(ctx: Context) -> None:
+    ctx.variables.set("n", "0")
+
+    async def work() -> str:
+        pressed = asyncio.Event()
+        ctx.parts["enter"] = pressed.wait
+        reply = await ctx.execute('continuous 0.001 n = incr !n, print "round," !n, get foo')
+        shown = ""
+        assert reply.stream is not None
+        async for piece in reply.stream:
+            shown += piece.decode()
+            if "round, 3" in shown or len(shown) > 10_000:
+                pressed.set()
+        return shown
+
+    shown = asyncio.run(work())
+    assert shown.count("round, 1") == shown.count("round, 2") == 1
+    assert shown.count("Error 141: Unrecognized Command: 'get foo'") == 3
+    assert "round, 4" not in shown
+
+
+@pytest.mark.parametrize("text", ["5", "get status,", "0 get status", ", get status"])
+def test_continuous_wants_commands(ctx: Context, run: Run, text: str) -> None:
+    ctx.parts["enter"] = asyncio.Event().wait
+    with pytest.raises(EdgeLakeError, match="names no commands to repeat"):
+        run(f"continuous {text}")
+
+
+def test_continuous_needs_a_terminal(run: Run) -> None:
+    with pytest.raises(EdgeLakeError, match="command of the prompt"):
+        run("continuous get status")

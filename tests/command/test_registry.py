@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.command.official import OFFICIAL
 
 from edgelake.command import assignment
 from edgelake.command.context import Context
@@ -61,109 +62,6 @@ def test_every_command_has_help_topics_and_an_example_that_parses(command: Comma
     assert command.examples
     for example in command.examples:
         parse(registry, example)
-
-
-# Spec "Command language", section 15: phrase that must be found, and a line of the form.
-OFFICIAL = [
-    ("create work directories", "create work directories"),
-    ("reset error log", "reset error log"),
-    ("get hostname", "hostname = get hostname"),
-    ("get version", "version = get version"),
-    ("get platforms", "get platforms"),
-    ("get msg client", "get msg client"),
-    ("get processes", "get processes where format = json"),
-    ("run scheduler", "run scheduler 1"),
-    ("set anylog home", "set anylog home !anylog_path"),
-    ("set node name", "set node name !node_name"),
-    ("set cli", "set cli off"),
-    ("set debug", "set debug on"),
-    ("set exception traceback", "set exception traceback on"),
-    ("set echo queue", "set echo queue on"),
-    ("run mcp server", "run mcp server"),
-    ("blockchain connect to", "blockchain connect to ethereum where provider = !provider"),
-    ("blockchain deploy contract", "c = blockchain deploy contract where platform = ethereum and public_key = !key"),
-    (
-        "blockchain set account info",
-        "blockchain set account info where platform = x and private_key = !k and public_key = !p and chain_id = !c",
-    ),
-    (
-        "bucket provider connect",
-        "bucket provider connect where group = !g and provider = !p and id = !i and region = !r",
-    ),
-    ("file test", "is_file = file test !local_scripts/start.al"),
-    ("file check", "is_file = file check !local_scripts/start.al"),
-    ("get connections", "conn = get connections where format=json"),
-    ("get disk", "disk = get disk percentage /"),
-    ("get node info", "cpu = get node info cpu_percent"),
-    ("get node info", "packets = get node info net_io_counters packets_recv"),
-    ("monitor", "monitor operators where info = !node_insight"),
-    ("delete archive", "delete archive where days = !archive_delete"),
-    ("stream", "stream !node_insight where dbms = monitoring and table = node_insight"),
-    ("get opcua struct", "get opcua struct where url=!opcua_url and node=!opcua_node and dbms=!dbms and format=policy"),
-    ("id sign", "new_policy = id sign !new_policy where key = !private_key and password = !node_password"),
-    ("get private key", "private_key = get private key where keys_file = !keys_file"),
-    ("import function", "import function where import_name = f and lib = external_lib.frame and method = imshow"),
-    ("rest get", "reply = rest get where url = !url"),
-    ("run blobs archiver", "run blobs archiver where dbms=!a and folder=!b and compress=!c and reuse_blobs=!d"),
-    (
-        "run blockchain sync",
-        "run blockchain sync where source = master and time = !sync_time and dest = file and connection = !ledger_conn",
-    ),
-    ("run data consumer", "run data consumer where start_date = -30d"),
-    ("run data distributor", "run data distributor"),
-    ("run grpc client", "run grpc client where name = kube and ip = !ip and port = !port and value = (Filter = all)"),
-    ("run kafka consumer", "run kafka consumer where ip = !ip and port = !p and reset = latest and topic = (name = t)"),
-    (
-        "run message broker",
-        "run message broker where external_ip = !ip and external_port = !p and bind = !b and threads = 6",
-    ),
-    (
-        "run msg client",
-        "run msg client where broker = rest and port = !p and user-agent = anylog and log = false and topic = "
-        '(name = !t and dbms = !d and table = "bring [table]" and column.timestamp.timestamp = "bring [ts]")',
-    ),
-    (
-        "run scheduled pull",
-        "run scheduled pull where name = d and type = docker and frequency = 5 and continuous = true",
-    ),
-    ("run video stream", "run video stream where name = v and import_display = f and grpc_name = g"),
-    ("video connect", "video connect where name = v and protocol = rtsp and interface = opencv and address = !a"),
-    ("set aggregation", "set aggregation where dbms = d and table = t and intervals = 10 and time = 1 minute"),
-    ("set aggregation encoding", "set aggregation encoding where dbms = d and table = t and encoding = bounds"),
-    ("set function params", "set function params where import_name = f and param_name = p and param_value = v"),
-    ("set internal ip", "set internal ip with eth0"),
-    (
-        "set msg rule",
-        "set msg rule kbrules if ip = 139.162.164.95 then dbms = test and table = syslog and syslog = true",
-    ),
-    ("set policy", "set policy new_policy [operator] = {} and [operator][port] = !port.int and [operator][script] + x"),
-    ("schedule", "schedule name = cpu and time = 15 seconds and task cpu = get node info cpu_percent"),
-    ("schedule", "schedule time = 1 day and name = remove_archive and start = +1d task delete archive where days = 3"),
-    ("task stop", "task stop where scheduler = 1 and id = 2"),
-    ("run client", "run client (!ledger_conn) blockchain insert where policy = !new_policy"),
-    ("trace level", "trace level = 1 run client"),
-    ("wait", "wait 10"),
-    ("wait", "r = wait 10 for !x.len == 3"),
-    ("json", "is_policy = json !new_policy test"),
-    ("python", "x = python !name.replace(' ', '-')"),
-    ("system", "system timeout = 10 hostname -I"),
-    ("process", "process !local_scripts/policies/node_policy.al"),
-    ("if", 'if !x and $Y == true then set z = "a b"'),
-    ("else", "else if $X == psql then goto psql"),
-    ("do", "do on error call missing"),
-    ("on error goto", "on error goto failed"),
-    ("on error call", "on error call failed"),
-    ("on error ignore", "on error ignore"),
-    ("on error end script", "on error end script"),
-    ("end script", "end script"),
-    ("exit scripts", "exit scripts"),
-    ("run tcp server", "run tcp server where external_ip = !ip and external_port = !port and threads = 3"),
-    ("run smtp client", "run smtp client where email = a@b and password = x"),
-    ("set data distribution", "set data distribution where dbms = d and table = t and dest = 10.0.0.1:32148"),
-    ("get synchronizer", "get synchronizer"),
-    ("get blobs archiver", "get blobs archiver"),
-    ("get local broker", "get local broker"),
-]
 
 
 @pytest.mark.parametrize(("phrase", "text"), OFFICIAL, ids=[case[1][:60] for case in OFFICIAL])
@@ -261,11 +159,16 @@ def test_a_real_command_replaces_a_row_of_the_later_table(registry: Registry) ->
         own.add(Command("x", parse, CommandClass.ADMIN, signature_grammar(real)))  # type: ignore[arg-type]
 
 
-def test_a_later_command_says_so(ctx: Context, registry: Registry) -> None:
-    phrase = next(command.phrase for command in registry if command.later)
-    with pytest.raises(NotAvailableError, match=phrase):
-        asyncio.run(ctx.execute(f"{phrase} where a = b"))
-    assert "Not available yet" in (asyncio.run(ctx.execute(f"help {phrase}")).text or "")
+LATER = [command for command in COMMANDS if command.later]
+
+
+@pytest.mark.parametrize("command", LATER, ids=lambda command: command.phrase)
+def test_a_later_command_says_so_in_every_form(command: Command, ctx: Context) -> None:
+    forms = [command.phrase, *command.examples, *(text for phrase, text in OFFICIAL if phrase == command.phrase)]
+    for form in forms:
+        with pytest.raises(NotAvailableError, match=re.escape(f"'{command.phrase}'")):
+            asyncio.run(ctx.execute(form))
+    assert "Not available yet" in (asyncio.run(ctx.execute(f"help {command.phrase}")).text or "")
 
 
 def test_an_unknown_command_names_similar_ones(ctx: Context) -> None:

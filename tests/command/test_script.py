@@ -244,6 +244,53 @@ def test_scripts_that_call_themselves_end_with_an_error(ctx: Context, tmp_path: 
         asyncio.run(ctx.execute(f"process {path}"))
 
 
+LOOPS = [
+    ("print !l[+]", "a b c"),
+    ("print !objects.name[+] !objects.n[+].int", "x 1 y 2"),
+    ('p = json {"k": !objects.name[+]}\nprint !p[k]', "x y"),
+    ("for loop start where list = !l\nprint !objects.n[+] !l[+]\nfor loop end", "1 a 1 b 1 c 2 a 2 b 2 c"),
+    ("if !objects.name[+] == x then print found\nelse print !objects.n[+]", "found 2"),
+    ("call sub\nprint !objects.n[+]", "sub x 1 sub y 2"),
+    ("if !objects.n[+] == 1 then goto next\nprint !objects.n[+]\n:next:", "2"),
+    ("print !objects.n[+]\ngoto out", "1"),
+    ("print a[+] !other[+]", "a[+] a[+]"),
+    ("no such command\nprint !objects.n[+]", "1 2"),
+]
+
+
+@pytest.mark.parametrize(("body", "shown"), LOOPS, ids=[case[0].replace("\n", "; ") for case in LOOPS])
+def test_loops(process: Process, ctx: Context, body: str, shown: str) -> None:
+    ctx.variables.set("l", '["a", "b", "c"]')
+    ctx.variables.set("objects", '[{"name": "x", "n": 1}, {"name": "y", "n": 2}]')
+    name = "l" if body == "print !l[+]" else "objects"
+    tail = "\n:out:\nend script\n:sub:\nprint sub !objects.name[+]\nreturn"
+    assert process(f"on error ignore\nfor loop start where list = !{name}\n{body}\nfor loop end{tail}") == shown
+
+
+@pytest.mark.parametrize("items", ["", "[]"])
+def test_a_loop_over_nothing_is_passed_over(process: Process, ctx: Context, items: str) -> None:
+    ctx.variables.set("l", items)
+    inner = "for loop start where list = !l\nprint never\nfor loop end"
+    assert process(f"for loop start where list = !l\n{inner}\nprint never\nfor loop end\nprint done") == "done"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("for loop start where list = !l\nprint a", 2),
+        ("print a\nfor loop end", 2),
+        ("for loop start where list = !word\nfor loop end", 2),
+        ("for loop start where list = [1]\nfor loop end", 2),
+    ],
+)
+def test_faulty_loops_end_the_script(process: Process, ctx: Context, text: str, number: int) -> None:
+    ctx.variables.set("l", "[1]")
+    ctx.variables.set("word", "x")
+    with pytest.raises(ScriptError) as raised:
+        process(text)
+    assert raised.value.number == number
+
+
 def test_commands_of_scripts_are_refused_at_the_prompt(run: Process) -> None:
     with pytest.raises(EdgeLakeError, match="command of scripts"):
         run("goto x")

@@ -28,10 +28,12 @@ class Chain:
 
 @dataclass(slots=True)
 class Signal:
-    """What a line asks of its script: ``goto``, ``call``, ``return``, ``end`` (this script) or ``exit`` (all)."""
+    """What a line asks of its script: ``goto``, ``call``, ``return``, ``end`` (this script), ``exit`` (all), ``loop``
+    (begin one over ``count`` elements of the list ``label``) or ``next`` (its next round)."""
 
-    kind: Literal["goto", "call", "return", "end", "exit"]
+    kind: Literal["goto", "call", "return", "end", "exit", "loop", "next"]
     label: str = ""
+    count: int = 0
 
 
 @dataclass

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgelake import errors
 from edgelake.command.context import Context
 from edgelake.command.flow import Flow, Frame, Signal
+from edgelake.command.loops import Loop, bind, loop_end
 from edgelake.command.render import reply_text
 from edgelake.command.tokenizer import Line, balance, tokenise
 from edgelake.errors import CommandError, EdgeLakeError, ScriptError
@@ -232,6 +233,7 @@ class _Run:
         self.strict = strict
         self.position = 0
         self.calls: list[tuple[int, str]] = []
+        self.loops: list[Loop] = []
         self.reached = ""
         self.handled: dict[int, int] = {}
         self.stopped = False
@@ -241,6 +243,8 @@ class _Run:
         statements = self.script.statements
         while self.position < len(statements) and not self.stopped:
             statement = statements[self.position]
+            while self.loops and not self.loops[-1].holds(self.position, len(self.calls)):
+                self.loops.pop()  # left by goto or return
             self.position += 1
             if statement.label:
                 continue
@@ -254,6 +258,10 @@ class _Run:
                 if not self.calls:
                     return None
                 self.position, self.reached = self.calls.pop()  # the handler may be called again from now on
+            elif signal.kind == "loop":
+                self._begin_loop(signal, statement)
+            elif signal.kind == "next":
+                self._next_round(statement)
             else:
                 self._jump(signal, statement)
         return None
@@ -261,14 +269,15 @@ class _Run:
     async def _execute(self, statement: Statement) -> Signal | None:
         self.frame.number = statement.number
         self.frame.signal = None
+        command = bind(statement.line.text, self.loops) if self.loops else statement.line.text
         try:
-            reply = await self.ctx.dispatcher.run(statement.line.text, self.ctx)
+            reply = await self.ctx.dispatcher.run(command, self.ctx)
         except EdgeLakeError as failure:
             if self.frame.debug:
-                self._show(f"[{statement.number:04}] {statement.line.text} --> {failure.text}")
+                self._show(f"[{statement.number:04}] {command} --> {failure.text}")
             return self._failed(statement, failure)
         if self.frame.debug:
-            self._show(f"[{statement.number:04}] {statement.line.text} --> Success")
+            self._show(f"[{statement.number:04}] {command} --> Success")
         text = reply_text(reply, pretty=True)
         if text:
             self._show(text)
@@ -315,6 +324,30 @@ class _Run:
             self.calls.append((self.position, self.reached))
         self.reached = signal.label
         self.position = target + 1
+
+    def _begin_loop(self, signal: Signal, statement: Statement) -> None:
+        """Go on with the first round, or behind the loop of an empty list."""
+        start = self.position - 1
+        end = loop_end([each.line for each in self.script.statements], start)
+        if end is None:
+            failure = CommandError("'for loop start' without 'for loop end'")
+            raise self._error(statement, failure) from failure
+        if signal.count:
+            self.loops.append(Loop(signal.label, signal.count, start, end, len(self.calls)))
+        else:
+            self.position = end + 1
+
+    def _next_round(self, statement: Statement) -> None:
+        """Go back to the first line of the innermost loop, or on behind it."""
+        loop = self.loops[-1] if self.loops else None
+        if loop is None or loop.end != self.position - 1:
+            failure = CommandError("'for loop end' without 'for loop start'")
+            raise self._error(statement, failure) from failure
+        loop.index += 1
+        if loop.index < loop.size:
+            self.position = loop.start + 1
+        else:
+            self.loops.pop()
 
     def _error(self, statement: Statement, failure: EdgeLakeError, number: int | None = None) -> ScriptError:
         command = statement.line.text.strip()

@@ -18,7 +18,7 @@ _SLICE = re.compile(r"\s*(-?\d*)\s*:\s*(-?\d*)\s*")
 _PLAIN_SLICE = re.compile(r"([^\[\]{}()]+)(\[-?\d*:-?\d*\])")
 _INNER_PATH = re.compile(r"[/\\][!$]\w")
 _CASTS = frozenset({"int", "float", "str", "bool", "name", "len", "replies", "diff"})
-_FILL = re.compile(r'(?<=[\s:\[{,])([!$][^\s,\]}"\']+)')
+_FILL = re.compile(r'(?<=[\s:\[{,])([!$](?:\[[^\[\]]*\]|[^\s,\[\]}"\'])+)')
 SECRETS = re.compile(r"passw|passwd|secret|private|token|access_key|credential", re.IGNORECASE)
 
 

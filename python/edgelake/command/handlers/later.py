@@ -19,12 +19,13 @@ _SYNC = "metadata synchronisation"
 _BROKER = "message broker and clients"
 _DEVICES = "device and stream inputs"
 _FILES = "publisher, distributor, archive"
+_BLOBS = "blobs and file transfer"
+_QUERIES = "query control"
 _SECURITY = "users and keys"
 _MONITOR = "monitoring and mail"
 _BUCKETS = "object storage"
 _AGGREGATION = "aggregation"
 _AGENTS = "tools for assistants"
-_PROMPT = "prompt"
 
 LATER: dict[str, dict[str, str]] = {
     _PEERS: {
@@ -36,7 +37,17 @@ LATER: dict[str, dict[str, str]] = {
         "set internal ip": "set internal ip with eth0",
         "test network": "test network with master",
         "get reply ip": "get reply ip",
-        "file copy": "file copy !source !destination",
+        "get cluster info": "get cluster info",
+        "get data nodes": "get data nodes where format = json",
+        "get query mode": "get query mode",
+        "set query mode": "set query mode using timeout = 30 seconds and reply_mode = subset",
+        "set reply ip": "set reply ip = dynamic",
+        "test cluster setup": "test cluster setup",
+        "test cluster data": "test cluster data",
+        "test cluster databases": "test cluster databases",
+        "test cluster partitions": "test cluster partitions",
+        "drop network table": "drop network table where name = t and dbms = d and master = !master_node",
+        "query metadata": "query metadata where dbms = d",
     },
     _SYNC: {
         "run blockchain sync": "run blockchain sync where source = master and time = 3 seconds and dest = file",
@@ -55,6 +66,8 @@ LATER: dict[str, dict[str, str]] = {
         "exit msg client": "exit msg client all",
         "exit broker": "exit broker",
         "message": "message local topic test",
+        "get msg rules": "get msg rules",
+        "set mqtt debug": "set mqtt debug on",
     },
     _DEVICES: {
         "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
@@ -76,6 +89,10 @@ LATER: dict[str, dict[str, str]] = {
         "video connect": "video connect where name = camera and protocol = rtsp and address = !ip",
         "import function": "import function where import_name = f and lib = l and method = m",
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
+        "get grpc services": "get grpc services where conn = 127.0.0.1:50051",
+        "reset msg rule": "reset msg rule r",
+        "set streaming condition": "set streaming condition where dbms = d and table = t if [v] > 1 then email to x@y",
+        "reset streaming conditions": "reset streaming conditions where dbms = d and table = t",
         "set msg rule": "set msg rule r if ip = 10.0.0.1 then dbms = d and table = t and syslog = true",
     },
     _FILES: {
@@ -86,17 +103,71 @@ LATER: dict[str, dict[str, str]] = {
         "run data distributor": "run data distributor",
         "run data consumer": "run data consumer where start_date = -30d",
         "get publisher": "get publisher",
+        "get publisher distribution": "get publisher distribution",
+        "set consumer mode": "set consumer mode = suspend",
         "get distributor": "get distributor",
         "get consumer": "get consumer",
         "set data distribution": "set data distribution where dbms = d and table = * and dest = 10.0.0.2:7848",
         "get data distribution": "get data distribution",
         "delete archive": "delete archive where days = 30",
     },
+    _BLOBS: {
+        "file copy": "file copy !source !destination",
+        "file delete": "file delete !file",
+        "file get": "file get !source !destination",
+        "file store": "file store where dbms = d and table = t and source = !file",
+        "file retrieve": "file retrieve where dbms = d and table = t and id = x and dest = !tmp_dir",
+        "file remove": "file remove where dbms = d and table = t and id = x",
+        "file to": "file to !destination where source = !file",
+    },
+    _QUERIES: {
+        "get datetime": "v = get datetime local now()",
+        "create view": "create view d.v (timestamp timestamp, value float using reading)",
+        "info view": "info view d v columns",
+        "get views": "get views for dbms d",
+        "query explain": "query explain all",
+        "query status": "query status all",
+        "query destination": "query destination all",
+        "get queries time": "get queries time",
+        "reset query timer": "reset query timer",
+        "set query pool": "set query pool 4",
+        "get increments params": "get increments params where dbms = d and table = t and column = timestamp",
+        "set profiler": "set profiler on where target = operator",
+        "get profiler output": "get profiler output where target = operator",
+    },
     _SECURITY: {
         "id sign": "v = id sign !policy where key = !private_key and password = !password",
         "id create keys": "id create keys where password = !password",
         "get private key": "v = get private key where keys_file = node",
+        "get public key": "v = get public key where keys_file = node",
+        "get private string": "v = get private string where keys_file = node",
+        "get public string": "v = get public string where keys_file = node",
+        "get permissions": "get permissions where user = u",
         "set permissions": "set permissions where user = u",
+        "get member permissions": "get member permissions",
+        "get members status": "get members status",
+        "get node id": "get node id",
+        "get users": "get users",
+        "get authentication": "get authentication",
+        "get encryption": "get encryption",
+        "get signatory name": "get signatory name",
+        "set signatory": "set signatory where key = !key and password = !password and name = n",
+        "reset signatory": "reset signatory",
+        "set node authentication": "set node authentication on",
+        "set user authentication": "set user authentication on",
+        "set authentication": "set authentication on",
+        "set encryption": "set encryption on",
+        "set local password": "set local password = !password",
+        "set private password": "set private password = !password in file",
+        "id add user": "id add user where name = n and password = !password",
+        "id remove user": "id remove user where name = n",
+        "id update user password": "id update user password where name = n and old = !old and new = !new",
+        "id authenticate": "id authenticate !policy",
+        "id encrypt": "v = id encrypt !text !public_key",
+        "id decrypt": "v = id decrypt !text where password = !password",
+        "id validate": "id validate where key = !key and command = sql",
+        "id generate certificate authority": "id generate certificate authority where country = US and org = o",
+        "id generate certificate request": "id generate certificate request where org = o and ip = !ip",
     },
     _MONITOR: {
         "run smtp client": "run smtp client where host = smtp.example.com and email = a@example.com",
@@ -105,9 +176,10 @@ LATER: dict[str, dict[str, str]] = {
         "sms to": "sms to 5551234 where gateway = example.com",
         "monitor": "monitor operators where info = !status",
         "get monitored": "get monitored operators",
-        "continuous": "continuous 5 get status",
-        "stream": "stream !reading where dbms = d and table = t",
         "rest get": "v = rest get where url = http://10.0.0.1:8080/status",
+        "rest put": "rest put where url = http://10.0.0.1:8080 and dbms = d and table = t and body = !row",
+        "rest post": "rest post where url = http://10.0.0.1:8080 and body = !row",
+        "rest delete": "rest delete where url = http://10.0.0.1:8080/item",
     },
     _BUCKETS: {
         "bucket provider connect": "bucket provider connect where group = g and provider = p and region = r",
@@ -123,10 +195,6 @@ LATER: dict[str, dict[str, str]] = {
     _AGENTS: {
         "run mcp server": "run mcp server",
         "exit mcp": "exit mcp",
-    },
-    _PROMPT: {
-        "for loop start": "for loop start where list = !tables",
-        "for loop end": "for loop end",
     },
 }
 

@@ -5,6 +5,7 @@ Source: spec "Command language", sections 7 and 8.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ from edgelake.command.assignment import value_text
 from edgelake.command.conditions import parse_condition
 from edgelake.command.context import Context
 from edgelake.command.flow import Signal
-from edgelake.command.grammar import Tail
+from edgelake.command.grammar import Key, Tail, Untranslated
 from edgelake.command.registry import command
 from edgelake.command.script import ScriptEngine
 from edgelake.command.tokenizer import tokenise
@@ -170,6 +171,36 @@ async def call(ctx: Context, label: str) -> Reply:
 async def return_(ctx: Context) -> Reply:
     """Go on behind the last ``call``; without one the script ends."""
     ctx.flow.script("return").signal = Signal("return")
+    return Reply.done()
+
+
+@command(
+    "for loop start",
+    cls=CommandClass.DATA,
+    topics=("script",),
+    examples=("for loop start where list = !tables",),
+)
+async def for_loop_start(ctx: Context, *, items: Annotated[Untranslated, Key("list")]) -> Reply:
+    """Run the lines up to ``for loop end`` once for each element of a JSON list.
+
+    In these lines ``!tables[+]`` is the element, ``!tables.name[+]`` an attribute of it.
+    """
+    frame = ctx.flow.script("for loop start")
+    name = items.removeprefix("!")
+    try:
+        found = json.loads(ctx.visible.get(name) or "[]")
+    except (ValueError, RecursionError):
+        found = None
+    if not items.startswith("!") or not isinstance(found, list):
+        raise CommandError(f"list = '{items}' is no variable with a JSON list", hint='tables = ["a", "b"]')
+    frame.signal = Signal("loop", name, len(found))
+    return Reply.done()
+
+
+@command("for loop end", cls=CommandClass.DATA, topics=("script",), examples=("for loop end",))
+async def for_loop_end(ctx: Context) -> Reply:
+    """Go on with the next element of ``for loop start``, or behind the loop after the last one."""
+    ctx.flow.script("for loop end").signal = Signal("next")
     return Reply.done()
 
 

@@ -2,8 +2,17 @@
 
 pub mod bucket;
 pub mod cast;
+pub mod catalogue;
+mod compare;
+pub mod dialect;
+mod emit;
+mod engine_functions;
 pub mod error;
 pub mod group;
+mod lexer;
+mod moments;
+pub mod plan;
+mod ranges;
 pub mod render;
 pub mod spec;
 pub mod time;
