@@ -14,6 +14,7 @@ from edgelake.bench import results
 
 ABOUT = {
     "startup": "start to ready; memory of an idle node",
+    "rows": "Python objects and numpy arrays to payloads and back",
 }
 
 
