@@ -13,6 +13,7 @@ import msgspec
 
 from edgelake._cython.rows import columns_from_records, objects_from_column, records_from_columns
 from edgelake.bench import Settings
+from edgelake.bench.catalogue import measured
 from edgelake.bench.results import Result
 from edgelake.ingest.payload import payload_of
 
@@ -33,29 +34,22 @@ def run(settings: Settings) -> list[Result]:
         "value": np.array([record["value"] for record in records]),
     }
     columns = columns_from_records(records)
-    _same_rows(payload_of(records), _dumped(records), payload_of(arrays), msgspec.json.Encoder().encode_lines(records))
+    encode = msgspec.json.Encoder().encode_lines
+    _same_rows(payload_of(records), _dumped(records), payload_of(arrays), _value_by_value(arrays), encode(records))
     if records_from_columns(columns) != records or _zipped(columns) != records:
         raise RuntimeError("columns did not come back as the records they were made of")
-
-    def rate(what: str, work: Callable[[], object]) -> float:
-        settings.say(f"{what}, {count:,} rows")
-        return count / _best(work)
-
-    dumps = rate("records by json.dumps", lambda: _dumped(records))
-    values = rate("arrays value by value", lambda: _value_by_value(arrays))
-    encoded = rate("records by msgspec", lambda: msgspec.json.Encoder().encode_lines(records))
-    zipped = rate("columns by zip", lambda: _zipped(columns))
-    ours = rate("records", lambda: payload_of(records))
-    locked = rate("records to columns", lambda: columns_from_records(records))
-    native = rate("arrays", lambda: payload_of(arrays))
-    back = rate("columns to records", lambda: records_from_columns(columns))
-    unit = "rows/s"
-    return [
-        Result("records to payload", ours, unit, 3.0, "higher", dumps, "json.dumps a row"),
-        Result("records to columns (lock held)", locked, unit, 0.7, "higher", encoded, "msgspec, to JSON"),
-        Result("numpy arrays to payload", native, unit, 5.0, "higher", values, "json.dumps of each value"),
-        Result("columns to records", back, unit, 1.2, "higher", zipped, "dict(zip(...)) a row"),
-    ]
+    ways: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "records": (lambda: payload_of(records), lambda: _dumped(records)),
+        "records-locked": (lambda: columns_from_records(records), lambda: encode(records)),
+        "arrays": (lambda: payload_of(arrays), lambda: _value_by_value(arrays)),
+        "back": (lambda: records_from_columns(columns), lambda: _zipped(columns)),
+    }
+    found = []
+    for key, (ours, baseline) in ways.items():
+        if settings.wants(key):
+            settings.say(f"{key}, {count:,} rows")
+            found.append(measured("rows", key, count / _best(ours), count / _best(baseline)))
+    return found
 
 
 def _best(work: Callable[[], object]) -> float:
@@ -95,7 +89,8 @@ def _same_rows(*payloads: bytes) -> None:
     for payload in payloads:
         rows = [json.loads(line) for line in payload.splitlines()[:1000]]
         for row in rows:
-            row["timestamp"] = datetime.datetime.fromisoformat(row["timestamp"])
+            at = datetime.datetime.fromisoformat(row["timestamp"])
+            row["timestamp"] = at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
         decoded.append(rows)
     if any(rows != decoded[0] for rows in decoded[1:]):
         raise RuntimeError("the ways to a payload differ in their rows")
