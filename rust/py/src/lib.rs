@@ -6,6 +6,7 @@ mod flush;
 mod load;
 mod mapping;
 mod pipeline;
+mod query;
 mod rows;
 mod sqlite;
 mod tls;
@@ -34,6 +35,8 @@ mod _rust {
     use crate::mapping::MappingProgram;
     #[pymodule_export]
     use crate::pipeline::Pipeline;
+    #[pymodule_export]
+    use crate::query::{GroupScan, RowReader};
     #[pymodule_export]
     use crate::rows::{
         Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
