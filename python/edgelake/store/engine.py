@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import apsw
@@ -76,13 +77,18 @@ def tune(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA temp_store=MEMORY")
 
 
-def open_reader(location: str) -> apsw.Connection:
-    """A connection that can't write, whatever SQL it is given: read-only, and guarded by an authorizer."""
+def open_reader(location: str, others: Mapping[str, str] | None = None) -> apsw.Connection:
+    """A connection that can't write, whatever SQL it is given: read-only, and guarded by an authorizer.
+
+    ``others``: name -> location of databases that are read along with it.
+    """
     load_native()
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     try:
         connection = apsw.Connection(location, flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        for name, other in (others or {}).items():
+            connection.execute(f"ATTACH ? AS {quote(name)}", (other,))
         connection.execute("PRAGMA query_only=1")
     except apsw.Error as error:
         raise to_error(error, location) from error
