@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
@@ -25,8 +26,13 @@ from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.policies import Policies
 from edgelake.model import LIBRARY, Caller, Reply, Stored
+from edgelake.query.jobs import Job
+from edgelake.query.service import Queries
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.stores import SYSTEM_NAMES, Stores
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 def version() -> str:
@@ -74,6 +80,8 @@ class Node:
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
         )
+        ctx.queries = Queries(ctx.stores, timezone=timezone)
+        ctx.queries.jobs.on_end = self._query_ended
         mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
         clients = MessageClients(mapped)
         ctx.parts[MESSAGE_CLIENTS] = clients
@@ -99,6 +107,14 @@ class Node:
         ingest: Ingest = self.ctx.ingest
         ingest.schema_changed(dbms, table, schema)
 
+    def _query_ended(self, job: Job) -> None:
+        """``set query log``: every query, or the slow ones."""
+        longest = self.ctx.logs.query_seconds
+        if longest is not None and job.seconds >= longest:
+            self.ctx.logs.query(
+                f"{job.seconds:.3f} sec., {job.shown_status}, {job.rows} rows: {job.dbms} {job.command}"
+            )
+
     # ---- life
 
     async def start(self) -> None:
@@ -116,6 +132,7 @@ class Node:
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
         await self.ctx.ingest.stop()
+        await asyncio.to_thread(self.ctx.queries.close)
         await self.ctx.stores.close()
 
     async def __aenter__(self) -> Self:
@@ -143,3 +160,22 @@ class Node:
         """
         stored: Stored = await self.ctx.ingest.submit(dbms, table, rows)
         return stored
+
+    def query(self, sql: str, *, dbms: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Rows of a select, one dictionary each: times as datetime in UTC, a null as None.
+
+        Args:
+            dbms: database of tables that stand without one; absent = the statement says ``from dbms.table``.
+
+        Raises QueryError, TableMissingError, DatabaseMissingError, when the first row is asked for.
+        """
+        queries: Queries = self.ctx.queries
+        return queries.rows(sql, dbms)
+
+    async def columns(self, sql: str, *, dbms: str | None = None) -> dict[str, ndarray]:
+        """Columns of a select as numpy arrays, without a Python object a value.
+
+        Times are datetime64[us], texts objects; numbers with nulls are floats with NaN. Needs numpy.
+        """
+        queries: Queries = self.ctx.queries
+        return await queries.columns(sql, dbms)

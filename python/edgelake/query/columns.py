@@ -37,19 +37,16 @@ def _values(kind: str, code: str, data: Any, nulls: bytes | None) -> list[Any]:
     return found
 
 
-async def arrays(blocks: AsyncIterator[Block]) -> dict[str, ndarray]:
+async def arrays(titles: list[str], blocks: AsyncIterator[Block]) -> dict[str, ndarray]:
     """Whole columns. A column of numbers with nulls is float with NaN, of times NaT, of others objects with None."""
     import numpy
 
-    titles: list[str] = []
-    parts: list[list[ndarray]] = []
+    parts: list[list[ndarray]] = [[] for _ in titles]
     async for block in blocks:
-        if not titles:
-            titles = [column[0] for column in block]
-            parts = [[] for _ in block]
         for at, (_, kind, code, data, nulls) in enumerate(block):
             parts[at].append(_array(numpy, kind, code, data, nulls))
-    return {title: numpy.concatenate(found) for title, found in zip(titles, parts, strict=True)}
+    nothing = numpy.empty(0)
+    return {title: numpy.concatenate(found or [nothing]) for title, found in zip(titles, parts, strict=True)}
 
 
 def _array(numpy: Any, kind: str, code: str, data: Any, nulls: bytes | None) -> ndarray:

@@ -50,8 +50,11 @@ class Limits:
 class Answer:
     """The answer of a select: text in pieces, and how many rows it had. To be read once, or closed."""
 
-    def __init__(self, job: Job, run: Run, reader: RowReader, jobs: Jobs, max_volume_bytes: int | None) -> None:
+    def __init__(
+        self, job: Job, run: Run, reader: RowReader, jobs: Jobs, titles: list[str], max_volume_bytes: int | None
+    ) -> None:
         self.job = job
+        self.titles = titles
         self._run = run
         self._reader = reader
         self._jobs = jobs
@@ -66,7 +69,9 @@ class Answer:
                 sent += len(piece)
                 if self._max_volume_bytes is not None and sent > self._max_volume_bytes:
                     raise error(
-                        16, f"the reply has more than {self._max_volume_bytes} bytes", hint="narrow it, or set query mode"
+                        16,
+                        f"the reply has more than {self._max_volume_bytes} bytes",
+                        hint="narrow it, or set query mode",
                     )
                 self.job.blocks += 1
                 self.job.rows = self._reader.rows
@@ -148,14 +153,16 @@ class Queries:
         try:
             plan = await self._plan(run, dbms, sql, options, constant)
             _note(job, plan)
-            render = await self._render(run, plan, options, json_null)
+            outputs = await self._outputs(run, plan)
+            render = self._render(plan, outputs, options, json_null)
             reader = await run.open(plan, render, elapsed_s=time.monotonic() - started)
             job.status = "Processing"
         except BaseException as failure:
             await run.close()
             self.jobs.end(job, failure)
             raise
-        return Answer(job, run, reader, self.jobs, self.limits.max_volume_bytes)
+        titles = [output["title"] for output in outputs]
+        return Answer(job, run, reader, self.jobs, titles, self.limits.max_volume_bytes)
 
     def media_type(self, options: Options) -> str:
         return _TYPES[options.format]
@@ -182,16 +189,14 @@ class Queries:
         Raises as ``ask`` does, and ModuleNotFoundError without numpy.
         """
         answer = await self.ask(dbms or database_of(sql), sql, Options(timezone="utc"))
-        return await python_columns.arrays(answer.blocks(1_000_000))
+        return await python_columns.arrays(answer.titles, answer.blocks(1_000_000))
 
     # --- inside
 
     def _planner(self, constant: Callable[[str], str] = lambda _name: "") -> Planner:
         return Planner(self.stores, self.timezone, constant, self.limits.reference_order)
 
-    async def _plan(
-        self, run: Run, dbms: str, sql: str, options: Options, constant: Callable[[str], str]
-    ) -> Plan:
+    async def _plan(self, run: Run, dbms: str, sql: str, options: Options, constant: Callable[[str], str]) -> Plan:
         planner = self._planner(constant)
         select = Select(sql)
         plan = planner.plan(select, dbms, options)
@@ -201,8 +206,9 @@ class Queries:
             log.warning("%s: %s", dbms, warning)
         return plan
 
-    async def _render(self, run: Run, plan: Plan, options: Options, json_null: str) -> str:
-        outputs = msgspec.json.decode(plan.outputs)
+    async def _outputs(self, run: Run, plan: Plan) -> list[dict[str, Any]]:
+        """Columns of the answer: the plan's, or what the engine says of its statement."""
+        outputs: list[dict[str, Any]] = msgspec.json.decode(plan.outputs)
         if plan.kind == "engine" and not outputs:
             outputs = [
                 {"title": name.lower(), "kind": self._kind(plan, table, column)}
@@ -211,6 +217,10 @@ class Queries:
             titles = [output["title"] for output in outputs]
             if len(set(titles)) < len(titles):
                 raise QueryError("two columns have the same name", hint="name the columns with 'as'")
+        return outputs
+
+    def _render(self, plan: Plan, outputs: list[dict[str, Any]], options: Options, json_null: str) -> str:
+        """What RowReader is told."""
         local = options.timezone.lower() == "local"
         render = {
             "format": options.format,

@@ -54,9 +54,7 @@ class Planner:
         """Tables of the statement; views are the engine's own matter, it knows them."""
         known = self.stores.get(dbms).tables
         return [
-            (name, table)
-            for name, table in select.tables
-            if name or table in known or not table.endswith(TEXT_SUFFIX)
+            (name, table) for name, table in select.tables if name or table in known or not table.endswith(TEXT_SUFFIX)
         ]
 
     def _table(self, dbms: str, table: str) -> _Table:

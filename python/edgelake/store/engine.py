@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -88,12 +89,19 @@ def open_reader(location: str, others: Mapping[str, str] | None = None) -> apsw.
         connection = apsw.Connection(location, flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         for name, other in (others or {}).items():
-            connection.execute(f"ATTACH ? AS {quote(name)}", (other,))
+            connection.execute(f"ATTACH ? AS {quote(name)}", (_uri(other),))
         connection.execute("PRAGMA query_only=1")
     except apsw.Error as error:
         raise to_error(error, location) from error
     connection.authorizer = authorize_read
     return connection
+
+
+def _uri(location: str) -> str:
+    """A location that names its VFS: without one, an attached database would take that of the main one."""
+    if location.startswith("file:"):
+        return location
+    return f"file:{urllib.parse.quote(location)}?vfs={apsw.vfs_names()[0]}"
 
 
 def authorize_read(

@@ -157,8 +157,6 @@ def _readable(ctx: Context, name: str) -> Path:
 # ---- what ran
 
 
-
-
 def _jobs(ctx: Context, which: str) -> list[Job]:
     queries: Queries = ctx.queries
     jobs = list(queries.jobs)
@@ -270,7 +268,7 @@ async def reset_query_timer(ctx: Context) -> Reply:
     cls=CommandClass.DATA,
     topics=("query",),
     examples=(
-        "get increments params where dbms = d and table = t and column = timestamp and where = \"timestamp > now() - 3d\"",
+        'get increments params where dbms = d and table = t and column = timestamp and where = "timestamp > now() - 3d"',
     ),
 )
 async def get_increments_params(
@@ -311,7 +309,10 @@ async def get_datetime(ctx: Context, timezone: str, *, expression: Annotated[str
     cls=CommandClass.ADMIN,
     topics=("query", "configuration"),
     where="using",
-    examples=("set query mode using timeout = 30 seconds and max_volume = 10MB", "set query mode using order = reference"),
+    examples=(
+        "set query mode using timeout = 30 seconds and max_volume = 10MB",
+        "set query mode using order = reference",
+    ),
 )
 async def set_query_mode(
     ctx: Context,
@@ -342,7 +343,10 @@ async def get_query_mode(ctx: Context) -> Reply:
     data = {
         "timeout": "" if limits.timeout_s is None else f"{limits.timeout_s:g} seconds",
         "max_volume": "" if limits.max_volume_bytes is None else str(limits.max_volume_bytes),
-        **{"send_mode": "all", "reply_mode": "all", "show_id": "false", **(limits.settings or {})},
+        "send_mode": "all",
+        "reply_mode": "all",
+        "show_id": "false",
+        **(limits.settings or {}),
         "order": "reference" if limits.reference_order else "standard",
     }
     return Reply.of_table(Table(("Parameter", "Value"), list(data.items())), data=data)

@@ -56,7 +56,10 @@ fn to_extend((title, what, text, kind, casts): PyExtend) -> Result<Extend, Query
             _ => Constant::Text(text),
         },
         kind: Kind::of(&kind),
-        casts: casts.iter().map(|c| Cast::parse(c)).collect::<Result<_, _>>()?,
+        casts: casts
+            .iter()
+            .map(|c| Cast::parse(c))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -95,7 +98,12 @@ impl Select {
 
     #[getter]
     fn tables(&self) -> Vec<(String, String)> {
-        with_stack(|| self.prepared.as_ref().map(Prepared::tables).unwrap_or_default())
+        with_stack(|| {
+            self.prepared
+                .as_ref()
+                .map(Prepared::tables)
+                .unwrap_or_default()
+        })
     }
 
     #[pyo3(signature = (tables, *, dbms, now_us, included = vec![], extend = vec![], timezone = None, reference_order = false, leading = None))]
@@ -140,7 +148,10 @@ impl Select {
         timezone: Option<&str>,
         mut settings: Settings,
     ) -> Result<plan::Plan, QueryError> {
-        settings.extend = extend.into_iter().map(to_extend).collect::<Result<_, _>>()?;
+        settings.extend = extend
+            .into_iter()
+            .map(to_extend)
+            .collect::<Result<_, _>>()?;
         if let Some(name) = timezone {
             settings.local = Zone::named(name, &settings.local)?;
         }
@@ -189,7 +200,14 @@ impl Plan {
         match &self.plan.work {
             Work::Groups { scans, .. } => scans
                 .iter()
-                .map(|s| (s.dbms.as_str(), s.table.as_str(), s.sql.as_str(), s.ranged.as_deref()))
+                .map(|s| {
+                    (
+                        s.dbms.as_str(),
+                        s.table.as_str(),
+                        s.sql.as_str(),
+                        s.ranged.as_deref(),
+                    )
+                })
                 .collect(),
             _ => Vec::new(),
         }

@@ -11,6 +11,7 @@ use sqlparser::ast::{
 
 use super::aggregate::is_function;
 use super::rows::union_all;
+use super::statement::check_titles;
 use super::{Plan, Work};
 use crate::query::catalogue::{Table, quoted};
 use crate::query::dialect::{Prepared, STEP, parse_expression};
@@ -26,6 +27,7 @@ pub fn plan(prepared: &Prepared, tables: &[&Table], dbms: &str, moments: &Moment
     let mut query = prepared.query.clone();
     let mut known = Known { tables, moments };
     let outputs = outputs(prepared, &mut query, &mut known)?;
+    check_titles(&outputs)?;
     let mut expressions = Expressions {
         known: &mut known,
         inside: 0,
@@ -98,7 +100,9 @@ fn outputs(prepared: &Prepared, query: &mut Query, known: &mut Known<'_>) -> Res
             SelectItem::UnnamedExpr(expr) => {
                 // "a.value" is called value, as the engine has it.
                 let title = match &expr {
-                    Expr::CompoundIdentifier(parts) => parts.last().map(|p| p.value.clone()),
+                    Expr::CompoundIdentifier(parts) if written.title == expr.to_string() => {
+                        parts.last().map(|p| p.value.clone())
+                    }
                     _ => None,
                 };
                 (title.unwrap_or_else(|| written.title.clone()), expr.clone())
