@@ -82,9 +82,12 @@ def open_reader(location: str, others: Mapping[str, str] | None = None) -> apsw.
     """A connection that can't write, whatever SQL it is given: read-only, and guarded by an authorizer.
 
     ``others``: name -> location of databases that are read along with it.
+
+    One thread at a time may use it, so it does without SQLite's lock, which is taken for each value that is read
+    (5 M rows scanned by native code: 0.34 s against 0.45 s). ``interrupt`` may be called from any thread.
     """
     load_native()
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX
     try:
         connection = apsw.Connection(location, flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
