@@ -337,8 +337,11 @@ class Plan:
     def sql(self) -> str:
         """The statement; of groups, the one over ``edgelake_batch``."""
     @property
-    def scans(self) -> list[tuple[str, str, str, str | None]]:
-        """(dbms, physical table, statement, the same between two row ids) of groups."""
+    def scans(self) -> list[tuple[str, str, str, str | None, tuple[str, int, int] | None]]:
+        """(dbms, physical table, statement, the same between two row ids, span) of groups.
+
+        The span is the column that has an index, with the first and the last value that the condition lets through.
+        """
     @property
     def group_spec(self) -> str:
         """For GroupScan."""

@@ -21,7 +21,7 @@ INSERT_BYTES: Final = 4 << 20
 
 
 def file_path(name: str, now: Callable[[], float] = time.time) -> Path:
-    """The file that an option names: ``*`` at the end of the name makes it unique, a name without type gets ``.out``."""
+    """The file that an option names: ``*`` at the end of its name makes it unique; without a type it gets ``.out``."""
     path = Path(name).expanduser()
     stem, suffix = path.stem, path.suffix or ".out"
     if stem.endswith("*"):

@@ -116,7 +116,7 @@ def _closed(text: str, at: int) -> int:
 
 
 def _unquoted(text: str) -> str:
-    """A quoted statement without its quotes; quotes inside it may be of the same kind, as in ``"... "2026-01-01" "``."""
+    """A quoted statement without its quotes; the same quotes may stand inside it, ``"... > "2026-01-01" ..."``."""
     inner = text.strip()
     while inner[-1:] == ";":
         inner = inner[:-1].rstrip()

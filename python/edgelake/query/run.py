@@ -22,6 +22,9 @@ PIECE_BYTES: Final = 256 << 10
 ROWS_PER_SCAN: Final = 200_000
 """Smaller tables are not worth a second thread."""
 
+WHOLE_SHARE: Final = 0.2
+"""From this share of a table on, reading it whole by several threads beats the way over its index."""
+
 _Scan = tuple[str, str, Sequence[int]]
 """(database, statement, its parameters)"""
 
@@ -185,22 +188,16 @@ class Run:
         """
         scans: list[_Scan] = []
         connections: dict[str, apsw.Connection] = {}
-        for dbms, table, sql, ranged in plan.scans:
-            if ranged is None or self._threads < 2 or len(plan.scans) >= self._threads * 2:
+        for dbms, table, sql, ranged, span in plan.scans:
+            stretches: list[tuple[int, int]] = []
+            if ranged is not None and self._threads > 1 and len(plan.scans) < self._threads * 2:
+                connection = connections.get(dbms) or connections.setdefault(dbms, self._reader(dbms))
+                if span is None or _share(connection, table, *span) >= WHOLE_SHARE:
+                    stretches = _stretches(connection, table, self._threads)
+            if ranged is None or len(stretches) < 2:
                 scans.append((dbms, sql, ()))
-                continue
-            connection = connections.get(dbms) or connections.setdefault(dbms, self._reader(dbms))
-            own = engine.quote(table)
-            row: Any = connection.execute(
-                f"SELECT (SELECT min(row_id) FROM {own}), (SELECT max(row_id) FROM {own})"
-            ).fetchone()
-            first, last = row
-            parts = 1 if first is None else min(self._threads, (last - first + 1) // ROWS_PER_SCAN)
-            if parts < 2:
-                scans.append((dbms, sql, ()))
-                continue
-            width = -(-(last - first + 1) // parts)
-            scans += [(dbms, ranged, (at, min(at + width - 1, last))) for at in range(first, last + 1, width)]
+            else:
+                scans += [(dbms, ranged, stretch) for stretch in stretches]
         return scans
 
     def _scan(self, groups: GroupScan, scans: deque[_Scan]) -> None:
@@ -224,3 +221,29 @@ class Run:
         batch.load(groups.finish())
         batch.take(0)
         return self._kept(RowReader(connection.sqlite3_pointer(), plan.sql, render, elapsed_s=elapsed_s))
+
+
+def _share(connection: apsw.Connection, table: str, column: str, first: int, last: int) -> float:
+    """Share of a table's time that lies between two instants; its rows are taken to be spread evenly."""
+    field, own = engine.quote(column), engine.quote(table)
+    row: Any = connection.execute(
+        f"SELECT (SELECT min({field}) FROM {own}), (SELECT max({field}) FROM {own})"
+    ).fetchone()
+    low, high = row
+    if low is None:
+        return 0.0
+    return max(min(last, high) - max(first, low), 0) / max(high - low, 1)
+
+
+def _stretches(connection: apsw.Connection, table: str, threads: int) -> list[tuple[int, int]]:
+    """First and last row id of each part of a table; one part, or none, when it is not worth more threads."""
+    own = engine.quote(table)
+    row: Any = connection.execute(
+        f"SELECT (SELECT min(row_id) FROM {own}), (SELECT max(row_id) FROM {own})"
+    ).fetchone()
+    first, last = row
+    if first is None:
+        return []
+    parts = max(min(threads, (last - first + 1) // ROWS_PER_SCAN), 1)
+    width = -(-(last - first + 1) // parts)
+    return [(at, min(at + width - 1, last)) for at in range(first, last + 1, width)]

@@ -252,7 +252,7 @@ class Queries:
 def _note(job: Job, plan: Plan) -> None:
     """What ``query explain`` shows."""
     scans = plan.scans
-    job.scans = [sql for _, _, sql, _ in scans[:10]] or [plan.sql]
+    job.scans = [sql for _, _, sql, *_ in scans[:10]] or [plan.sql]
     job.partitions = len(scans) or 1
     job.merge = plan.sql if plan.kind == "groups" else ""
     if plan.increments is not None:

@@ -268,7 +268,8 @@ async def reset_query_timer(ctx: Context) -> Reply:
     cls=CommandClass.DATA,
     topics=("query",),
     examples=(
-        'get increments params where dbms = d and table = t and column = timestamp and where = "timestamp > now() - 3d"',
+        "get increments params where dbms = d and table = t and column = timestamp"
+        ' and where = "timestamp > now() - 3d"',
     ),
 )
 async def get_increments_params(

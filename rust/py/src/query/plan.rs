@@ -63,6 +63,26 @@ fn to_extend((title, what, text, kind, casts): PyExtend) -> Result<Extend, Query
     })
 }
 
+/// (dbms, physical table, statement, the same between two row ids, (indexed column, first, last))
+type PyScan<'a> = (
+    &'a str,
+    &'a str,
+    &'a str,
+    Option<&'a str>,
+    Option<(&'a str, i64, i64)>,
+);
+
+fn to_py_scan(scan: &plan::Scan) -> PyScan<'_> {
+    let span = scan.span.as_ref();
+    (
+        &scan.dbms,
+        &scan.table,
+        &scan.sql,
+        scan.ranged.as_deref(),
+        span.map(|(column, first, last)| (column.as_str(), *first, *last)),
+    )
+}
+
 /// First word of a statement in lower case.
 #[pyfunction]
 pub fn statement_word(sql: &str) -> String {
@@ -196,19 +216,9 @@ impl Plan {
     }
 
     #[getter]
-    fn scans(&self) -> Vec<(&str, &str, &str, Option<&str>)> {
+    fn scans(&self) -> Vec<PyScan<'_>> {
         match &self.plan.work {
-            Work::Groups { scans, .. } => scans
-                .iter()
-                .map(|s| {
-                    (
-                        s.dbms.as_str(),
-                        s.table.as_str(),
-                        s.sql.as_str(),
-                        s.ranged.as_deref(),
-                    )
-                })
-                .collect(),
+            Work::Groups { scans, .. } => scans.iter().map(to_py_scan).collect(),
             _ => Vec::new(),
         }
     }

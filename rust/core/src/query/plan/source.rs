@@ -101,15 +101,19 @@ impl<'a> Sources<'a> {
                     Ranges::of_condition(expr, column, self.moments)
                 })
             };
-            let time = table.time_column().map(ranges);
-            if time.as_ref().is_some_and(|r| r.hull().is_none()) {
-                continue;
-            }
+            let time = table.time_column().map(|name| (name, ranges(name)));
+            let span = match &time {
+                Some((name, ranges)) if !ranges.is_all() => match ranges.hull() {
+                    Some((low, high)) => Some(((*name).to_owned(), low, high)),
+                    None => continue, // no time satisfies the condition
+                },
+                _ => None,
+            };
             let physical = |name: &str| Physical {
                 table,
                 name: name.to_owned(),
                 condition: condition.clone(),
-                is_narrowed: time.as_ref().is_some_and(|r| !r.is_all()),
+                span: span.clone(),
                 is_foreign: table.dbms != self.main.dbms,
                 columns,
             };
@@ -139,8 +143,8 @@ pub struct Physical<'a> {
     pub name: String,
     /// SQL behind `where`.
     pub condition: Option<String>,
-    /// The condition bounds the column that has an index.
-    pub is_narrowed: bool,
+    /// The bounds that the condition sets to the column that has an index.
+    pub span: Option<(String, i64, i64)>,
     pub is_foreign: bool,
     pub columns: Columns<'a>,
 }

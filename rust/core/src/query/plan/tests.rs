@@ -183,7 +183,26 @@ fn groups_have_scans_and_a_merge() {
         sql_of("select name, count(*) as c from t group by name having c > 1 and name <> 'a'"),
         "SELECT c0, c1 FROM edgelake_batch WHERE (c1 > 1) AND (c0 <> 'a') ORDER BY c0"
     );
-    assert_eq!(scan_of("select count(*) from t"), r#"SELECT 1 FROM "t""#);
+    assert_eq!(
+        scan_of("select count(*), name from t group by name"),
+        r#"SELECT "name" FROM "t""#
+    );
+}
+
+#[test]
+fn what_an_index_knows_needs_no_rows() {
+    assert_eq!(
+        scan_of("select count(*) from t where id = 3"),
+        r#"SELECT count(*) FROM "t" WHERE "id" = 3"#
+    );
+    assert_eq!(
+        scan_of("select count(*), max(timestamp) from t"),
+        r#"SELECT (SELECT count(*) FROM "t"), (SELECT max("timestamp") FROM "t")"#
+    );
+    assert_eq!(
+        scan_of("select max(value) from t"),
+        r#"SELECT "value" FROM "t""#
+    );
 }
 
 #[test]
