@@ -60,3 +60,19 @@ fn numbered(py: Python<'_>, number: u16, detail: &str) -> PyErr {
         .and_then(|error| error.call1((number, detail)));
     made.map_or_else(|failed| failed, PyErr::from_value)
 }
+
+/// `edgelake.errors.PayloadError` of a column that was given as memory.
+pub fn column(py: Python<'_>, name: &str, error: &rows::ColumnError) -> PyErr {
+    let place = PyDict::new(py);
+    let made = place.set_item("column", name).and_then(|()| {
+        if let rows::ColumnError::Value { row, .. } = error {
+            place.set_item("row", row)?;
+        }
+        let text = format!("column '{name}': {error}");
+        py.get_type::<PayloadError>().call((text,), Some(&place))
+    });
+    match made {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}

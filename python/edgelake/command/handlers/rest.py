@@ -16,7 +16,7 @@ from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
 from edgelake.model import Caller, CommandClass, Reply, Stored, Submit, Table
 from edgelake.net.rest import RestConfig, RestServer
 from edgelake.net.rest.hooks import no_data, no_file
-from edgelake.net.rest.server import BUFFER_BYTES
+from edgelake.net.rest.listener import BUFFER_BYTES
 from edgelake.net.rest.tls import TlsFiles, found_or_made, named, of_organisations
 
 NOT_DECLARED = "Rest Pool is not declared"
