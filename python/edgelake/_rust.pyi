@@ -301,11 +301,15 @@ class MappingProgram:
 
 # --- queries: planner
 
-_Table = tuple[str, str, list[tuple[str, str]], list[tuple[str, str, int, int]], bool]
-"""(dbms, name, [(column, kind)], [(partition, column, start, end)], made by the node)"""
+_Table = tuple[str, str, list[tuple[str, str, str | None]], list[tuple[str, str, int, int]], bool, str | None]
+"""(dbms, name, [(column, kind, stored name or None for null)], [(partition, column, start, end)], made by the node,
+stored name of the column that has an index)"""
 
 def statement_word(sql: str) -> str:
     """First word of a statement in lower case."""
+
+def change_statement(sql: str, table: _Table, *, now_us: int, timezone: str | None = None) -> str:
+    """An UPDATE or DELETE with the times in it as the table keeps them; other statements as they are. QueryError."""
 
 def time_expression(text: str, *, now_us: int, timezone: str | None = None) -> int:
     """Microseconds UTC of ``now() - 3 days``, ``'2025-01-31 10:00:00'`` ... Raises QueryError."""

@@ -67,7 +67,7 @@ async def test_statements_that_change_something_are_the_owners(tmp_path: Path) -
         for statement in ("delete from t", "insert into t (id) values (5)", "drop table t", "update t set id = 1"):
             with pytest.raises(NotPermittedError):
                 await said(node, f"sql plant {statement}", outside)
-        assert "2 rows" in await said(node, "sql plant delete from t")
+        assert "2 rows" in await said(node, "sql plant delete from t where timestamp < '2025-01-03'")
 
 
 async def test_an_answer_in_a_file(tmp_path: Path) -> None:
@@ -174,3 +174,40 @@ async def test_rows_come_in_and_are_found(tmp_path: Path) -> None:
         assert found == [{"id": 1, "name": "a"}, {"id": 2, "name": None}]
         columns = await node.columns("select id from motor order by id", dbms="plant")
         assert columns["id"].tolist() == [1, 2]
+
+
+async def test_changes_compare_times_as_times(tmp_path: Path) -> None:
+    async with Node(tmp_path, timezone="utc") as node:
+        await node.execute("connect dbms plant where type = sqlite")
+        await node.ingest("plant", "motor", ROWS)
+        await node.execute("flush buffers")
+        assert "0 rows" in await said(node, "sql plant delete from motor where timestamp < '2025-01-01'")
+        with pytest.raises(EdgeLakeError, match="no time"):
+            await said(node, "sql plant delete from motor where timestamp < 'tomorrow'")
+        changed = "sql plant update motor set timestamp = '2025-02-01' + 1 day where timestamp > '2025-01-01 00:00:00'"
+        assert "1 rows" in await said(node, changed)
+        shown = await said(node, "sql plant stat = false select max(timestamp) as m from motor")
+        assert json.loads(shown) == {"Query": [{"m": "2025-02-02 00:00:00.000000"}]}
+
+
+async def test_a_view_gives_columns_other_names(tmp_path: Path) -> None:
+    async with Node(tmp_path, timezone="utc") as node:
+        await node.execute("connect dbms plant where type = sqlite")
+        await node.execute("partition plant motor using timestamp by 1 day")
+        await node.ingest("plant", "motor", ROWS)
+        await node.execute("flush buffers")
+        view = "(at timestamp using timestamp, number using id int, room not used)"
+        await node.execute(f"create view plant.motor {view}")
+        asked = "sql plant stat = false select at, number, room from motor where at > '2025-01-01' order by at desc"
+        assert json.loads(await said(node, asked)) == {
+            "Query": [{"at": "2025-01-01 00:00:01.000000", "number": 2, "room": ""}]
+        }
+        with pytest.raises(EdgeLakeError, match="'id' is not recognized"):
+            await said(node, "sql plant select id from motor")
+        joined = "sql plant stat = false select count(*) as c from motor a join motor b on a.number = b.number"
+        assert json.loads(await said(node, joined)) == {"Query": [{"c": 2}]}
+        assert "number using id int" in await said(node, "get views for dbms plant")
+        assert await said(node, "info view plant motor exists") == "true"
+        assert json.loads(await said(node, "info view plant motor columns where format = json"))["number"] == "int"
+        with pytest.raises(CommandError):
+            await node.execute("create view plant.motor (nothing int)")

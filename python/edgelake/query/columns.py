@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
+
+from edgelake._cython.rows import objects_from_column
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -13,28 +13,20 @@ if TYPE_CHECKING:
 Block = list[tuple[str, str, str, Any, bytes | None]]
 """Of each column: title, kind, type code, values (bytes, or a list for code O), a byte per row that is 1 for null."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CODES: Final = {"?": "b", "q": "q", "d": "d"}
+_KINDS: Final = {"?": "b1", "q": "i8", "d": "f8"}
 
 
-def rows(block: Block) -> Iterator[dict[str, Any]]:
-    """Rows of a block."""
+def rows(block: Block) -> list[dict[str, Any]]:
+    """Rows of a block: times as datetime in UTC, a null as None."""
     titles = [column[0] for column in block]
-    values = [_values(kind, code, data, nulls) for _, kind, code, data, nulls in block]
-    return (dict(zip(titles, row, strict=True)) for row in zip(*values, strict=True))
+    values = [_objects(*column) for column in block]
+    return [dict(zip(titles, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _values(kind: str, code: str, data: Any, nulls: bytes | None) -> list[Any]:
+def _objects(title: str, kind: str, code: str, data: Any, nulls: bytes | None) -> list[Any]:
     if code == "O":
         return list(data)
-    found: list[Any] = array(_CODES[code], data).tolist()
-    if code == "?":
-        found = [bool(value) for value in found]
-    elif kind == "timestamp":
-        found = [_EPOCH + timedelta(microseconds=us) for us in found]
-    if nulls is not None:
-        found = [None if null else value for value, null in zip(found, nulls, strict=True)]
-    return found
+    return objects_from_column((title, "M8[us]" if kind == "timestamp" else _KINDS[code], data, None, nulls))
 
 
 async def arrays(titles: list[str], blocks: AsyncIterator[Block]) -> dict[str, ndarray]:

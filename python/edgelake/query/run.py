@@ -232,15 +232,14 @@ def _share(connection: apsw.Connection, table: str, column: str, first: int, las
     low, high = row
     if low is None:
         return 0.0
-    return max(min(last, high) - max(first, low), 0) / max(high - low, 1)
+    share: float = max(min(last, high) - max(first, low), 0) / max(high - low, 1)
+    return share
 
 
 def _stretches(connection: apsw.Connection, table: str, threads: int) -> list[tuple[int, int]]:
     """First and last row id of each part of a table; one part, or none, when it is not worth more threads."""
     own = engine.quote(table)
-    row: Any = connection.execute(
-        f"SELECT (SELECT min(row_id) FROM {own}), (SELECT max(row_id) FROM {own})"
-    ).fetchone()
+    row: Any = connection.execute(f"SELECT (SELECT min(row_id) FROM {own}), (SELECT max(row_id) FROM {own})").fetchone()
     first, last = row
     if first is None:
         return []

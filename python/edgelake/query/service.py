@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from edgelake._rust import Plan, RowReader, Select, time_text
+from edgelake._rust import Plan, RowReader, Select, change_statement, time_text
 from edgelake.errors import EdgeLakeError, QueryError, error
 from edgelake.query import columns as python_columns
 from edgelake.query.jobs import Job, Jobs
 from edgelake.query.options import Options
 from edgelake.query.run import PIECE_BYTES, Run
-from edgelake.query.statement import Planner, database_of
+from edgelake.query.statement import Planner, database_of, described
+from edgelake.query.views import View
 from edgelake.store.stores import Stores
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CHANGED: Final = re.compile(
+    r'(?:update(?:\s+or\s+\w+)?|delete\s+from)\s+(?:"(?P<quoted>[^"]+)"|(?P<plain>\w+))', re.IGNORECASE
+)
 THREADS: Final = 8
 """Threads of all queries; those that find none free wait."""
 BLOCK_ROWS: Final = 20_000
@@ -111,6 +116,7 @@ class Queries:
         self.timezone = timezone
         self.limits = Limits()
         self.jobs = Jobs()
+        self.views: dict[tuple[str, str], View] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="query")
         self._scan_threads = min(os.cpu_count() or 1, 4)
 
@@ -174,6 +180,20 @@ class Queries:
             raise QueryError("the statement has no increments")
         return found
 
+    async def change(self, dbms: str, sql: str) -> int:
+        """Run a statement that changes something; returns the number of rows changed.
+
+        Texts beside time columns are times, as in a select. Raises as ``ask`` and ``SqliteStore.execute`` do.
+        """
+        store = self.stores.get(dbms)
+        text = sql.strip().rstrip(";")
+        found = _CHANGED.match(text)
+        info = store.tables.get((found["quoted"] or found["plain"]).lower()) if found else None
+        if info is not None:
+            now_us = time.time_ns() // 1000
+            text = change_statement(text, described(info), now_us=now_us, timezone=self.timezone)
+        return await store.execute(text)
+
     # --- for programs
 
     async def rows(self, sql: str, dbms: str | None = None) -> AsyncIterator[dict[str, Any]]:
@@ -194,7 +214,7 @@ class Queries:
     # --- inside
 
     def _planner(self, constant: Callable[[str], str] = lambda _name: "") -> Planner:
-        return Planner(self.stores, self.timezone, constant, self.limits.reference_order)
+        return Planner(self.stores, self.views, self.timezone, constant, self.limits.reference_order)
 
     async def _plan(self, run: Run, dbms: str, sql: str, options: Options, constant: Callable[[str], str]) -> Plan:
         planner = self._planner(constant)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from edgelake._rust import Plan, Select
 from edgelake.errors import TableMissingError, error
 from edgelake.query.options import ExtendItem, Options
+from edgelake.query.views import View
 from edgelake.store.base import TableInfo
 from edgelake.store.catalogue import INTERNAL_PREFIX, TEXT_SUFFIX
 from edgelake.store.stores import Stores
 
-_Table = tuple[str, str, list[tuple[str, str]], list[tuple[str, str, int, int]], bool]
+_Table = tuple[str, str, list[tuple[str, str, str | None]], list[tuple[str, str, int, int]], bool, str | None]
 _SYSTEM_TABLES: Final = ("sqlite_", INTERNAL_PREFIX)
 
 
@@ -23,12 +24,14 @@ class Planner:
     """Plans selects over the databases of the node.
 
     Attributes:
+        views: other names for columns, by (database, table).
         timezone: of times in conditions that name none; None = the machine's.
         constant: value of ``@name`` and ``+name`` in ``extend``.
         reference_order: ``set query mode using order = reference``.
     """
 
     stores: Stores
+    views: Mapping[tuple[str, str], View]
     timezone: str | None = None
     constant: Callable[[str], str] = lambda _name: ""
     reference_order: bool = False
@@ -63,7 +66,7 @@ class Planner:
         info = self.stores.get(dbms).tables.get(table)
         if info is None:
             raise TableMissingError(f"{dbms}.{table}", hint=f"see: get tables where dbms = {dbms}")
-        return described(info)
+        return described(info, self.views.get((dbms, table)))
 
     def _extended(self, item: ExtendItem) -> tuple[str, str, str, str, list[str]]:
         what = {"@table_name": "table", "@dbms_name": "dbms"}.get(item.what.lower(), "text")
@@ -71,15 +74,14 @@ class Planner:
         return item.title, what, value, item.kind, list(item.casts)
 
 
-def described(info: TableInfo) -> _Table:
-    """A table in the form that crosses to Rust."""
-    return (
-        info.dbms,
-        info.name,
-        [(c.name, c.kind) for c in info.columns],
-        [(p.name, p.column, p.start_us, p.end_us) for p in info.partitions],
-        info.is_own,
-    )
+def described(info: TableInfo, view: View | None = None) -> _Table:
+    """A table in the form that crosses to Rust; ``view`` gives its columns other names."""
+    columns: list[tuple[str, str, str | None]] = [(c.name, c.kind, c.name) for c in info.columns]
+    if view is not None:
+        columns = [(c.name, c.kind, c.stored) for c in view.columns]
+    indexed = next((c.name for c in info.user_columns if c.kind == "timestamp"), None) if info.is_own else None
+    partitions = [(p.name, p.column, p.start_us, p.end_us) for p in info.partitions]
+    return info.dbms, info.name, columns, partitions, info.is_own, indexed
 
 
 def split_names(names: Sequence[tuple[str, str]]) -> str:

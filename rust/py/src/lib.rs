@@ -34,7 +34,8 @@ mod _rust {
     use crate::pipeline::{Flush, Pipeline};
     #[pymodule_export]
     use crate::query::{
-        GroupScan, Plan, RowReader, Select, statement_word, time_expression, time_text,
+        GroupScan, Plan, RowReader, Select, change_statement, statement_word, time_expression,
+        time_text,
     };
     #[pymodule_export]
     use crate::rows::{

@@ -119,9 +119,6 @@ LATER: dict[str, dict[str, str]] = {
         "file to": "file to !destination where source = !file",
     },
     _QUERIES: {
-        "create view": "create view d.v (timestamp timestamp, value float using reading)",
-        "info view": "info view d v columns",
-        "get views": "get views for dbms d",
         "set query pool": "set query pool 4",
         "set profiler": "set profiler on where target = operator",
         "get profiler output": "get profiler output where target = operator",

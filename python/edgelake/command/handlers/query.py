@@ -89,7 +89,7 @@ async def _change(ctx: Context, dbms: str, text: str) -> Reply:
             "a statement that changes something needs the command class 'admin'",
             hint="run it at the node's prompt, or ask its owner to grant the class",
         )
-    rows = await ctx.stores.get(dbms).execute(text.strip().rstrip(";"))
+    rows = await ctx.queries.change(dbms, text)
     return Reply.of_data({"reply": "Success", "rows": rows}, text=f"Success: {rows} rows")
 
 

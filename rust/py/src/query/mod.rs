@@ -10,7 +10,7 @@ use pyo3::{PyErr, Python};
 
 use crate::errors;
 
-pub use plan::{Plan, Select, statement_word, time_expression, time_text};
+pub use plan::{Plan, Select, change_statement, statement_word, time_expression, time_text};
 pub use reader::RowReader;
 pub use scan::GroupScan;
 pub use statement::Failure;

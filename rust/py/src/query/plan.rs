@@ -12,26 +12,28 @@ use pyo3::prelude::*;
 
 use crate::errors;
 
-/// (dbms, name, [(column, kind)], [(partition, column, start, end)], made by the node)
+/// (dbms, name, [(column, kind, stored name)], [(partition, column, start, end)], made by the node, indexed column)
 type PyTable = (
     String,
     String,
-    Vec<(String, String)>,
+    Vec<(String, String, Option<String>)>,
     Vec<(String, String, i64, i64)>,
     bool,
+    Option<String>,
 );
 /// (title, `table`, `dbms` or `text`, the text, kind, casts)
 type PyExtend = (String, String, String, String, Vec<String>);
 
-fn to_table((dbms, name, columns, partitions, own): PyTable) -> Table {
+fn to_table((dbms, name, columns, partitions, own, indexed): PyTable) -> Table {
     Table {
         dbms,
         name,
         columns: columns
             .into_iter()
-            .map(|(name, kind)| Column {
+            .map(|(name, kind, stored)| Column {
                 name,
                 kind: Kind::of(&kind),
+                stored,
             })
             .collect(),
         partitions: partitions
@@ -44,6 +46,7 @@ fn to_table((dbms, name, columns, partitions, own): PyTable) -> Table {
             })
             .collect(),
         own,
+        indexed,
     }
 }
 
@@ -187,6 +190,22 @@ impl Select {
             &settings,
         )
     }
+}
+
+/// An UPDATE or DELETE with the times in it as the table keeps them.
+#[pyfunction]
+#[pyo3(signature = (sql, table, *, now_us, timezone = None))]
+pub fn change_statement(
+    py: Python<'_>,
+    sql: &str,
+    table: PyTable,
+    now_us: i64,
+    timezone: Option<&str>,
+) -> PyResult<String> {
+    let system = Zone::system();
+    let zone = timezone.map_or(Ok(system.clone()), |name| Zone::named(name, &system));
+    zone.and_then(|local| plan::change(sql, &to_table(table), now_us, local))
+        .map_err(|e| errors::query(py, &e))
 }
 
 /// What is to be done for a select.

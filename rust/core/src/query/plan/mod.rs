@@ -146,6 +146,11 @@ pub fn plan(
     })
 }
 
+/// An UPDATE or DELETE for the engine: times in it are as the table keeps them.
+pub fn change(sql: &str, table: &Table, now_us: i64, local: Zone) -> Result<String> {
+    with_stack(|| as_is::change(sql, table, &Moments { now_us, local }))
+}
+
 fn dialect_plan(
     prepared: &Prepared,
     tables: &[&Table],

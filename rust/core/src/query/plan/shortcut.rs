@@ -21,7 +21,7 @@ pub fn columns(
     if one.condition.is_some() {
         return None;
     }
-    let indexed = one.table.time_column().map(crate::query::catalogue::quoted);
+    let indexed = one.table.time_column().map(|c| c.sql(true));
     let parts: Vec<String> = aggregates
         .iter()
         .zip(columns)

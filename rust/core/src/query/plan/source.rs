@@ -101,10 +101,13 @@ impl<'a> Sources<'a> {
                     Ranges::of_condition(expr, column, self.moments)
                 })
             };
-            let time = table.time_column().map(|name| (name, ranges(name)));
+            let time = table.time_column().map(|c| (c, ranges(&c.name)));
             let span = match &time {
-                Some((name, ranges)) if !ranges.is_all() => match ranges.hull() {
-                    Some((low, high)) => Some(((*name).to_owned(), low, high)),
+                Some((column, ranges)) if !ranges.is_all() => match ranges.hull() {
+                    Some((low, high)) => {
+                        let stored = column.stored.clone().unwrap_or_default();
+                        Some((stored, low, high))
+                    }
                     None => continue, // no time satisfies the condition
                 },
                 _ => None,
@@ -125,7 +128,7 @@ impl<'a> Sources<'a> {
             for partition in &table.partitions {
                 let kept = match last.take() {
                     Some((column, kept)) if column == partition.column => kept,
-                    _ => ranges(&partition.column),
+                    _ => ranges(table.shown_name(&partition.column)),
                 };
                 if kept.meets(partition.start_us, partition.end_us) {
                     found.push(physical(&partition.name));
@@ -221,7 +224,7 @@ impl Leaves for Columns<'_> {
             return Ok(self.constant(extend));
         }
         match (self.main.column(name), self.source.column(name)) {
-            (Some(column), Some(_)) => Ok(Sql::new(quoted(name), column.kind)),
+            (Some(column), Some(here)) => Ok(Sql::new(here.sql(self.source.own), column.kind)),
             // An included table lacks the column.
             (Some(column), None) => Ok(Sql::new("NULL", column.kind)),
             (None, _) => parse_error(format!(

@@ -32,10 +32,12 @@ fn table(name: &str) -> Table {
             .map(|(name, kind)| Column {
                 name: (*name).to_owned(),
                 kind: Kind::of(kind),
+                stored: Some((*name).to_owned()),
             })
             .collect(),
         partitions: Vec::new(),
         own: true,
+        indexed: Some("timestamp".to_owned()),
     }
 }
 
@@ -388,6 +390,27 @@ fn engines_get_what_the_dialect_lacks() {
             ("h", Kind::Text)
         ]
     );
+}
+
+#[test]
+fn changes_compare_instants_too() {
+    let changed = |sql: &str| change(sql, &table("t"), at("2025-06-01"), Zone::Utc);
+    let us = at("2025-01-02");
+    assert_eq!(
+        changed("DELETE FROM t WHERE timestamp < '2025-01-02' AND name = 'A'"),
+        Ok(format!(
+            "DELETE FROM t WHERE (timestamp < {us}) AND (name = 'A')"
+        ))
+    );
+    assert_eq!(
+        changed("update t set timestamp = '2025-01-01' + 1 day, name = '2025-01-01' where id = 1;"),
+        Ok(format!(
+            "UPDATE t SET timestamp = {us}, name = '2025-01-01' WHERE id = 1"
+        ))
+    );
+    let insert = "insert into t (timestamp) values ('2025-01-02')";
+    assert_eq!(changed(insert), Ok(insert.to_owned()));
+    assert!(changed("delete from t where timestamp < 'tomorrow'").is_err());
 }
 
 #[test]
