@@ -298,3 +298,81 @@ class MappingProgram:
 
         Raises EdgeLakeError (299 not rows, 159 unknown topic).
         """
+
+# --- queries: planner
+
+_Table = tuple[str, str, list[tuple[str, str, str | None]], list[tuple[str, str, int, int]], bool, str | None]
+"""(dbms, name, [(column, kind, stored name or None for null)], [(partition, column, start, end)], made by the node,
+stored name of the column that has an index)"""
+
+def statement_word(sql: str) -> str:
+    """First word of a statement in lower case."""
+
+def change_statement(sql: str, table: _Table, *, now_us: int, timezone: str | None = None) -> str:
+    """An UPDATE or DELETE with the times in it as the table keeps them; other statements as they are. QueryError."""
+
+def time_expression(text: str, *, now_us: int, timezone: str | None = None) -> int:
+    """Microseconds UTC of ``now() - 3 days``, ``'2025-01-31 10:00:00'`` ... Raises QueryError."""
+
+def time_text(us: int, *, timezone: str | None = None, iso: bool = False) -> str:
+    """``2025-01-31 10:00:00.000000`` in a zone; ``iso`` with T and Z. Raises QueryError for an unknown zone."""
+
+@final
+class Select:
+    """A select of the dialect, read. Raises QueryError (46), EdgeLakeError (195)."""
+
+    def __new__(cls, sql: str) -> Self: ...
+    @property
+    def tables(self) -> list[tuple[str, str]]:
+        """(dbms or empty, table) of every table that it names."""
+    def plan(
+        self,
+        tables: list[_Table],
+        *,
+        dbms: str,
+        now_us: int,
+        included: list[_Table] = ...,
+        extend: list[tuple[str, str, str, str, list[str]]] = ...,
+        timezone: str | None = None,
+        reference_order: bool = False,
+        leading: tuple[int | None] | None = None,
+    ) -> Plan:
+        """The plan over ``tables``: those of ``Select.tables``, in their order.
+
+        ``extend``: (title, ``table``, ``dbms`` or ``text``, the text, kind, casts). ``timezone``: of times that name
+        none; None = the machine's. ``leading``: what a plan of the kind ``leading`` found, None in it = no row.
+        Raises QueryError, EdgeLakeError (195, 296).
+        """
+
+@final
+class Plan:
+    """What is to be done for a select."""
+
+    @property
+    def kind(self) -> Literal["leading", "rows", "groups", "engine"]: ...
+    @property
+    def sql(self) -> str:
+        """The statement; of groups, the one over ``edgelake_batch``."""
+    @property
+    def scans(self) -> list[tuple[str, str, str, str | None, tuple[str, int, int] | None]]:
+        """(dbms, physical table, statement, the same between two row ids, span) of groups.
+
+        The span is the column that has an index, with the first and the last value that the condition lets through.
+        """
+    @property
+    def group_spec(self) -> str:
+        """For GroupScan."""
+    @property
+    def outputs(self) -> str:
+        """Columns of the answer, for RowReader: JSON; empty where the engine's statement tells them."""
+    @property
+    def per_column_limit(self) -> tuple[int, int] | None: ...
+    @property
+    def dbms(self) -> str: ...
+    @property
+    def attached(self) -> list[str]:
+        """Databases that are read along, by their names."""
+    @property
+    def increments(self) -> tuple[str, int] | None: ...
+    @property
+    def warnings(self) -> list[str]: ...

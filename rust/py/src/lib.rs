@@ -33,7 +33,10 @@ mod _rust {
     #[pymodule_export]
     use crate::pipeline::{Flush, Pipeline};
     #[pymodule_export]
-    use crate::query::{GroupScan, RowReader};
+    use crate::query::{
+        GroupScan, Plan, RowReader, Select, change_statement, statement_word, time_expression,
+        time_text,
+    };
     #[pymodule_export]
     use crate::rows::{
         Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
