@@ -76,13 +76,13 @@ type PyScan<'a> = (
 );
 
 fn to_py_scan(scan: &plan::Scan) -> PyScan<'_> {
-    let span = scan.span.as_ref();
+    let bounds = scan.span.as_ref();
     (
         &scan.dbms,
         &scan.table,
         &scan.sql,
         scan.ranged.as_deref(),
-        span.map(|(column, first, last)| (column.as_str(), *first, *last)),
+        bounds.map(|(column, first, last)| (column.as_str(), *first, *last)),
     )
 }
 
