@@ -86,6 +86,9 @@ class Rows:
         """Rows ``first .. last``, one JSON object a line; nulls are left out except in the first."""
 
 def sanitize_name(name: str) -> str: ...
+def json_lines(payload: bytes) -> bytes:
+    """The rows of a payload that ``Rows.parse`` takes, one JSON object a line, otherwise as they came."""
+
 def payload_hash(dbms: str, table: str, data: bytes) -> str:
     """md5 over ``<dbms>.<table>`` and the data, as hex."""
 

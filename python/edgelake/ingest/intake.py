@@ -25,6 +25,7 @@ from edgelake.ingest.names import INSERTED, FileName, content_hash
 from edgelake.ingest.records import pick_rows
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.ingest.sqlfile import run_statements, statements
+from edgelake.ingest.streaming import MappedRows, MapRows
 from edgelake.store.catalogue import user_schema
 from edgelake.store.insert import Inserted, Insertion
 from edgelake.store.sqlite import SqliteStore
@@ -68,6 +69,7 @@ class Intake:
     Args:
         members: numbers of the cluster's members, whose files may come in.
         widens: whether a table may get new columns and wider types.
+        map_rows: applies the mapping policy that a file's name says.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class Intake:
         *,
         members: Callable[[], frozenset[int]] = frozenset,
         widens: Callable[[str, str], bool] = lambda dbms, table: True,
+        map_rows: MapRows | None = None,
     ) -> None:
         self._config = config
         self._stores = stores
         self._counters = counters
         self._members = members
         self._widens = widens
+        self._map_rows = map_rows
         self._cleaned: set[str] = set()
 
     async def take(self, path: Path) -> None:
@@ -151,9 +155,8 @@ class Intake:
 
     async def _take_json(self, store: SqliteStore, source: _Source) -> None:
         name, config = source.name, self._config
-        rows = await asyncio.to_thread(_rust.Rows.parse, source.content)
-        if len(rows) == 0:
-            raise PayloadError(f"{source.path.name}: no rows")
+        mapped = await self._mapped(source)
+        rows = await asyncio.to_thread(_rust.Rows.parse, mapped.payload)
         tsd = await self._tsd_row(store, source)
         member, tsd_id = (str(config.member), tsd.file_id) if tsd else ("0", 0)
         if isinstance(name.member, int) and name.member != config.member:
@@ -176,8 +179,8 @@ class Intake:
         if rejected and len(rejected) == len(rows):
             await self._refuse(source.path, name, PayloadError(f"no row fits {name.dbms}.{name.table}"), rejected)
         else:
-            if rejected:
-                await asyncio.to_thread(self._keep_rejected, source, rejected)
+            if rejected or mapped.rejected:
+                await asyncio.to_thread(self._keep_rejected, source, mapped, rejected)
             await asyncio.to_thread(self._archive, source, tsd)
         await self._forget(store, source.marker[0])
 
@@ -216,16 +219,33 @@ class Intake:
     def _tsd_table(self) -> TsdTable:
         return TsdTable(self._stores.get(TSD_DBMS))
 
-    def _keep_rejected(self, source: _Source, rejected: Sequence[tuple[int, str]]) -> None:
+    async def _mapped(self, source: _Source) -> MappedRows:
+        """The file's rows as the mapping policy of its name makes them. Raises PayloadError when none is left."""
+        name, mapped = source.name, MappedRows(source.content)
+        if name.instructions != "0" and self._map_rows is not None:
+            mapped = await self._map_rows(name.dbms, name.table, source.content, name.instructions)
+        if not mapped.payload.strip():
+            why = mapped.rejected[0][1] if mapped.rejected else "no rows"
+            raise PayloadError(f"{source.path.name}: {why}")
+        return mapped
+
+    def _keep_rejected(self, source: _Source, mapped: MappedRows, rejected: Sequence[tuple[int, str]]) -> None:
         """Rows that don't fit, as a file in the error folder; the rest of their file is in the table."""
-        failure = PayloadError(f"{len(rejected)} rows of {source.path.name} do not fit the table")
+        count = len(rejected) + len(mapped.rejected)
+        failure = PayloadError(f"{count} rows of {source.path.name} do not fit the table")
         plain = source.path.name.removesuffix(".gz")
         target = filing.free_unique(self._config.err_dir, plain, failure.number)
-        picked = pick_rows(source.content, {number for number, _ in rejected})
+        reasons = [*((number, why) for number, why in rejected), *((None, why) for _, why in mapped.rejected)]
+        picked = [*pick_rows(mapped.payload, {number for number, _ in rejected}), *(row for row, _ in mapped.rejected)]
         filing.write_file(target, (line + b"\n" for line in picked), compress=False)
-        filing.write_reason(target, failure, [{"row": number + 1, "reason": why} for number, why in rejected])
+        filing.write_reason(
+            target,
+            failure,
+            [{"reason": why} if number is None else {"row": number + 1, "reason": why} for number, why in reasons],
+        )
         name = source.name
-        self._counters.failed("JSON", name.dbms, name.table, failure.number, rejected[0][1])
+        self._counters.rejected_rows += len(mapped.rejected)
+        self._counters.failed("JSON", name.dbms, name.table, failure.number, reasons[0][1])
 
     def _archive(self, source: _Source, tsd: _TsdRow | None) -> None:
         config, name = self._config, source.name
