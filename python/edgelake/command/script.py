@@ -272,6 +272,9 @@ class _Run:
         command = bind(statement.line.text, self.loops) if self.loops else statement.line.text
         try:
             reply = await self.ctx.dispatcher.run(command, self.ctx)
+            if reply.stream is not None:
+                async for piece in reply.stream:
+                    self._show(piece.decode(errors="replace"))
         except EdgeLakeError as failure:
             if self.frame.debug:
                 self._show(f"[{statement.number:04}] {command} --> {failure.text}")
