@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelake._rust import Pipeline
-from edgelake.errors import JournalError
+from edgelake.errors import EdgeLakeError, JournalError
 from edgelake.ingest.writer import Writer
-from edgelake.model import Status, Stored
+from edgelake.model import Status, Stored, Then
 from edgelake.store.sqlite import SqliteStore
+
+ONE_ROW = Stored(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Ingest:
         self._limit_bytes = limit_bytes
         self._pipeline: Pipeline | None = None
         self._waiting: dict[int, asyncio.Future[Stored]] = {}
+        self._then: dict[int, Then] = {}
+        self._first: set[asyncio.Task[None]] = set()
         self._writers: dict[str, Writer] = {}
         self._opening = asyncio.Lock()
         self._stopped = False
@@ -93,14 +97,41 @@ class Ingest:
         self._waiting[ticket] = waiting
         return await waiting
 
+    def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
+        """As ``submit``, with a callback instead of a coroutine. Names in lower case."""
+        if self._pipeline is None:
+            self._begin(dbms, table, payload, source, instructions, then)
+        else:
+            self._then[self._pipeline.submit(dbms, table, payload, source, instructions)] = then
+
+    def _begin(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
+        """The first payload opens the journal."""
+
+        async def first() -> None:
+            try:
+                then(await self.submit(dbms, table, payload, source=source, instructions=instructions), None)
+            except EdgeLakeError as failure:
+                then(None, failure)
+
+        task = asyncio.get_running_loop().create_task(first())
+        self._first.add(task)
+        task.add_done_callback(self._first.discard)
+
     def _resolve(self) -> None:
         for ticket, rows, rejected, reason, failure in self.pipeline.completions():
+            stored = None
+            if failure is None:
+                stored = ONE_ROW if rows == 1 and not rejected else Stored(rows, rejected, reason)
+            then = self._then.pop(ticket, None)
+            if then is not None:
+                then(stored, failure)
+                continue
             waiting = self._waiting.pop(ticket, None)
             if waiting is None or waiting.done():  # the submitter was cancelled; the rows are kept all the same
                 continue
-            if failure is None:
-                waiting.set_result(Stored(rows, rejected, reason))
-            else:
+            if stored is not None:
+                waiting.set_result(stored)
+            elif failure is not None:
                 waiting.set_exception(failure)
 
     async def attach(self, store: SqliteStore) -> None:
