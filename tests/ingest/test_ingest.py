@@ -17,6 +17,7 @@ import pytest
 
 from edgelake.errors import JournalError, OverloadedError, PayloadError
 from edgelake.ingest.service import Ingest
+from edgelake.model import Stored
 from edgelake.store.sqlite import SqliteStore
 
 ROUNDS = 5
@@ -170,3 +171,31 @@ def test_every_acknowledged_row_is_there_once_after_kills(tmp_path: Path) -> Non
     found = numbers(tmp_path)
     assert len(found) == len(set(found))
     assert acknowledged <= set(found)
+
+
+def test_a_callback_hears_what_a_coroutine_would(tmp_path: Path) -> None:
+    """The first payload opens the journal; later ones are taken at once; both are durable when they are told so."""
+
+    async def scenario() -> list[tuple[Stored | None, BaseException | None]]:
+        told: asyncio.Queue[tuple[Stored | None, BaseException | None]] = asyncio.Queue()
+
+        def then(stored: Stored | None, failure: BaseException | None) -> None:
+            told.put_nowait((stored, failure))
+
+        ingest = Ingest(tmp_path / "journal", timezone="UTC")
+        try:
+            heard = []
+            for payload in (b'{"n": 1}', b'{"n": 2}\n{"n": 3}'):
+                ingest.submit_then("plant", "t", payload, "0", "0", then)
+                heard.append(await told.get())
+            with pytest.raises(PayloadError):
+                ingest.submit_then("plant", "t", b"no JSON", "0", "0", then)
+        finally:
+            await ingest.stop()
+        ingest.submit_then("plant", "t", b'{"n": 4}', "0", "0", then)
+        heard.append(await told.get())
+        return heard
+
+    heard = asyncio.run(scenario())
+    assert [stored and stored.rows for stored, _ in heard] == [1, 2, None]
+    assert isinstance(heard[2][1], JournalError)

@@ -44,7 +44,7 @@ class NodeProcess:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *program, str(path)],
-                env={**os.environ, "EDGELAKE_HOME": str(home)},
+                env={**_environment(), "EDGELAKE_HOME": str(home)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -83,6 +83,11 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """The environment, but for what keeps modules from being compiled once for all (an installed node has them so)."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 @contextlib.contextmanager

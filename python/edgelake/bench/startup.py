@@ -45,6 +45,8 @@ def _of_script(settings: Settings, suffix: str, script: Sequence[str]) -> list[R
     resident: list[float] = []
     with settings.folder("startup") as folder:
         runs = settings.rounds(RUNS)
+        with node(Path(folder) / "first", script):
+            pass  # compiles modules, fills the system's cache
         for at in range(runs):
             with node(Path(folder) / str(at), script) as made:
                 seconds.append(made.ready_seconds)
