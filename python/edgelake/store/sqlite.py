@@ -72,6 +72,11 @@ class SqliteStore:
         return str(self.path) if self.path else "MEMORY"
 
     @property
+    def location(self) -> str:
+        """What opens the database for another connection of this process."""
+        return self._location
+
+    @property
     def tables(self) -> Mapping[str, TableInfo]:
         return MappingProxyType(self._tables)
 

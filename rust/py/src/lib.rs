@@ -5,6 +5,7 @@ mod errors;
 mod load;
 mod mapping;
 mod pipeline;
+mod query;
 mod rows;
 mod sqlite;
 mod tls;
@@ -31,6 +32,11 @@ mod _rust {
     use crate::mapping::MappingProgram;
     #[pymodule_export]
     use crate::pipeline::{Flush, Pipeline};
+    #[pymodule_export]
+    use crate::query::{
+        GroupScan, Plan, RowReader, Select, change_statement, statement_word, time_expression,
+        time_text,
+    };
     #[pymodule_export]
     use crate::rows::{
         Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
