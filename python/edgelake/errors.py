@@ -149,6 +149,12 @@ class DatabaseError(EdgeLakeError):
     text = "SQL Failure"
 
 
+class RefusedError(DatabaseError):
+    """The database does not take this, now or later."""
+
+    code = "dbms.refused"
+
+
 class DatabaseMissingError(EdgeLakeError):
     """No database of this logical name is connected."""
 

@@ -89,6 +89,7 @@ class Node:
         ctx.parts["post_data"] = clients.post
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
+        ctx.ingest.put_counts = files.counts
 
     def _addresses(self) -> Addresses:
         return Addresses(self.ctx.variables.get("external_ip"), self.ctx.variables.get("ip"))

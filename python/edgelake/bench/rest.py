@@ -41,9 +41,9 @@ def run(settings: Settings) -> list[Result]:
 
 
 def count(at: NodeProcess) -> int:
-    """Rows of the table."""
-    reply = json.loads(at.command("get rows count where dbms = bench and group = table and format = json"))
-    return int(reply.get("bench.readings", 0))
+    """count(*) of the table, by SQL over REST."""
+    reply = json.loads(at.command('sql bench format = json and stat = false "select count(*) as n from readings"'))
+    return int(reply["Query"][0]["n"])
 
 
 def wait_for(at: NodeProcess, rows: int) -> float:

@@ -27,6 +27,7 @@ OPERATOR = (
     "and ip = 127.0.0.1 and port = 32148",
     "blockchain insert where policy = !own and local = true",
     "operator_id = blockchain get operator bring.first [operator][id]",
+    "run streamer",
     "run operator where policy = !operator_id and create_table = true and update_tsd_info = true "
     "and archive_json = true and compress_json = true",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from edgelake import _rust
-from edgelake.errors import DatabaseError, EdgeLakeError, StorageFullError
+from edgelake.errors import DatabaseError, EdgeLakeError, RefusedError, StorageFullError
 
 ENTRY_POINT = "sqlite3_edgelake_init"
 BUSY_TIMEOUT_MS = 10_000
@@ -129,6 +129,39 @@ def to_error(error: apsw.Error, where: str) -> EdgeLakeError:
     if isinstance(error, (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError)):
         return DatabaseError(f"{where}: {error}", hint="check that the directory exists and is writable")
     return DatabaseError(f"{where}: {error}")
+
+
+_NOT_THE_ROWS = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.PermissionsError,
+    apsw.NoMemError,
+    apsw.InterruptError,
+    apsw.AbortError,
+    apsw.ProtocolError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.SchemaChangeError,
+    apsw.NoLFSError,
+)
+
+
+def refuses_rows(problem: Exception) -> bool:
+    """Whether a failed insert fails for the sake of its rows (or their table): again and again, however often it is
+    tried. Anything else (a busy database, a full disk) may pass.
+    """
+    if isinstance(problem, apsw.Error):
+        return not isinstance(problem, _NOT_THE_ROWS)
+    if isinstance(problem.__cause__, apsw.Error):
+        return refuses_rows(problem.__cause__)
+    if isinstance(problem, EdgeLakeError):
+        return isinstance(problem, RefusedError) or problem.number == 171
+    # A value that the native side cannot take.
+    return isinstance(problem, (ValueError, TypeError, OverflowError))
 
 
 def is_full(error: apsw.Error) -> bool:
