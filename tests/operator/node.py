@@ -15,6 +15,7 @@ from edgelake.command.local import language_context
 from edgelake.command.render import reply_text
 from edgelake.command.variables import Variables
 from edgelake.ingest.operator import Operator
+from edgelake.ingest.streaming import StreamSettings
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.policies import Policies
 from edgelake.store.stores import Stores
@@ -109,6 +110,13 @@ async def running(
         yield node
     finally:
         await node.close()
+
+
+class NoWidening:
+    """Ingest whose tables don't change."""
+
+    def settings(self) -> list[StreamSettings]:
+        return [StreamSettings(widening=False)]
 
 
 def is_root() -> bool:

@@ -5,13 +5,45 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgelake._rust import BatchTable, Rows
 from edgelake.errors import error
 from edgelake.store.base import ColumnInfo, TableInfo
-from edgelake.store.catalogue import user_schema
+from edgelake.store.catalogue import SchemaColumns, user_schema
 from edgelake.store.engine import quote
 from edgelake.store.schema import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class FileMarker:
+    """What the database remembers of a file from its first rows until it is archived.
+
+    Attributes:
+        name, hash: which file.
+        rows: how many rows of the file are dealt with when this is committed; None = all.
+    """
+
+    name: str
+    hash: str
+    rows: int | None = None
+
+    def covered(self, tx: Transaction) -> bool:
+        """Whether the database has these rows already."""
+        sql = "SELECT rows FROM _edgelake_files WHERE name = ? AND hash = ?"
+        found: Any = tx.execute(sql, (self.name, self.hash)).fetchone()
+        if found is None:
+            return False
+        reached: int | None = found[0]
+        return reached is None or (self.rows is not None and reached >= self.rows)
+
+    def write(self, tx: Transaction, stored: int) -> None:
+        """Put it down, with the rows that came into the table."""
+        tx.execute(
+            "INSERT INTO _edgelake_files (name, hash, rows, stored) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
+            " SET hash = excluded.hash, rows = excluded.rows, stored = stored + excluded.stored",
+            (self.name, self.hash, self.rows, stored),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +53,9 @@ class Insertion:
     Attributes:
         insert_timestamp_us: time of the batch, the same for all its rows.
         position: journal position that these rows reach, kept with the table's rows; None = no journal.
-        marker: (file name, hash) of a file whose rows these are; None = no file.
+        marker: of a file whose rows these are; None = no file.
         create: make a missing table; False raises error 171.
+        columns: of a table that is made; None = as these rows want them.
         widen: add columns and widen types; False = rows that don't fit are rejected.
     """
 
@@ -32,8 +65,9 @@ class Insertion:
     tsd_name: str = "0"
     tsd_id: int = 0
     position: int | None = None
-    marker: tuple[str, str] | None = None
+    marker: FileMarker | None = None
     create: bool = True
+    columns: SchemaColumns | None = None
     widen: bool = True
 
 
@@ -74,7 +108,7 @@ class Inserter:
         if wanted.position is not None:
             tx.execute("INSERT OR REPLACE INTO _edgelake_journal VALUES (?, ?)", (wanted.table, wanted.position))
         if wanted.marker is not None:
-            tx.execute("INSERT INTO _edgelake_files VALUES (?, ?)", wanted.marker)
+            wanted.marker.write(tx, count)
         return Inserted(count, rejected, time.perf_counter() - started, changes, names, created)
 
     def _was_there(self, tx: Transaction, wanted: Insertion) -> bool:
@@ -84,17 +118,14 @@ class Inserter:
             ).fetchone()
             if found and found[0] >= wanted.position:
                 return True
-        if wanted.marker is not None:
-            sql = "SELECT 1 FROM _edgelake_files WHERE name = ? AND hash = ?"
-            return tx.execute(sql, wanted.marker).fetchone() is not None
-        return False
+        return wanted.marker is not None and wanted.marker.covered(tx)
 
     def _prepare_table(self, tx: Transaction, wanted: Insertion) -> tuple[TableInfo, Sequence[ColumnInfo], bool]:
         info = tx.table(wanted.table)
         if info is None:
             if not wanted.create:
                 raise error(171, f"{tx.dbms}.{wanted.table}", hint="create the table, or allow create_table")
-            columns = [ColumnInfo(*c) for c in wanted.rows.infer()]
+            columns = [ColumnInfo(*c) for c in wanted.columns or wanted.rows.infer()]
             return tx.create_table(wanted.table, columns), columns, True
         changes: list[ColumnInfo] = []
         if wanted.widen and info.is_own:

@@ -1,11 +1,12 @@
 //! Core errors to Python's: one arm per error, one class per error.
 
-use edgelake_core::rows;
+use edgelake_core::rows::{self, SplitError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyErr, import_exception};
 
 import_exception!(edgelake.errors, PayloadError);
+import_exception!(edgelake.errors, RowTooLongError);
 
 /// `edgelake.errors.PayloadError` with the place.
 pub fn payload(py: Python<'_>, error: &rows::PayloadError) -> PyErr {
@@ -23,5 +24,13 @@ pub fn payload(py: Python<'_>, error: &rows::PayloadError) -> PyErr {
     match made {
         Ok(value) => PyErr::from_value(value),
         Err(error) => error,
+    }
+}
+
+/// `PayloadError`, or `RowTooLongError` with the place.
+pub fn split(py: Python<'_>, error: &SplitError) -> PyErr {
+    match error {
+        SplitError::Payload(error) => payload(py, error),
+        SplitError::RowTooLong { .. } => RowTooLongError::new_err(error.to_string()),
     }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod errors;
 mod load;
 mod mapping;
+mod payload;
 mod pipeline;
 mod rows;
 mod sqlite;
@@ -29,6 +30,8 @@ mod _rust {
     use crate::load::{load_put, workload_body};
     #[pymodule_export]
     use crate::mapping::MappingProgram;
+    #[pymodule_export]
+    use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
     #[pymodule_export]
     use crate::pipeline::{Flush, Pipeline};
     #[pymodule_export]

@@ -15,7 +15,7 @@ use crate::errors;
 pub type Columns = Vec<(String, String, bool)>;
 
 /// Payloads above this are parsed without the interpreter's lock.
-const DETACH_BYTES: usize = 64 * 1024;
+pub const DETACH_BYTES: usize = 64 * 1024;
 
 pub fn to_schema(columns: Columns) -> PyResult<Schema> {
     let columns = columns
@@ -33,7 +33,7 @@ pub fn to_schema(columns: Columns) -> PyResult<Schema> {
     Ok(Schema { columns })
 }
 
-fn to_columns(defs: Vec<ColumnDef>) -> Columns {
+pub fn to_columns(defs: Vec<ColumnDef>) -> Columns {
     defs.into_iter()
         .map(|def| (def.name, def.kind.to_string(), def.default_now))
         .collect()
