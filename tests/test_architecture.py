@@ -56,7 +56,19 @@ def test_imports_point_downwards(path: Path) -> None:
         assert LEVEL[own] < LEVEL[used], f"{path}: {own} may not import {name}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+# Programs that no process of a node loads: they are run by their path, and may use what a node must not.
+APART = {ROOT / "bench" / "naive.py"}
+
+
+def test_nothing_imports_the_programs_that_stand_apart() -> None:
+    apart = {"edgelake." + ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in APART}
+    for path in MODULES:
+        assert not imports_of(path) & apart, f"{path} imports a program that brings a second SQLite"
+    for path in APART:
+        assert not imports_of(path)
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if m not in APART], ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_second_sqlite_and_no_eval(path: Path) -> None:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,31 @@ def test_several_nodes_in_one_process_and_one_per_home(tmp_path: Path) -> None:
             return await count(a, "plant", "t")
 
     assert asyncio.run(scenario()) == 1
+
+
+IDLE = {
+    "get synchronizer": "Not Running",
+    "get local broker": "Message Broker Stat",
+    "get blobs archiver": "Archiver not active",
+    "get grpc clients": "No active gRPC clients",
+    "get kafka clients": "No active Kafka consumers",
+    "get msg clients": "No message client subscriptions",
+    "get rest pool": "Rest Pool is not declared",
+    "get operator": "Not Active",
+    "get databases": "No DBMS connections found",
+    "get partitions": "No partitions declared",
+    "get platforms": "No connections to blockchain platforms",
+    "test node": "Pass",
+}
+
+
+@pytest.mark.parametrize("line", IDLE)
+def test_status_of_what_does_not_run_is_no_error(tmp_path: Path, line: str) -> None:
+    async def scenario() -> tuple[str, Any]:
+        async with Node(tmp_path) as node:
+            as_json = reply_text(await node.execute(f"{line} where format = json"))
+            return reply_text(await node.execute(line)), as_json
+
+    text, as_json = asyncio.run(scenario())
+    assert IDLE[line] in text
+    json.loads(as_json)

@@ -22,17 +22,22 @@ pub struct Report {
     pub first_failure: String,
 }
 
+/// Wait of a connection whose request was refused with 503: short enough to keep pressing on a full server, long
+/// enough not to take its processor away.
+const PAUSE: Duration = Duration::from_millis(5);
+
 struct Connection {
     stream: TcpStream,
     request: Option<usize>,
     sent: usize,
     reply: Vec<u8>,
     started: Instant,
+    paused_until: Option<Instant>,
 }
 
 /// Send every request once, over `connections` connections, and wait for all replies.
 ///
-/// Stops at `limit`. A 503 is sent again: it means that nothing was accepted.
+/// Stops at `limit`. A 503 is sent again after a short pause: it means that nothing was accepted.
 pub fn run(
     address: SocketAddr,
     requests: &[Vec<u8>],
@@ -58,15 +63,32 @@ pub fn run(
             sent: 0,
             reply: Vec::with_capacity(4096),
             started: Instant::now(),
+            paused_until: None,
         });
     }
     let begin = Instant::now();
     let mut active = open.len();
+    let mut ready = Vec::with_capacity(connections);
     while active > 0 && begin.elapsed() < limit {
-        poll.poll(&mut events, Some(Duration::from_millis(100)))?;
-        for event in &events {
-            let connection = &mut open[event.token().0];
-            if !step(connection, requests, &mut queue, &mut report) {
+        let paused = open.iter().any(|c| c.paused_until.is_some());
+        let wait = if paused { PAUSE / 2 } else { PAUSE * 20 };
+        poll.poll(&mut events, Some(wait))?;
+        ready.clear();
+        ready.extend(events.iter().map(|event| event.token().0));
+        if paused {
+            let now = Instant::now();
+            for (at, connection) in open.iter_mut().enumerate() {
+                if connection.paused_until.is_some_and(|until| until <= now) {
+                    connection.paused_until = None;
+                    ready.push(at);
+                }
+            }
+        }
+        for &at in &ready {
+            let connection = &mut open[at];
+            if connection.paused_until.is_none()
+                && !step(connection, requests, &mut queue, &mut report)
+            {
                 active -= 1;
                 poll.registry().deregister(&mut connection.stream)?;
             }
@@ -123,8 +145,9 @@ fn step(
         connection.request = None;
         if status == 503 {
             report.retries += 1;
-            queue.insert(0, current);
-            continue;
+            queue.push(current);
+            connection.paused_until = Some(Instant::now() + PAUSE);
+            return true;
         }
         report.requests += 1;
         report.latency_us.push(

@@ -1,4 +1,8 @@
-"""``edgelake bench``: what the node does a second, each figure beside its baseline of the same run."""
+"""``edgelake bench``: what the node does a second, each figure beside its baseline of the same run.
+
+A bench is a module ``edgelake.bench.<name>`` with ``run(settings) -> list[Result]``, and an entry in
+``catalogue.BENCHES``.
+"""
 
 from __future__ import annotations
 
@@ -6,76 +10,165 @@ import argparse
 import importlib
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgelake import _rust
-from edgelake.bench import results
+from edgelake.bench import machine
+from edgelake.bench.catalogue import BENCHES
+from edgelake.bench.results import Page, Result
 
-ABOUT = {
-    "startup": "start to ready; memory of an idle node",
-}
+FULL_ROWS = 1_000_000
+QUICK = 0.1
+"""Below this scale nothing is repeated."""
 
 
 class Settings:
-    """What a run was asked for. ``scale`` shrinks the row counts for a quick look."""
+    """What a run was asked for.
 
-    def __init__(self, directory: Path, scale: float, quiet: bool) -> None:
+    Args:
+        directory: the disk that is measured.
+        scale: factor on all row and request counts.
+        only: keys of the measures that are wanted; empty = all.
+    """
+
+    def __init__(
+        self, directory: Path, scale: float = 1.0, quiet: bool = False, only: frozenset[str] = frozenset()
+    ) -> None:
         self.directory = directory
         self.scale = scale
         self.quiet = quiet
+        self.only = only
 
     def rows(self, full: int) -> int:
+        """A row count for this run: a multiple of 1,000."""
         return max(1000, int(full * self.scale) // 1000 * 1000)
 
+    def rounds(self, full: int) -> int:
+        """How often something is repeated; once when only a quick look is wanted."""
+        return full if self.scale >= QUICK else 1
+
+    def wants(self, *keys: str) -> bool:
+        """Whether one of these measures is wanted."""
+        return not self.only or bool(self.only & set(keys))
+
     def say(self, text: str) -> None:
+        """A line of progress."""
         if not self.quiet:
             print(f"  {text}", file=sys.stderr, flush=True)
 
     def folder(self, prefix: str) -> tempfile.TemporaryDirectory[str]:
         """A fresh folder on the disk that is measured; removed after the bench."""
-        return tempfile.TemporaryDirectory(prefix=f"edgelake-{prefix}-", dir=self.directory)
+        return tempfile.TemporaryDirectory(prefix=f"edgelake-{prefix}-", dir=self.directory, ignore_cleanup_errors=True)
 
 
-def run_one(name: str, settings: Settings) -> list[results.Result]:
+def run_one(name: str, settings: Settings) -> list[Result]:
+    """Run one bench. What it could not measure stands in its results with the reason."""
     # Imported here: benches cost memory that `edgelake` itself must not pay.
     module = importlib.import_module(f"edgelake.bench.{name}")
-    found: list[results.Result] = module.run(settings)
+    found: list[Result] = []
+    try:
+        found = [result for result in module.run(settings) if settings.wants(result.key)]
+    except Exception as problem:  # noqa: BLE001 - one bench that fails must not hide the figures of the others
+        reason = f"{type(problem).__name__}: {problem}"
+        for key, measure in BENCHES[name].measures.items():
+            if settings.wants(key):
+                found.append(
+                    Result(
+                        measure.what,
+                        0.0,
+                        measure.unit,
+                        measure.bar,
+                        measure.better,
+                        baseline_name=measure.baseline,
+                        bench=name,
+                        key=key,
+                        failure=reason,
+                    )
+                )
     return found
 
 
 def parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:8} {about}" for name, about in ABOUT.items())
     made = argparse.ArgumentParser(
         prog="edgelake bench",
-        description="Measure the node against baselines in the same run.",
-        epilog=f"benches:\n{listed}\n  all      all of them, with one summary page",
+        description="Measure the node against baselines in the same run, on a release build (make release).",
+        epilog=_listed(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("bench", choices=[*ABOUT, "all"])
+    made.add_argument("bench", choices=[*BENCHES, "all"], help="which bench; all = each, with one summary page")
+    made.add_argument(
+        "--rows",
+        type=int,
+        default=FULL_ROWS,
+        help=f"rows of workload W (default {FULL_ROWS:,}); "
+        "other counts shrink alike. Below the default for a quick try: such figures meet no bar",
+    )
+    made.add_argument("--only", action="append", default=[], metavar="KEY", help="only this measure; may be repeated")
     made.add_argument("--output", type=Path, default=Path("bench/results"), help="where tables and plots go")
     made.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="disk that is measured")
-    made.add_argument("--scale", type=float, default=1.0, help="factor on row counts; below 1 for a quick look")
     made.add_argument("--quiet", action="store_true", help="no progress lines")
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run benches; 0 when they ran (whether or not the bars were met), 2 when they cannot be run."""
-    args = parser().parse_args(arguments)
-    if _rust.BUILD_PROFILE != "release":
+def _listed() -> str:
+    """Every measure with its bar."""
+    lines = [
+        "benches, their measures (KEY: what, bar):",
+    ]
+    for name, bench in BENCHES.items():
+        lines += ["", f"  {name}: {bench.about}"]
+        lines += [f"    {key}: {measure.what}, {measure.bar_text}" for key, measure in bench.measures.items()]
+    lines += ["", "Each bench writes NAME.json, NAME.md and NAME.svg into the output folder."]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None, *, any_build: bool = False) -> int:
+    """Run benches.
+
+    Args:
+        any_build: take a development build, too (tests of the benches; its figures mean nothing).
+
+    Returns: 0 when they ran, whether or not the bars were met; 1 when one failed; 2 when they cannot be run.
+    """
+    made = parser()
+    args = made.parse_args(arguments)
+    names = list(BENCHES) if args.bench == "all" else [args.bench]
+    keys = {key for name in names for key in BENCHES[name].measures}
+    if unknown := set(args.only) - keys:
+        made.error(f"no measure {', '.join(sorted(unknown))} in {args.bench}; there are {', '.join(sorted(keys))}")
+    if args.rows < 1000:
+        made.error("--rows is 1000 or more")
+    if _rust.BUILD_PROFILE != "release" and not any_build:
         print("This is a development build, whose figures mean nothing. Make a release build: make release")
         return 2
-    settings = Settings(args.directory, args.scale, args.quiet)
-    collected: list[results.Result] = []
-    for name in ABOUT if args.bench == "all" else [args.bench]:
-        settings.say(f"{name}: {ABOUT[name]}")
+    args.directory.mkdir(parents=True, exist_ok=True)
+    settings = Settings(args.directory, args.rows / FULL_ROWS, args.quiet, frozenset(args.only))
+    collected = _run_all(names, settings, args.output)
+    return 1 if any(r.failure for r in collected) else 0
+
+
+def _run_all(names: list[str], settings: Settings, output: Path) -> list[Result]:
+    about = machine.describe(settings.directory)
+    remark = "" if settings.scale >= 1 else f"Scaled down to {settings.scale:.1%} of the rows: a try, not a result."
+    collected: list[Result] = []
+    files: list[Path] = []
+    for name in names:
+        if not settings.wants(*BENCHES[name].measures):
+            continue
+        settings.say(f"{name}: {BENCHES[name].about}")
+        begin = time.monotonic()
         found = run_one(name, settings)
-        results.write(args.output, name, f"EdgeLake bench: {name}", found)
-        print(results.markdown(f"EdgeLake bench: {name}", found))
+        settings.say(f"{name}: done in {time.monotonic() - begin:.0f} s")
+        page = Page(name, f"EdgeLake bench: {name}", found, about, remark)
+        files += page.write(output)
+        if len(names) == 1:
+            print(page.text())
         collected += found
-    if args.bench == "all":
-        files = results.write(args.output, "summary", "EdgeLake benches", collected)
-        print(results.markdown("EdgeLake benches", collected))
-        print("Written: " + ", ".join(str(f) for f in files))
-    return 0
+    if len(names) > 1:
+        page = Page("summary", "EdgeLake benches", collected, about, remark)
+        files += page.write(output)
+        print(page.text())
+    print("Written: " + ", ".join(str(file) for file in files))
+    return collected

@@ -2,76 +2,58 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgelake.bench import Settings
+from edgelake.bench.catalogue import measured
+from edgelake.bench.processes import node
 from edgelake.bench.results import Result
 
 RUNS = 5
+SETTLE_S = 1.0
+
+OPERATOR = (
+    "create work directories",
+    "connect dbms plant where type = sqlite",
+    "connect dbms almgm where type = sqlite",
+    "create table tsd_info where dbms = almgm",
+    "group = create policy cluster where name = bench-cluster and company = bench",
+    "blockchain insert where policy = !group and local = true",
+    "group_id = blockchain get cluster bring.first [cluster][id]",
+    "own = create policy operator where name = bench-operator and company = bench and cluster = !group_id "
+    "and ip = 127.0.0.1 and port = 32148",
+    "blockchain insert where policy = !own and local = true",
+    "operator_id = blockchain get operator bring.first [operator][id]",
+    "run operator where policy = !operator_id and create_table = true and update_tsd_info = true "
+    "and archive_json = true and compress_json = true",
+)
 
 
 def run(settings: Settings) -> list[Result]:
-    seconds, resident = [], []
+    found: list[Result] = []
+    for suffix, script in (("", ()), ("-operator", OPERATOR)):
+        if settings.wants(f"ready{suffix}", f"idle{suffix}"):
+            found += _of_script(settings, suffix, script)
+    return found
+
+
+def _of_script(settings: Settings, suffix: str, script: Sequence[str]) -> list[Result]:
+    seconds: list[float] = []
+    resident: list[float] = []
     with settings.folder("startup") as folder:
-        for at in range(RUNS):
-            settings.say(f"start {at + 1} of {RUNS}")
-            took, rss_mb = start_once(Path(folder) / str(at))
-            seconds.append(took)
-            resident.append(rss_mb)
+        runs = settings.rounds(RUNS)
+        for at in range(runs):
+            with node(Path(folder) / str(at), script) as made:
+                seconds.append(made.ready_seconds)
+                time.sleep(SETTLE_S)
+                resident.append(made.rss_mb())
+            settings.say(
+                f"start {at + 1} of {runs}{suffix.replace('-', ', ')}: {seconds[-1]:.2f} s, {resident[-1]:.0f} MB"
+            )
     return [
-        Result("start to ready (REST answers)", statistics.median(seconds), "s", 0.5, "lower"),
-        Result("idle RSS", statistics.median(resident), "MB", 60, "lower"),
+        measured("startup", f"ready{suffix}", statistics.median(seconds), runs=seconds),
+        measured("startup", f"idle{suffix}", statistics.median(resident), runs=resident),
     ]
-
-
-def start_once(home: Path) -> tuple[float, float]:
-    """Start a node with a REST server; seconds until it answers, and its resident memory a second later."""
-    home.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = home / "start.al"
-    script.write_text(f"run rest server where internal_ip = 127.0.0.1 and internal_port = {port} and bind = true\n")
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgelake", "process", str(script)],
-        env={**os.environ, "EDGELAKE_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        while not answers(port):
-            if process.poll() is not None:
-                raise RuntimeError(f"the node ended with code {process.returncode} before it was ready")
-            if time.perf_counter() - begin > 30:
-                raise RuntimeError("the node was not ready after 30 s")
-        took = time.perf_counter() - begin
-        time.sleep(1)
-        return took, resident_mb(process.pid)
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
-            return connection.recv(64).startswith(b"HTTP/1.1 200")
-    except OSError:
-        time.sleep(0.002)
-        return False
-
-
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process, from /proc."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no memory figure for process {pid}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgelake._rust import Pipeline
@@ -11,6 +12,14 @@ from edgelake.errors import JournalError
 from edgelake.ingest.writer import Writer
 from edgelake.model import Status, Stored
 from edgelake.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """How much a disk and a database are slowed, for benches of what happens when they don't keep up."""
+
+    sync_delay_us: int = 0
+    us_per_row: float = 0.0
 
 
 class Ingest:
@@ -21,6 +30,9 @@ class Ingest:
 
     Args:
         directory: of the journal; a callable is asked when the journal is opened (scripts may move the node's home).
+
+    Attributes:
+        brake: set by benches before the journal is opened.
     """
 
     name = "ingest"
@@ -36,6 +48,7 @@ class Ingest:
         self._writers: dict[str, Writer] = {}
         self._opening = asyncio.Lock()
         self._stopped = False
+        self.brake = Brake()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -59,7 +72,12 @@ class Ingest:
     def _open(self) -> Pipeline:
         directory = self._directory() if callable(self._directory) else self._directory
         directory.parent.mkdir(parents=True, exist_ok=True)
-        return Pipeline(directory, timezone=self._timezone, limit_bytes=self._limit_bytes)
+        return Pipeline(
+            directory,
+            timezone=self._timezone,
+            limit_bytes=self._limit_bytes,
+            sync_delay_us=self.brake.sync_delay_us,
+        )
 
     async def submit(
         self, dbms: str, table: str, payload: bytes, *, source: str = "0", instructions: str = "0"
@@ -89,6 +107,7 @@ class Ingest:
         """Store this database's rows from now on, those that wait in the journal first."""
         await self.start()
         writer = Writer(self.pipeline, store)
+        writer.slow_us_per_row = self.brake.us_per_row
         await asyncio.to_thread(writer.start)
         self._writers[store.dbms] = writer
 

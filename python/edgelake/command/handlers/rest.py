@@ -16,7 +16,7 @@ from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
 from edgelake.model import Caller, CommandClass, Reply, Stored, Submit, Table
 from edgelake.net.rest import RestConfig, RestServer
 from edgelake.net.rest.hooks import no_data, no_file
-from edgelake.net.rest.server import BUFFER_BYTES
+from edgelake.net.rest.listener import BUFFER_BYTES
 from edgelake.net.rest.tls import TlsFiles, found_or_made, named, of_organisations
 
 NOT_DECLARED = "Rest Pool is not declared"
@@ -220,7 +220,7 @@ async def get_rest_pool(ctx: Context, *, details: bool = False, reset: bool = Fa
     """Places for commands of the REST server: 1 = busy, 0 = waiting, and the number of calls."""
     server = _server(ctx)
     if server is None:
-        return Reply.of_text(NOT_DECLARED)
+        return Reply.of_data({"threads": 0}, text=NOT_DECLARED)
     pool = server.pool
     busy = [int(place) for place in pool.busy]
     data = {"threads": len(busy), "busy": busy, "calls": list(pool.calls), "total": pool.total}

@@ -62,7 +62,7 @@ async def check_node(ctx: Context) -> Reply:
 
 async def _metadata_rows(ctx: Context) -> list[tuple[str, str]]:
     try:
-        await ctx.policies.reload()
+        await ctx.policies.load()
     except EdgeLakeError as e:
         return [("Metadata Version", str(ctx.policies.version)), ("Metadata Test", f"Failed: {e}")]
     return [("Metadata Version", str(ctx.policies.version)), ("Metadata Test", "Pass")]

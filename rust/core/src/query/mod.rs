@@ -2,7 +2,16 @@
 
 pub mod bucket;
 pub mod cast;
+pub mod catalogue;
+mod compare;
+pub mod dialect;
+mod emit;
+mod engine_functions;
 pub mod error;
+mod lexer;
+mod moments;
+pub mod plan;
+mod ranges;
 pub mod spec;
 pub mod time;
 pub mod value;

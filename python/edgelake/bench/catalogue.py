@@ -1,0 +1,96 @@
+"""What the benches measure, beside which baseline, and the bar each figure has to meet.
+
+One table for ``edgelake bench --help``, the results and the tests. A bench is the module ``edgelake.bench.<name>``
+with ``run(settings) -> list[Result]``; it makes its results with ``measured``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgelake.bench.results import Better, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure.
+
+    Attributes:
+        what: what is measured.
+        bar: of figure / baseline; of the figure itself where there is no baseline.
+        baseline: what it is compared with, in the same run; "" = nothing.
+    """
+
+    what: str
+    unit: str
+    bar: float
+    better: Better
+    baseline: str = ""
+
+    @property
+    def bar_text(self) -> str:
+        sign = ">=" if self.better == "higher" else "<="
+        if not self.baseline:
+            return f"{sign} {self.bar:g} {self.unit}"
+        return f"{sign} {self.bar:g}x the {'speed' if self.better == 'higher' else 'time'} of {self.baseline}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    about: str
+    measures: dict[str, Measure]
+
+
+NATIVE = "a minimal native loop on one core"
+
+BENCHES: dict[str, Bench] = {
+    "startup": Bench(
+        "a node that starts and then has nothing to do",
+        {
+            "ready": Measure("start to ready, REST server", "s", 0.5, "lower"),
+            "idle": Measure("idle RSS, REST server", "MB", 60, "lower"),
+            "ready-operator": Measure("start to ready, REST server and operator", "s", 0.5, "lower"),
+            "idle-operator": Measure("idle RSS, REST server and operator", "MB", 60, "lower"),
+        },
+    ),
+    "rest": Bench(
+        "readings in over REST: 1,000,000 rows of workload W",
+        {
+            "stream": Measure("W by REST, 8 connections, until count(*) shows all", "rows/s", 1.0, "higher", NATIVE),
+            "stream-naive": Measure(
+                "W by REST, 8 connections, until count(*) shows all",
+                "rows/s",
+                3.0,
+                "higher",
+                "json.loads and one sqlite3 execute a row",
+            ),
+            "single": Measure(
+                "single-row PUTs, 64 connections, each durable",
+                "requests/s",
+                0.5,
+                "higher",
+                "granian with a handler that only reads the body",
+            ),
+            "memory": Measure("RSS while W arrives 10x faster than it is stored", "MB", 256, "lower"),
+            "memory-lost": Measure("acknowledged rows lost meanwhile", "rows", 0, "lower"),
+        },
+    ),
+}
+
+
+def measured(bench: str, key: str, figure: float, baseline: float | None = None, **notes: Any) -> Result:
+    """The result of a measure of the table; notes are further figures, kept in the JSON."""
+    measure = BENCHES[bench].measures[key]
+    return Result(
+        measure.what,
+        figure,
+        measure.unit,
+        measure.bar,
+        measure.better,
+        baseline,
+        measure.baseline,
+        notes,
+        bench,
+        key,
+    )

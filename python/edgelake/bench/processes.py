@@ -1,0 +1,189 @@
+"""Processes of the benches: nodes with a REST server, and helpers that answer with one line of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+AGENT = "AnyLog/1.23"
+START_SECONDS = 30
+STOP_SECONDS = 10
+
+
+class BenchError(Exception):
+    """A bench that cannot go on, or an answer that is wrong."""
+
+
+class NodeProcess:
+    """A node in a process of its own, from a script; REST on a free port of the loopback.
+
+    Args:
+        home: its folder, made when absent.
+        script: commands that run after the REST server has been started.
+        program: what is run with the path of the script; the node's own program by default.
+    """
+
+    def __init__(self, home: Path, script: Sequence[str] = (), program: Sequence[str] = ("-m", "edgelake", "process")):
+        home.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        path = home / "start.al"
+        first = f"run rest server where internal_ip = 127.0.0.1 and internal_port = {self.port} and bind = true"
+        path.write_text("\n".join([*script, first]) + "\n")
+        self.ready_seconds = 0.0
+        self._log = home / "node.log"
+        self.begin = time.perf_counter()
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, str(path)],
+                env={**os.environ, "EDGELAKE_HOME": str(home)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def wait_ready(self) -> None:
+        """Wait until REST answers. Raises BenchError with its output when it ends before."""
+        while not answers(self.port):
+            if self.process.poll() is not None:
+                raise BenchError(f"the node ended with code {self.process.returncode}: {self.output()}")
+            if "Script terminated" in self.output():
+                raise BenchError(self.output())
+            if time.perf_counter() - self.begin > START_SECONDS:
+                raise BenchError(f"the node was not ready after {START_SECONDS} s: {self.output()}")
+        self.ready_seconds = time.perf_counter() - self.begin
+
+    def output(self) -> str:
+        """The end of what it printed."""
+        return self._log.read_text(errors="replace")[-2000:].strip()
+
+    def command(self, line: str, timeout_s: float = 60) -> bytes:
+        """The body of a GET. Raises BenchError for another status than 200."""
+        return get(self.port, {"command": line}, timeout_s)
+
+    def rss_mb(self) -> float:
+        return resident_mb(self.process.pid)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextlib.contextmanager
+def node(home: Path, script: Sequence[str] = (), program: Sequence[str] | None = None) -> Iterator[NodeProcess]:
+    """A ready node, stopped at the end."""
+    made = NodeProcess(home, script, program) if program else NodeProcess(home, script)
+    try:
+        made.wait_ready()
+        yield made
+    finally:
+        made.stop()
+
+
+def get(port: int, headers: dict[str, str], timeout_s: float = 60) -> bytes:
+    """The body of a GET with these headers. Raises BenchError for another status than 200."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        link.request("GET", "/", headers={"User-Agent": AGENT, **headers})
+        reply = link.getresponse()
+        body = reply.read()
+        if reply.status != 200:
+            raise BenchError(f"{headers.get('command', 'GET')}: {reply.status} {body[:300].decode(errors='replace')}")
+        return body
+    finally:
+        link.close()
+
+
+class Child:
+    """A helper in a process of its own. It is told what to do by JSON in its argument, and answers with a JSON line."""
+
+    def __init__(self, program: Sequence[str], what: dict[str, Any], *, core: int | None = None) -> None:
+        """``core``: the only one that it may use."""
+        pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
+        self._process = subprocess.Popen(
+            [sys.executable, *program, json.dumps(what)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            preexec_fn=pin,
+        )
+
+    def line(self) -> dict[str, Any]:
+        """Its next line. Raises BenchError when it ended without one."""
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        if not said:
+            raise BenchError(f"a helper process ended with code {self._process.wait()}")
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+    def end(self) -> None:
+        """Wait until it is gone; stop it if it still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait(STOP_SECONDS)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def ask(program: Sequence[str], what: dict[str, Any], *, core: int | None = None) -> dict[str, Any]:
+    """The answer of a helper that does one thing."""
+    child = Child(program, what, core=core)
+    try:
+        return child.line()
+    finally:
+        child.end()
+
+
+def tell(**answer: Any) -> None:
+    """In a helper: its answer, at once."""
+    print(json.dumps(answer), flush=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    """Whether an HTTP server is there and says 200; waits 2 ms when it isn't."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+            return connection.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        time.sleep(0.002)
+        return False
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process, from /proc."""
+    return _status_mb(pid, "VmRSS:")
+
+
+def peak_resident_mb(pid: int) -> float:
+    """The most it ever was."""
+    return _status_mb(pid, "VmHWM:")
+
+
+def _status_mb(pid: int, name: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    raise BenchError(f"no memory figure for process {pid}")

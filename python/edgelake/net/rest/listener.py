@@ -1,0 +1,155 @@
+"""granian in our loop, on a socket that is bound before ``start`` returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+import time
+from typing import Any
+
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from edgelake.errors import AddressInUseError, ServiceError
+from edgelake.net.rest.config import RestConfig, join_address
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+BUFFER_BYTES = 408 << 10  # of a connection; the head of a request must fit
+
+# granian configures the process's logging when it is built; told so, it leaves all handlers alone.
+_LOGGING_AS_IT_IS: dict[str, Any] = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
+
+
+class _Granian(Server):
+    """granian on a socket that we bound: a busy address is seen at once, and no other process may share it."""
+
+    def __init__(self, listener: socket.socket, target: Any, **options: Any) -> None:
+        super().__init__(target, **options)
+        self._listener = listener
+        self._fd = -1
+        self._inode = -1
+
+    def _init_shared_socket(self) -> None:
+        # SocketHolder takes the descriptor over and closes it when the server stops.
+        holder: Any = SocketHolder  # its constructor is missing in granian's type stub
+        self._fd = self._listener.detach()
+        self._inode = os.fstat(self._fd).st_ino
+        self._shd = holder(self._fd, False, BACKLOG)
+        self._ssp = None
+
+    def failed(self) -> BaseException | None:
+        """What ended the worker, if something did."""
+        for worker in self.wrks:
+            task = worker._task
+            if task is not None and task.done() and not task.cancelled():
+                failure: BaseException | None = task.exception()
+                return failure
+        return None
+
+    async def closed(self, seconds: float) -> bool:
+        """Wait until the listening socket is closed, which granian does on a thread of its own."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            try:
+                if os.fstat(self._fd).st_ino != self._inode:
+                    return True
+            except OSError:
+                return True
+            await asyncio.sleep(0.002)
+        return False
+
+    def end(self) -> None:
+        """Stop accepting; ``serve`` ends when the open connections have ended."""
+        self.interrupt_signal = True
+        self.main_loop_interrupt.set()
+
+
+class Listener:
+    """One address that is listened on.
+
+    Args:
+        handle: answers one request: ``async def handle(scope, proto)`` of granian's RSGI.
+    """
+
+    def __init__(self, config: RestConfig, handle: Any) -> None:
+        self._config = config
+        self._handle = handle
+        self._server: _Granian | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Bind and serve. Raises AddressInUseError with the system's reason, ServiceError for a bad certificate."""
+        listener = _bind(*self._config.listening)
+        self.port = listener.getsockname()[1]
+        try:
+            server = self._server = _Granian(listener, self._handle, **_options(self._config))
+        except (OSError, ssl.SSLError, ValueError) as problem:
+            listener.close()
+            raise ServiceError(f"SSL Connection: {problem}", hint="check the certificate and key files") from problem
+        self._serving = asyncio.create_task(server.serve(), name="rest server")
+        for _ in range(10):  # the worker starts within the first turns of the loop, or fails there
+            await asyncio.sleep(0)
+        if (failure := server.failed()) is not None:
+            server.end()
+            raise ServiceError(f"The REST server did not start: {failure}") from failure
+
+    async def close(self, seconds: float) -> bool:
+        """Stop accepting; whether the socket was closed within this time. Open connections go on."""
+        assert self._server is not None
+        self._server.end()
+        return await self._server.closed(seconds)
+
+    async def ended(self, seconds: float) -> None:
+        """Wait for the open connections to end, this long at most.
+
+        One with half a request head keeps granian's worker alive until its own time limit; by then nothing listens
+        any more and a late request is answered with 503, so nobody has to wait for it.
+        """
+        assert self._serving is not None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._serving), seconds)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises AddressInUseError with the system's reason."""
+    where = join_address(host, port)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not SO_REUSEPORT: one listener per address
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as problem:
+        listener.close()
+        said = f"Failed to open a REST server on {where} [Error: {problem.strerror or problem}]"
+        log.error("%s", said)
+        raise AddressInUseError(said, hint="choose another port or address") from problem
+    return listener
+
+
+def _options(config: RestConfig) -> dict[str, Any]:
+    return {
+        "interface": Interfaces.RSGI,
+        "http": HTTPModes.http1,
+        "websockets": False,
+        "backlog": BACKLOG,
+        "backpressure": config.connections,
+        "http1_settings": HTTP1Settings(
+            header_read_timeout=config.idle_connection_seconds * 1000, max_buffer_size=BUFFER_BYTES
+        ),
+        "log_enabled": False,
+        "log_dictconfig": _LOGGING_AS_IT_IS,
+        "ssl_cert": config.certificate,
+        "ssl_key": config.key,
+        "ssl_protocol_min": SSLProtocols.tls12,
+    }

@@ -1,0 +1,246 @@
+//! Where rows come from: the table, the included ones, their partitions.
+
+use sqlparser::ast::Expr;
+
+use super::aggregate::contains_aggregate;
+use super::{Constant, Extend};
+use crate::query::catalogue::{Table, literal, quoted};
+use crate::query::emit::{Leaves, Sql, emit};
+use crate::query::error::{QueryError, Result, parse_error};
+use crate::query::moments::Moments;
+use crate::query::ranges::Ranges;
+use crate::query::value::Kind;
+
+/// The table of the statement and those that are read as if they were it.
+pub struct Sources<'a> {
+    pub main: &'a Table,
+    pub extend: &'a [Extend],
+    pub moments: &'a Moments,
+    tables: Vec<&'a Table>,
+}
+
+impl<'a> Sources<'a> {
+    /// `whole`: the statement selects `*`, so that the columns must be the same. Errors: 296.
+    pub fn new(
+        main: &'a Table,
+        included: &[&'a Table],
+        extend: &'a [Extend],
+        moments: &'a Moments,
+        whole: bool,
+    ) -> Result<Self> {
+        for table in included {
+            let same = |a: &Table, b: &Table| a.columns.iter().all(|c| b.column(&c.name).is_some());
+            if whole && !(same(main, table) && same(table, main)) {
+                return Err(QueryError::IncludeMismatch(format!(
+                    "select * over {} and {} needs the same columns: name those you want",
+                    main.full_name(),
+                    table.full_name()
+                )));
+            }
+            for column in &main.columns {
+                let other = table.column(&column.name).map_or(column.kind, |c| c.kind);
+                if (other == Kind::Timestamp) != (column.kind == Kind::Timestamp) {
+                    return Err(QueryError::IncludeMismatch(format!(
+                        "'{}' is a time in only one of {} and {}",
+                        column.name,
+                        main.full_name(),
+                        table.full_name()
+                    )));
+                }
+            }
+        }
+        let mut tables = vec![main];
+        for table in included {
+            if !tables.iter().any(|t| t.full_name() == table.full_name()) {
+                tables.push(table);
+            }
+        }
+        Ok(Self {
+            main,
+            extend,
+            moments,
+            tables,
+        })
+    }
+
+    /// Databases beside the main table's.
+    pub fn attached(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for table in &self.tables {
+            if table.dbms != self.main.dbms && !names.contains(&table.dbms) {
+                names.push(table.dbms.clone());
+            }
+        }
+        names
+    }
+
+    /// Columns of the main table: what texts and kinds are the same for every source.
+    pub fn columns(&self) -> Columns<'a> {
+        Columns {
+            main: self.main,
+            source: self.main,
+            extend: self.extend,
+            moments: self.moments,
+        }
+    }
+
+    /// Physical tables that can hold rows of a condition, the oldest partition first.
+    pub fn physical(&self, selection: Option<&Expr>) -> Result<Vec<Physical<'a>>> {
+        let mut found = Vec::new();
+        for table in &self.tables {
+            let mut columns = Columns {
+                source: table,
+                ..self.columns()
+            };
+            let condition = selection
+                .map(|expr| emit(expr, &mut columns))
+                .transpose()?
+                .map(|sql| sql.text);
+            let ranges = |column: &str| {
+                selection.map_or_else(Ranges::all, |expr| {
+                    Ranges::of_condition(expr, column, self.moments)
+                })
+            };
+            let time = table.time_column().map(ranges);
+            if time.as_ref().is_some_and(|r| r.hull().is_none()) {
+                continue;
+            }
+            let physical = |name: &str| Physical {
+                table,
+                name: name.to_owned(),
+                condition: condition.clone(),
+                is_narrowed: time.as_ref().is_some_and(|r| !r.is_all()),
+                is_foreign: table.dbms != self.main.dbms,
+                columns,
+            };
+            if table.partitions.is_empty() {
+                found.push(physical(&table.name));
+                continue;
+            }
+            let mut last: Option<(&str, Ranges)> = None;
+            for partition in &table.partitions {
+                let kept = match last.take() {
+                    Some((column, kept)) if column == partition.column => kept,
+                    _ => ranges(&partition.column),
+                };
+                if kept.meets(partition.start_us, partition.end_us) {
+                    found.push(physical(&partition.name));
+                }
+                last = Some((&partition.column, kept));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One table to read.
+pub struct Physical<'a> {
+    pub table: &'a Table,
+    pub name: String,
+    /// SQL behind `where`.
+    pub condition: Option<String>,
+    /// The condition bounds the column that has an index.
+    pub is_narrowed: bool,
+    pub is_foreign: bool,
+    pub columns: Columns<'a>,
+}
+
+impl Physical<'_> {
+    /// ` FROM "t" WHERE ...`; `attached`: another database's tables go by its name.
+    pub fn tail(&self, attached: bool) -> String {
+        let mut text = format!(" FROM {}", self.reference(attached));
+        if let Some(condition) = &self.condition {
+            text.push_str(" WHERE ");
+            text.push_str(condition);
+        }
+        text
+    }
+
+    /// As `tail`, bounded by row id.
+    pub fn tail_of_range(&self) -> String {
+        let range = "row_id BETWEEN ?1 AND ?2";
+        match &self.condition {
+            Some(condition) => format!(
+                " FROM {} WHERE ({condition}) AND {range}",
+                self.reference(false)
+            ),
+            None => format!(" FROM {} WHERE {range}", self.reference(false)),
+        }
+    }
+
+    fn reference(&self, attached: bool) -> String {
+        if attached && self.is_foreign {
+            format!("{}.{}", quoted(&self.table.dbms), quoted(&self.name))
+        } else {
+            quoted(&self.name)
+        }
+    }
+}
+
+/// Columns of one source.
+#[derive(Clone, Copy)]
+pub struct Columns<'a> {
+    main: &'a Table,
+    source: &'a Table,
+    extend: &'a [Extend],
+    moments: &'a Moments,
+}
+
+impl Columns<'_> {
+    fn constant(&self, extend: &Extend) -> Sql {
+        let text = match &extend.value {
+            Constant::TableName => &self.source.name,
+            Constant::DbmsName => &self.source.dbms,
+            Constant::Text(text) => text,
+        };
+        let is_number = extend.kind.is_number() && text.parse::<f64>().is_ok_and(f64::is_finite);
+        let sql = if is_number {
+            text.trim().to_owned()
+        } else {
+            literal(text)
+        };
+        Sql::new(sql, extend.kind)
+    }
+}
+
+impl Leaves for Columns<'_> {
+    fn moments(&self) -> &Moments {
+        self.moments
+    }
+
+    fn is_column(&self, name: &str) -> bool {
+        self.main.column(name).is_some() || self.extend.iter().any(|e| e.title == name)
+    }
+
+    fn column(&mut self, name: &str) -> Result<Sql> {
+        if let Some(extend) = self.extend.iter().find(|e| e.title == name) {
+            return Ok(self.constant(extend));
+        }
+        match (self.main.column(name), self.source.column(name)) {
+            (Some(column), Some(_)) => Ok(Sql::new(quoted(name), column.kind)),
+            // An included table lacks the column.
+            (Some(column), None) => Ok(Sql::new("NULL", column.kind)),
+            (None, _) => parse_error(format!(
+                "Column '{name}' is not recognized in table: {}",
+                self.main.full_name()
+            )),
+        }
+    }
+
+    fn whole(&mut self, expr: &Expr) -> Result<Option<Sql>> {
+        if matches!(expr, Expr::Function(_)) && contains_aggregate(expr) {
+            return parse_error(format!(
+                "'{expr}' has no place here: it needs whole groups (use having)"
+            ));
+        }
+        Ok(None)
+    }
+
+    fn is_qualifier(&self, qualifier: &[&str]) -> bool {
+        match qualifier {
+            [table] => *table == self.main.name,
+            [dbms, table] => *dbms == self.main.dbms && *table == self.main.name,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Statements to plans, as text. What the plans answer is tested against the vectors, over real databases.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::query::catalogue::{Column, Partition};
+use crate::query::dialect::prepare;
+use crate::query::time::{DAY, parse_instant};
+
+fn at(text: &str) -> i64 {
+    parse_instant(text, &Zone::Utc).expect("a time")
+}
+
+fn table(name: &str) -> Table {
+    let columns = [
+        ("row_id", "bigint"),
+        ("insert_timestamp", "timestamp"),
+        ("tsd_name", "char(3)"),
+        ("tsd_id", "int"),
+        ("timestamp", "timestamp"),
+        ("id", "int"),
+        ("name", "varchar"),
+        ("value", "float"),
+        ("open", "boolean"),
+        ("day", "date"),
+    ];
+    Table {
+        dbms: "edge".to_owned(),
+        name: name.to_owned(),
+        columns: columns
+            .iter()
+            .map(|(name, kind)| Column {
+                name: (*name).to_owned(),
+                kind: Kind::of(kind),
+            })
+            .collect(),
+        partitions: Vec::new(),
+        own: true,
+    }
+}
+
+fn by_day(name: &str, days: i64) -> Table {
+    let partitions = (0..days).map(|day| Partition {
+        name: format!("p{day}"),
+        column: "timestamp".to_owned(),
+        start_us: at("2025-01-01") + day * DAY,
+        end_us: at("2025-01-01") + (day + 1) * DAY,
+    });
+    Table {
+        partitions: partitions.collect(),
+        ..table(name)
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        dbms: "edge".to_owned(),
+        now_us: at("2025-06-01"),
+        local: Zone::Utc,
+        extend: Vec::new(),
+        reference_order: false,
+        leading: None,
+    }
+}
+
+fn planned(sql: &str, table: &Table) -> Result<Plan> {
+    plan(&prepare(sql)?, &[table], &[], &settings())
+}
+
+/// The statement over rows, or the merge.
+fn sql_of(sql: &str) -> String {
+    match planned(sql, &table("t")).expect(sql).work {
+        Work::Rows { sql } | Work::Leading { sql } | Work::Engine { sql } => sql,
+        Work::Groups { merge, .. } => merge,
+    }
+}
+
+fn scan_of(sql: &str) -> String {
+    match planned(sql, &table("t")).expect(sql).work {
+        Work::Groups { scans, .. } => scans[0].sql.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn condition(text: &str) -> String {
+    let sql = sql_of(&format!("select id from t where {text}"));
+    sql.split_once(" WHERE ").expect("a condition").1.to_owned()
+}
+
+#[test]
+fn rows_are_one_statement() {
+    assert_eq!(
+        sql_of("SELECT Name, value AS v FROM t WHERE ID=2 ORDER BY v DESC, timestamp LIMIT 3;"),
+        r#"SELECT "name", "value" FROM "t" WHERE "id" = 2 ORDER BY "value" DESC, "timestamp" LIMIT 3"#
+    );
+    assert_eq!(
+        sql_of("select top 2 value from t order by 1"),
+        r#"SELECT "value" FROM "t" ORDER BY "value" LIMIT 2"#
+    );
+    assert_eq!(
+        sql_of("select distinct(name) as nm from edge.t order by nm"),
+        r#"SELECT DISTINCT ("name") FROM "t" ORDER BY ("name")"#
+    );
+}
+
+#[test]
+fn titles_are_as_written() {
+    let titles = |sql: &str| -> Vec<String> {
+        let plan = planned(sql, &table("t")).expect(sql);
+        plan.outputs.into_iter().map(|o| o.title).collect()
+    };
+    assert_eq!(
+        titles(
+            "select MIN(Value), COUNT(*) , avg( value )::float(2), 'A b' , id as \"The Id\" from t group by id"
+        ),
+        ["min(value)", "count(*)", "avg( value )", "'A b'", "The Id"]
+    );
+    assert_eq!(titles("select count(*) as c as c from t;"), ["c"]);
+    assert_eq!(titles("select distinct(name) from t"), ["distinct(name)"]);
+    assert_eq!(titles("select * from t").len(), 10);
+}
+
+#[test]
+fn texts_beside_times_become_instants() {
+    let us = at("2025-01-02").to_string();
+    assert_eq!(
+        condition("timestamp >= '2025-01-02 00:00:00'"),
+        format!(r#""timestamp" >= {us}"#)
+    );
+    assert_eq!(
+        condition("timestamp > \"2025-01-01\" + 1d"),
+        format!(r#""timestamp" > {us}"#)
+    );
+    assert_eq!(
+        condition("timestamp between '2025-01-02' and '2025-01-02T00:00:00Z'"),
+        format!(r#""timestamp" BETWEEN {us} AND {us}"#)
+    );
+    assert_eq!(
+        condition("timestamp in ('2025-01-02')"),
+        format!(r#""timestamp" IN ({us})"#)
+    );
+    assert_eq!(
+        condition("day = date('2025-01-02 10:00:00')"),
+        r#""day" = '2025-01-02'"#
+    );
+    assert_eq!(
+        condition("id = '5' and open = 'true'"),
+        r#"("id" = 5) AND ("open" = 1)"#
+    );
+    assert_eq!(condition("name = \"b\""), r#""name" = 'b'"#);
+    assert_eq!(condition("name like 'a%_*'"), r#""name" GLOB 'a*?[*]'"#);
+    assert!(
+        condition("strftime('%H', timestamp) = '10'")
+            .starts_with("strftime('%H', (strftime('%Y-%m-%dT")
+    );
+}
+
+#[test]
+fn operators_bind_as_they_were_read() {
+    assert_eq!(
+        condition("(id = 1 or id = 2) and not value + 1 * 2 > 3"),
+        r#"(("id" = 1) OR ("id" = 2)) AND (NOT (("value" + (1 * 2)) > 3))"#
+    );
+}
+
+#[test]
+fn groups_have_scans_and_a_merge() {
+    assert_eq!(
+        scan_of("select name, avg(value), max(value), count(*) from t where id > 1 group by name"),
+        r#"SELECT "name", "value" FROM "t" WHERE "id" > 1"#
+    );
+    assert_eq!(
+        sql_of(
+            "select name as n, avg(value) from t group by n having count(*) > 3 order by max(value) desc"
+        ),
+        "SELECT c0, c1 FROM edgelake_batch WHERE c2 > 3 ORDER BY c3 DESC, c0"
+    );
+    assert_eq!(
+        sql_of("select sum(value) / count(*) + 1 as x from t"),
+        "SELECT (c0 / c1) + 1 FROM edgelake_batch"
+    );
+    assert_eq!(
+        sql_of("select name, count(*) as c from t group by name having c > 1 and name <> 'a'"),
+        "SELECT c0, c1 FROM edgelake_batch WHERE (c1 > 1) AND (c0 <> 'a') ORDER BY c0"
+    );
+    assert_eq!(scan_of("select count(*) from t"), r#"SELECT 1 FROM "t""#);
+}
+
+#[test]
+fn increments_come_first_and_order_last() {
+    let sql = "select increments(day, 1, timestamp), name, min(timestamp) as mn from t group by name order by mn desc";
+    let plan = planned(sql, &table("t")).expect("a plan");
+    assert_eq!(plan.increments, Some((Unit::Day, 1)));
+    match plan.work {
+        Work::Groups { spec, merge, .. } => {
+            assert!(matches!(
+                spec.keys[0],
+                crate::query::spec::Key::Bucket { column: 0, .. }
+            ));
+            assert_eq!(
+                merge,
+                "SELECT c1, c2 FROM edgelake_batch ORDER BY c2 DESC, c0, c1"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn optimised_increments_take_their_span_from_where() {
+    let unit = |sql: &str| planned(sql, &table("t")).map(|p| p.increments);
+    let sql = |list: &str, limits: &str| {
+        format!("select increments({list}), count(*) from t where {limits}")
+    };
+    let day = "timestamp >= '2025-01-01' and timestamp < '2025-01-02'";
+    assert_eq!(unit(&sql("timestamp, 10", day)), Ok(Some((Unit::Hour, 2))));
+    assert_eq!(unit(&sql("10, timestamp", day)), Ok(Some((Unit::Hour, 2))));
+    assert_eq!(
+        unit(&sql("timestamp", "timestamp > now() - 3 hours")),
+        Ok(Some((Unit::Second, 11)))
+    );
+    assert!(unit(&sql("timestamp", "id = 1")).is_err());
+}
+
+#[test]
+fn partitions_are_united() {
+    let partitioned = by_day("t", 5);
+    let sql = |text: &str| match planned(text, &partitioned).expect(text).work {
+        Work::Rows { sql } | Work::Leading { sql } => sql,
+        other => panic!("{other:?}"),
+    };
+    let us = at("2025-01-04");
+    assert_eq!(
+        sql("select value from t where timestamp >= '2025-01-04' order by timestamp limit 1"),
+        format!(
+            "SELECT o0 FROM (SELECT \"value\" AS o0, \"timestamp\" AS k0 FROM \"p3\" WHERE \"timestamp\" >= {us} \
+             UNION ALL SELECT \"value\" AS o0, \"timestamp\" AS k0 FROM \"p4\" WHERE \"timestamp\" >= {us}) \
+             ORDER BY k0 LIMIT 1"
+        )
+    );
+    assert_eq!(
+        sql("select value from t where timestamp > '2026-01-01'"),
+        "SELECT NULL LIMIT 0"
+    );
+    assert!(
+        sql("select value from t where period(day, 1, '2025-01-02', timestamp)")
+            .starts_with("SELECT max(m) FROM (SELECT max(\"timestamp\") AS m FROM \"p0\"")
+    );
+    match planned("select count(*) from t", &by_day("t", 900))
+        .expect("a plan")
+        .work
+    {
+        Work::Groups { scans, .. } => assert_eq!(scans.len(), 900),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_period_takes_two_steps() {
+    let prepared = prepare(
+        "select value from t where period(hour, 1, now(), timestamp, and id = 2) and value > 1",
+    )
+    .expect("a select");
+    let mut settings = settings();
+    let table = table("t");
+    let first = plan(&prepared, &[&table], &[], &settings).expect("a plan");
+    assert_eq!(
+        first.work,
+        Work::Leading {
+            sql: format!(
+                "SELECT max(m) FROM (SELECT max(\"timestamp\") AS m FROM \"t\" WHERE (\"timestamp\" <= {}) AND (\"id\" = 2))",
+                at("2025-06-01")
+            )
+        }
+    );
+    settings.leading = Some(Leading(Some(at("2025-02-01"))));
+    let second = plan(&prepared, &[&table], &[], &settings).expect("a plan");
+    assert_eq!(
+        second.work,
+        Work::Rows {
+            sql: format!(
+                "SELECT \"value\" FROM \"t\" WHERE (\"timestamp\" > {}) AND (\"timestamp\" <= {}) AND (\"id\" = 2) AND (\"value\" > 1)",
+                at("2025-01-31T23:00:00Z"),
+                at("2025-02-01")
+            )
+        }
+    );
+    settings.leading = Some(Leading(None));
+    let empty = plan(&prepared, &[&table], &[], &settings).expect("a plan");
+    assert_eq!(
+        empty.work,
+        Work::Rows {
+            sql: "SELECT \"value\" FROM \"t\" WHERE 0".to_owned()
+        }
+    );
+}
+
+#[test]
+fn include_and_extend() {
+    let prepared = prepare("select value, count(*) from t group by value").expect("a select");
+    let mut other = table("u");
+    "db2".clone_into(&mut other.dbms);
+    other.columns.retain(|c| c.name != "value");
+    let mut settings = settings();
+    settings.extend.push(Extend {
+        title: "table_name".to_owned(),
+        value: Constant::TableName,
+        kind: Kind::Text,
+        casts: Vec::new(),
+    });
+    let made = plan(&prepared, &[&table("t")], &[&other], &settings).expect("a plan");
+    match made.work {
+        Work::Groups { scans, merge, .. } => {
+            assert_eq!(scans[0].sql, "SELECT 't', \"value\" FROM \"t\"");
+            assert_eq!(scans[1].sql, "SELECT 'u', NULL FROM \"u\"");
+            assert_eq!(scans[1].dbms, "db2");
+            assert_eq!(
+                merge,
+                "SELECT c0, c1, c2 FROM edgelake_batch ORDER BY c0, c1"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let all = prepare("select * from t").expect("a select");
+    assert!(matches!(
+        plan(&all, &[&table("t")], &[&other], &settings),
+        Err(QueryError::IncludeMismatch(_))
+    ));
+}
+
+#[test]
+fn engines_get_what_the_dialect_lacks() {
+    let (a, b) = (table("a"), by_day("b", 2));
+    let prepared = prepare(
+        "select a.id, max(b.timestamp) as last, strftime('%H', a.timestamp) as h from a join b on a.id = b.id \
+         where a.timestamp >= '2025-01-02' and b.timestamp > now() - 1 day group by a.id",
+    )
+    .expect("a select");
+    let made = plan(&prepared, &[&a, &b], &[], &settings()).expect("a plan");
+    let Work::Engine { sql } = made.work else {
+        panic!("{:?}", made.work)
+    };
+    assert!(
+        sql.starts_with("WITH edgelake_parts_0 AS (SELECT \"row_id\","),
+        "{sql}"
+    );
+    assert!(
+        sql.contains(&format!("a.timestamp >= {}", at("2025-01-02"))),
+        "{sql}"
+    );
+    assert!(
+        sql.contains(&format!("b.timestamp > {}", at("2025-05-31"))),
+        "{sql}"
+    );
+    assert!(
+        sql.contains("FROM \"a\" AS \"a\" JOIN \"edgelake_parts_0\" AS \"b\""),
+        "{sql}"
+    );
+    let kinds: Vec<(&str, Kind)> = made
+        .outputs
+        .iter()
+        .map(|o| (o.title.as_str(), o.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("id", Kind::Int),
+            ("last", Kind::Timestamp),
+            ("h", Kind::Text)
+        ]
+    );
+}
+
+#[test]
+fn faults_are_named() {
+    for sql in [
+        "select nocol from t",
+        "select value from t where nosuch = 1",
+        "select value from t order by nosuch",
+        "select a.value from t a limit 1",
+        "select name, value as v from t where v > 5",
+        "select value, value from t",
+        "select value fro t",
+        "select value from t where",
+        "selec value from t",
+        "select name, count(*) from t",
+        "select increments(day, 1, timestamp) from t",
+        "select increments(days, 1, timestamp), count(*) from t",
+        "select increments(day, 0, timestamp), count(*) from t",
+        "select increments(day, 1, nosuch), count(*) from t",
+        "select increments(day, 1, value), count(*) from t",
+        "select value from t where timestamp > 'tomorrow'",
+        "select value from t where timestamp > 5",
+        "select value from t where count(*) > 5",
+        "select sum(name) from t",
+        "select value from t limit 1 per name",
+        "select value from t limit 'x'",
+        "select value from t order by 2",
+        "select value::float(2) + 1 from t",
+        "select value from t where period(day, 1, now())",
+        "select value from t where period(day, 1, now(), value)",
+        "select value from t; drop table t",
+        "select increments(day, 1, timestamp), count(*) from t where period(day, 1, now(), timestamp)",
+        "select value from t where id in (select increments(day, 1, timestamp) from t)",
+        "select , value from t",
+        "select value from t where value = 1 + 3 days",
+    ] {
+        match prepare(sql).and_then(|p| plan(&p, &[&table("t")], &[], &settings())) {
+            Err(QueryError::Parse(text)) => assert!(text.len() > 10, "{sql}: {text}"),
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+    assert!(matches!(
+        prepare("select value::nosuch from t"),
+        Err(QueryError::UnknownCast(_))
+    ));
+}
+
+#[test]
+fn deep_and_long_statements_are_refused_or_planned() {
+    let deep = format!(
+        "select value from t where {}id = 1{}",
+        "(".repeat(900),
+        ")".repeat(900)
+    );
+    let chain = format!(
+        "select value from t where id = 1{}",
+        " or id = 2".repeat(400)
+    );
+    let not = format!("select value from t where {}id = 1", "not ".repeat(900));
+    let too_many = format!(
+        "select value from t where id = 1{}",
+        " or id = 2".repeat(40_000)
+    );
+    assert!(planned(&chain, &table("t")).is_ok());
+    for sql in [deep, not, too_many] {
+        assert!(
+            prepare(&sql)
+                .and_then(|p| plan(&p, &[&table("t")], &[], &settings()))
+                .is_err()
+        );
+    }
+}
+
+const PIECES: [&str; 60] = [
+    "select",
+    "from",
+    "t",
+    "where",
+    "group by",
+    "order by",
+    "having",
+    "limit",
+    "per",
+    "top",
+    "distinct",
+    "as",
+    "and",
+    "or",
+    "not",
+    "in",
+    "between",
+    "like",
+    "is null",
+    "case",
+    "when",
+    "then",
+    "end",
+    "(",
+    ")",
+    ",",
+    "*",
+    "::",
+    "::float(",
+    "+",
+    "-",
+    "=",
+    "<",
+    ">=",
+    "1",
+    "3d",
+    "0",
+    "99999999999999999999",
+    "'2025-01-01'",
+    "'",
+    "\"",
+    "\"x\"",
+    "value",
+    "timestamp",
+    "name",
+    "increments(",
+    "period(",
+    "count(",
+    "min(",
+    "avg(",
+    "now()",
+    "date(",
+    "day",
+    "minute",
+    "date_trunc('hour',",
+    "extract(hour from",
+    "interval '1 day'",
+    "union all",
+    "join",
+    ";",
+];
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_planner_panic(text in "\\PC{0,120}") {
+        for sql in [text.clone(), format!("select {text} from t"), format!("select value from t where {text}")] {
+            let _ = prepare(&sql).and_then(|p| plan(&p, &[&table("t")], &[], &settings()));
+        }
+    }
+
+    #[test]
+    fn no_mix_of_words_makes_the_planner_panic(at in proptest::collection::vec(0..PIECES.len(), 0..24)) {
+        let text = at.iter().map(|i| PIECES[*i]).collect::<Vec<_>>().join(" ");
+        let partitioned = by_day("t", 3);
+        for sql in [text.clone(), format!("select {text}"), format!("select value from t where {text}")] {
+            let _ = prepare(&sql).and_then(|p| plan(&p, &[&partitioned], &[], &settings()));
+        }
+    }
+}
