@@ -190,6 +190,21 @@ async def test_rejected_rows_of_all_blocks_are_one_file_also_after_a_kill(
         assert (await node.rows("SELECT rows FROM tsd_info", "almgm"))[-1] == (ROWS - len(bad),)
 
 
+def test_a_file_far_longer_than_a_block_takes_bounded_memory(tmp_path: Path) -> None:
+    rows = 9_000
+    row = json.dumps({"timestamp": "2026-01-01T00:00:00Z", "text": "0123456789abcdef" * 1024})
+    path = tmp_path / "d.t.json"
+    with path.open("wb") as file:  # 148 MB, one list
+        file.write(f"[{row}".encode())
+        for _ in range(rows // 100):
+            file.write(f", {row}".encode() * 100)
+        file.write(b"]")
+    line = [sys.executable, "-m", "tests.operator.peak", str(tmp_path / "home"), str(path)]
+    found = subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()
+    assert int(found[0]) == rows + 1
+    assert int(found[1]) < 120 << 20
+
+
 async def test_others_are_stored_while_a_file_is_loaded(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         store = node.ctx.stores.get("d")

@@ -6,7 +6,6 @@ Source: spec "Ingestion", sections 2, 3 and 5.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import time
@@ -137,14 +136,23 @@ def _complete(
 
 
 def _hand_over(working: Path, watch: Path, name: FileName) -> None:
-    """Into the watch directory at once. A waiting file of equal content is another file."""
+    """Into the watch directory by a rename, which its watcher takes at once.
+
+    A waiting file of equal content is another file: nothing is replaced. Its own name with ``_tmp`` holds a name for
+    the one that got it, since a rename would not fail.
+    """
     number = 0
     while True:
         target = watch / name.text(number)
-        # A link fails where a rename would replace a file that still waits.
-        with contextlib.suppress(FileExistsError):
-            os.link(working, target)
-            break
         number += 1
+        held = target.with_name(f"{target.name}_tmp")
+        try:
+            os.link(working, held)
+        except FileExistsError:
+            continue
+        if not target.exists():
+            held.rename(target)
+            break
+        held.unlink()
     working.unlink()
     filing.sync_directory(watch)
