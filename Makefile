@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint unit bench wheel clean require test-tools release
+.PHONY: help demo test lint unit bench docs wheel clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ bench: require release ## all benchmarks, on a release build; results in bench/r
 release: $(STAMP) ## release build in place
 	$(VENV)/bin/maturin develop --release --skip-install --quiet
 	$(PY) setup.py build_ext --inplace --quiet
+
+docs: $(STAMP) ## the command reference, docs/commands.md
+	$(PY) -m edgelake.command.reference docs/commands.md
 
 wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .

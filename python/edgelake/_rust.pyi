@@ -1,7 +1,10 @@
 """Face of the Rust module (rust/py)."""
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Final, Literal, Self, final
+
+from typing_extensions import Buffer
 
 BUILD_PROFILE: Final[Literal["dev", "release"]]
 VERSION: Final[str]
@@ -51,6 +54,17 @@ class Rows:
         ``timezone`` is of times that name none; absent = the machine's. Raises PayloadError.
         """
 
+    @staticmethod
+    def from_columns(
+        columns: Sequence[tuple[str, str, Buffer, Buffer | None, Buffer | None]], timezone: str | None = None
+    ) -> Rows:
+        """Rows of columns that are memory already: (name, kind, values, ends, nulls).
+
+        Kinds are numpy's (``dtype.str`` without the byte order): b1, i1 to u8, f4, f8, M8[unit], U<n>, S<n>; and
+        ``text`` and ``json``, whose values stand end to end and end at ``ends`` (eight bytes each). ``nulls`` has a
+        byte a row, not 0 for null. All in this machine's byte order. Raises PayloadError.
+        """
+
     def __len__(self) -> int: ...
     def names(self) -> list[str]: ...
     def infer(self) -> _Schema:
@@ -65,8 +79,8 @@ class Rows:
     def to_list(self) -> list[dict[str, bool | int | float | str | None]]:
         """Python values row by row; times as microseconds."""
 
-    def to_json_lines(self) -> bytes:
-        """One JSON object a line, nulls left out."""
+    def to_json_lines(self, first: int = 0, last: int | None = None) -> bytes:
+        """Rows ``first .. last``, one JSON object a line; nulls are left out except in the first."""
 
 @final
 class PayloadSplitter:

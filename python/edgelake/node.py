@@ -18,6 +18,7 @@ from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.script import engine
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
+from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
 from edgelake.inputs.mapped import MappedSubmit, declare_in
@@ -133,13 +134,14 @@ class Node:
         """Run one command as the program that owns the node. Raises EdgeLakeError."""
         return await self.ctx.execute(line)
 
-    async def ingest(self, dbms: str, table: str, rows: bytes) -> Stored:
+    async def ingest(self, dbms: str, table: str, rows: object) -> Stored:
         """Take rows for a table; on return they are durable. They can be queried after the next flush (0.1 s).
 
         Args:
-            rows: JSON as bytes: an object, a list of objects, or one object a line.
+            rows: JSON as bytes or text (an object, a list of objects, or one object a line); columns as a mapping of
+                names to numpy arrays; or records: mappings, msgspec Structs, dataclasses or named tuples.
 
-        Raises: PayloadError (nothing stored), OverloadedError, StorageFullError, JournalError.
+        Raises: PayloadError (nothing stored), OverloadedError, StorageFullError, JournalError. Of more than 20,000
+            rows some may be stored then: ``where["stored_rows"]`` of the error.
         """
-        stored: Stored = await self.ctx.ingest.submit(dbms, table, rows)
-        return stored
+        return await submit_rows(self.ctx.ingest.submit, dbms, table, rows)

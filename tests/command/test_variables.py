@@ -100,6 +100,8 @@ def test_a_template_is_filled_outside_quotes_only(variables: Variables) -> None:
         ("n = incr !n 2", "n", "44"),
         ("list = (a, b)", "list", "(a, b)"),
         ('v = json {"a": !n.int}', "v", '{"a": 42}'),
+        ('v = json {"a": \'!n.int\', "b": "it\'s"}', "v", '{"a": "!n.int", "b": "it\'s"}'),
+        ("set policy q [k][ip] = '!n' and [k][l] + '!n.int'", "q", '{"k": {"ip": "!n", "l": ["!n.int"]}}'),
         ("v = json broken", "v", ""),
         ("set policy q [k] = {} and [k][port] = !n.int and [k][list] + v", "q", '{"k": {"port": 42, "list": ["v"]}}'),
     ],

@@ -54,6 +54,17 @@ BENCHES: dict[str, Bench] = {
             "idle-operator": Measure("idle RSS, REST server and operator", "MB", 60, "lower"),
         },
     ),
+    "rows": Bench(
+        "rows of a Python program, to payloads of the journal and back: 200,000 rows",
+        {
+            "records": Measure("records to a payload", "rows/s", 3.0, "higher", "json.dumps of each"),
+            "records-locked": Measure(
+                "records to columns, which is the part on the event loop", "rows/s", 0.7, "higher", "msgspec, to JSON"
+            ),
+            "arrays": Measure("numpy arrays to a payload", "rows/s", 5.0, "higher", "json.dumps value by value"),
+            "back": Measure("columns to records", "rows/s", 1.2, "higher", "dict(zip(...)) of each row"),
+        },
+    ),
     "rest": Bench(
         "readings in over REST: 1,000,000 rows of workload W",
         {

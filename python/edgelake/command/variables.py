@@ -94,10 +94,13 @@ class Variables:
 
     def fill(self, text: str) -> str:
         """A JSON template with its references filled in: text is quoted, typed values and JSON go in raw. References
-        inside quotes stay."""
+        inside quotes stay; a text in single quotes becomes one of JSON."""
         parts = re.split(r'("(?:[^"\\]|\\.)*"|\'[^\']*\')', text)
         for index in range(0, len(parts), 2):
             parts[index] = _FILL.sub(lambda found: self._json_value(found[1]), parts[index])
+        for index in range(1, len(parts), 2):
+            if parts[index][0] == "'":
+                parts[index] = json.dumps(parts[index][1:-1], ensure_ascii=False)
         return "".join(parts)
 
     def _json_value(self, reference: str) -> str:

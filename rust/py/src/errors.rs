@@ -34,3 +34,19 @@ pub fn split(py: Python<'_>, error: &SplitError) -> PyErr {
         SplitError::RowTooLong { .. } => RowTooLongError::new_err(error.to_string()),
     }
 }
+
+/// `edgelake.errors.PayloadError` of a column that was given as memory.
+pub fn column(py: Python<'_>, name: &str, error: &rows::ColumnError) -> PyErr {
+    let place = PyDict::new(py);
+    let made = place.set_item("column", name).and_then(|()| {
+        if let rows::ColumnError::Value { row, .. } = error {
+            place.set_item("row", row)?;
+        }
+        let text = format!("column '{name}': {error}");
+        py.get_type::<PayloadError>().call((text,), Some(&place))
+    });
+    match made {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use edgelake_core::names::{self, FileKind, FileName, Member, PartitionSpec};
 use edgelake_core::rows::time::{self, Style, Zone};
-use edgelake_core::rows::{self, Cell, Chunk, ColumnDef, Schema};
+use edgelake_core::rows::{self, Cell, Chunk, ColumnDef, ColumnError, Kind, Memory, Schema};
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,6 +14,15 @@ use crate::errors;
 
 /// A schema as it crosses the boundary: (name, kind, default now).
 pub type Columns = Vec<(String, String, bool)>;
+
+/// A column as it crosses the boundary: name, kind (`rows::Kind`), and as bytes its values, ends and nulls.
+type Memories = Vec<(
+    String,
+    String,
+    PyBuffer<u8>,
+    Option<PyBuffer<u8>>,
+    Option<PyBuffer<u8>>,
+)>;
 
 /// Payloads above this are parsed without the interpreter's lock.
 pub const DETACH_BYTES: usize = 64 * 1024;
@@ -90,6 +100,24 @@ impl Rows {
         }
     }
 
+    /// Rows of columns that are memory already. Copies the memory first, so that nobody changes it meanwhile.
+    #[staticmethod]
+    #[pyo3(signature = (columns, timezone = None))]
+    fn from_columns(py: Python<'_>, columns: Memories, timezone: Option<&str>) -> PyResult<Self> {
+        let zone = to_zone(timezone)?;
+        let bytes = |buffer: Option<PyBuffer<u8>>| buffer.map(|b| b.to_vec(py)).transpose();
+        let mut copied = Vec::with_capacity(columns.len());
+        for (name, kind, values, ends, nulls) in columns {
+            let kind: Kind = kind
+                .parse()
+                .map_err(|error| errors::column(py, &name, &error))?;
+            copied.push((name, kind, values.to_vec(py)?, bytes(ends)?, bytes(nulls)?));
+        }
+        py.detach(|| chunk_of(&copied))
+            .map(|chunk| Self::new(chunk, zone))
+            .map_err(|(name, error)| errors::column(py, &name, &error))
+    }
+
     fn __len__(&self) -> usize {
         self.chunk.len
     }
@@ -141,11 +169,54 @@ impl Rows {
             .collect()
     }
 
-    /// The rows as JSON lines, nulls left out.
-    fn to_json_lines<'py>(&self, py: Python<'py>) -> Bound<'py, pyo3::types::PyBytes> {
-        let text = py.detach(|| self.chunk.to_json_lines());
-        pyo3::types::PyBytes::new(py, text.as_bytes())
+    /// Rows `first .. last` as JSON lines, nulls left out.
+    #[pyo3(signature = (first = 0, last = None))]
+    fn to_json_lines<'py>(
+        &self,
+        py: Python<'py>,
+        first: usize,
+        last: Option<usize>,
+    ) -> Bound<'py, pyo3::types::PyBytes> {
+        let text = py.detach(|| {
+            self.chunk
+                .to_json_lines(first..last.unwrap_or(self.chunk.len))
+        });
+        pyo3::types::PyBytes::new(py, &text)
     }
+}
+
+/// A column's name, kind, values, ends and nulls.
+type Copied = (String, Kind, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Columns of equal length and different names as a chunk; the error comes with the name of its column.
+fn chunk_of(columns: &[Copied]) -> Result<Chunk, (String, ColumnError)> {
+    let mut chunk = Chunk::default();
+    for (given, kind, values, ends, nulls) in columns {
+        let fail = |reason: String| (given.clone(), ColumnError::Layout(reason));
+        let name =
+            names::column_name(given).ok_or_else(|| fail("a column without a name".into()))?;
+        if let Some(other) = chunk.columns.iter().position(|c| c.name == name) {
+            let other = &columns[other].0;
+            return Err(fail(format!("is called '{name}', as '{other}' is")));
+        }
+        let memory = Memory {
+            values,
+            ends: ends.as_deref(),
+            nulls: nulls.as_deref(),
+        };
+        let made = rows::column(name, *kind, memory).map_err(|error| (given.clone(), error))?;
+        if chunk.columns.is_empty() {
+            chunk.len = made.data.len();
+        } else if made.data.len() != chunk.len {
+            return Err(fail(format!(
+                "{} values beside {} of the first column",
+                made.data.len(),
+                chunk.len
+            )));
+        }
+        chunk.columns.push(made);
+    }
+    Ok(chunk)
 }
 
 #[pyfunction]

@@ -148,6 +148,8 @@ def _policy_value(words: list[Word], ctx: Context) -> Any:
     if len(words) > 1:
         return " ".join(str(translate_word(word, ctx.visible)) for word in words)
     word = words[0]
+    if word.quote == "'":  # as it is: a reference stays for who applies the policy
+        return word.text[1:-1]
     value = translate_word(word, ctx.visible)
     if isinstance(value, str) and word.bare:
         if value.strip()[:1] in ("{", "["):

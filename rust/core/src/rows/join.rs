@@ -1,5 +1,7 @@
 //! Chunks joined and cut: what buffers and partitions need.
 
+use std::ops::Range;
+
 use super::time::{self, Style};
 use super::{Bitmap, Cell, Chunk, Column, ColumnData, TextColumn, Value};
 
@@ -138,44 +140,59 @@ fn mixed(column: &Column, len: usize) -> Vec<Value> {
 }
 
 impl Chunk {
-    /// One JSON object a line, nulls left out, times as `2025-01-01T00:00:00.000000Z`.
-    pub fn to_json_lines(&self) -> String {
-        let mut out = String::with_capacity(self.memory_bytes() * 2);
-        for row in 0..self.len {
-            out.push('{');
+    /// Rows as one JSON object a line, times as `2025-01-01T00:00:00.000000Z`. Nulls are left out, but the first row
+    /// names every column that has a value, so that a new table gets them in this order. Rows past the end are
+    /// passed over.
+    pub fn to_json_lines(&self, rows: Range<usize>) -> Vec<u8> {
+        let rows = rows.start.min(self.len)..rows.end.min(self.len);
+        let names: Vec<Vec<u8>> = self.columns.iter().map(|c| key(&c.name)).collect();
+        let keys: usize = names.iter().map(Vec::len).sum();
+        let mut out =
+            Vec::with_capacity(rows.len() * (keys + self.memory_bytes() * 2 / self.len.max(1)));
+        let valued = |column: &Column| rows.clone().any(|row| !column.is_null(row));
+        for row in rows.clone() {
+            out.push(b'{');
             let mut first = true;
-            for column in &self.columns {
+            for (column, name) in self.columns.iter().zip(&names) {
                 let cell = column.cell(row);
-                if cell == Cell::Null {
+                if cell == Cell::Null && !(row == rows.start && valued(column)) {
                     continue;
                 }
                 if !first {
-                    out.push_str(", ");
+                    out.extend_from_slice(b", ");
                 }
                 first = false;
-                push_quoted(&column.name, &mut out);
-                out.push_str(": ");
+                out.extend_from_slice(name);
                 push_json(cell, &mut out);
             }
-            out.push_str("}\n");
+            out.extend_from_slice(b"}\n");
         }
         out
     }
 }
 
-fn push_quoted(text: &str, out: &mut String) {
-    // A text always has a JSON form.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+/// `"name": `
+fn key(name: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    push(&mut text, name);
+    text.extend_from_slice(b": ");
+    text
 }
 
-fn push_json(cell: Cell<'_>, out: &mut String) {
+fn push_json(cell: Cell<'_>, out: &mut Vec<u8>) {
     match cell {
-        Cell::Null => out.push_str("null"),
-        Cell::Bool(b) => out.push_str(if b { "true" } else { "false" }),
-        Cell::Int(n) => out.push_str(&n.to_string()),
-        Cell::BigInt(text) | Cell::Json(text) => out.push_str(text),
-        Cell::Float(f) => out.push_str(&serde_json::to_string(&f).unwrap_or_default()),
-        Cell::Text(text) => push_quoted(text, out),
-        Cell::Time(us) => push_quoted(time::format(us, Style::Iso).as_str(), out),
+        Cell::Null => out.extend_from_slice(b"null"),
+        Cell::Bool(b) => push(out, &b),
+        Cell::Int(n) => push(out, &n),
+        Cell::BigInt(text) | Cell::Json(text) => out.extend_from_slice(text.as_bytes()),
+        Cell::Float(f) => push(out, &f),
+        Cell::Text(text) => push(out, text),
+        Cell::Time(us) => push(out, time::format(us, Style::Iso).as_str()),
     }
+}
+
+/// A scalar's JSON text.
+fn push<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // A scalar has a JSON form, and memory takes every write.
+    let _ = serde_json::to_writer(out, value);
 }

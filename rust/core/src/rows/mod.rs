@@ -3,6 +3,7 @@
 mod builder;
 mod check;
 mod chunk;
+mod columnar;
 mod fit;
 mod infer;
 mod join;
@@ -15,6 +16,7 @@ mod types;
 pub use builder::{ChunkBuilder, MAX_COLUMNS, TooManyColumns};
 pub use check::Check;
 pub use chunk::{Bitmap, Cell, Chunk, Column, ColumnData, TextColumn, Value};
+pub use columnar::{ColumnError, Kind, Memory, column};
 pub use fit::{Fitted, changes, fit};
 pub use infer::infer;
 pub use parse::{Parsed, PayloadError, parse, pick};

@@ -1,0 +1,59 @@
+"""What the documentation shows works: its blocks run, its links lead somewhere, the command reference is current."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from edgelake import Node
+from edgelake.command.reference import reference
+from edgelake.command.registry import Registry
+from edgelake.model import PROMPT
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[str, str | None]]:
+    """Scripts of a page in their order, each with the output that the page shows behind it."""
+    fences = _FENCE.findall(page.read_text())
+    return [
+        (text, fences[at + 1][1] if at + 1 < len(fences) and fences[at + 1][0] == "output" else None)
+        for at, (kind, text) in enumerate(fences)
+        if kind == "edgelake"
+    ]
+
+
+def named(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+SHOWN = [page for page in PAGES if blocks(page)]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=named(SHOWN))
+def test_the_scripts_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Node(tmp_path, caller=PROMPT) as node:
+            for number, (text, output) in enumerate(blocks(page)):
+                shown: list[str] = []
+                node.ctx.parts["console"] = shown.append
+                script = tmp_path / f"{number}.al"
+                script.write_text(text)
+                await node.execute(f"process {script}")
+                if output is not None:
+                    assert "\n".join(shown).replace("\r\n", "\n").strip() == output.strip(), text
+
+    asyncio.run(scenario())
+
+
+def test_the_page_of_the_language_has_scripts() -> None:
+    assert ROOT / "docs" / "command-language.md" in SHOWN
+
+
+def test_the_command_reference_is_current() -> None:
+    assert (ROOT / "docs" / "commands.md").read_text() == reference(Registry.discover()), "run: make docs"
