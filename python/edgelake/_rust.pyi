@@ -169,6 +169,83 @@ class BatchTable:
 def bench_native_loop(pointer: int, payload_bodies: list[bytes], table: str) -> int:
     """Baseline of the benches: serde, bind and step, a transaction per body. Returns the rows inserted."""
 
+# -- queries -----------------------------------------------------------------------------------------------------------
+
+_Parameter = bool | int | float | str | bytes | None
+_Column = tuple[str, str, Literal["?", "q", "d", "O"], bytes | list[int | float | str | bytes | None], bytes | None]
+"""A column of a block: (title, kind, code, values, nulls).
+
+code ``?``: bytes of truth values; ``q``: 64-bit integers (times: microseconds UTC), ``d``: doubles, both in the
+machine's byte order; ``O``: a list. nulls: a byte a row, 1 = null (its value is 0 or NaN); None = no row is null.
+"""
+
+@final
+class GroupScan:
+    """Rows of scans, grouped in native code.
+
+    Scans may run at once in several threads, each on a connection of its own. A failed scan adds nothing. Result:
+    the keys, then the aggregates, one row a group, in the order of the keys.
+    """
+
+    def __new__(cls, spec_json: str, *, limit_bytes: int = 268435456) -> Self:
+        """``spec_json``: GroupSpec of rust/core (query/spec.rs). ``limit_bytes`` bounds the groups of all its scans.
+
+        Raises ValueError, QueryError.
+        """
+    def scan(self, pointer: int, sql: str, values: Sequence[_Parameter] = ...) -> int:
+        """Group the rows of a SELECT; how many. Without the interpreter's lock.
+
+        Args:
+            pointer: ``apsw.Connection.sqlite3_pointer()`` of a connection that stays open and unused until the
+                return; ``interrupt()`` on it ends the scan.
+
+        Raises: DatabaseError, QueryStoppedError, QueryTooLargeError, QueryError.
+        """
+    def merge(self, other: GroupScan) -> None:
+        """Take the groups of another one of the same spec, which ends it. Raises QueryError, QueryTooLargeError."""
+    def finish(self) -> Rows:
+        """The result, columns ``c0``, ``c1`` ...; the object is of no use afterwards. Raises QueryError."""
+    def __len__(self) -> int:
+        """Groups so far."""
+
+@final
+class RowReader:
+    """The rows of a SELECT, as text (``next``) or as columns (``block``), piece by piece, in bounded memory."""
+
+    def __new__(
+        cls,
+        pointer: int,
+        sql: str,
+        render_json: str,
+        values: Sequence[_Parameter] = ...,
+        *,
+        elapsed_s: float = 0.0,
+        now_us: int | None = None,
+    ) -> Self:
+        """Prepare the statement.
+
+        Args:
+            pointer: ``apsw.Connection.sqlite3_pointer()`` of a connection that stays open until the end or ``close``,
+                and that nobody uses while a call runs; ``interrupt()`` on it ends the reading.
+            render_json: Render of rust/core (query/spec.rs).
+            elapsed_s: what the statement has taken before, for its statistics.
+            now_us: ``now()`` in casts; None = the time of the call.
+
+        Raises: ValueError, DatabaseError, EdgeLakeError 194 for a cast that reads a column which is not there.
+        """
+    def next(self, max_bytes: int = 262144) -> bytes | None:
+        """The next piece of the text, about ``max_bytes`` long; None after the last.
+
+        Raises: DatabaseError, QueryStoppedError, QueryTooLargeError, EdgeLakeError 194.
+        """
+    def block(self, max_rows: int) -> list[_Column] | None:
+        """The next rows as columns; None after the last. Raises as ``next``. Not to be mixed with ``next``."""
+    @property
+    def rows(self) -> int:
+        """Rows given so far."""
+    def close(self) -> None:
+        """End the statement. Nothing comes after it."""
+
 # -- TLS ---------------------------------------------------------------------------------------------------------------
 
 def self_signed_certificate(names: list[str], first_year: int, last_year: int) -> tuple[str, str]:

@@ -182,6 +182,24 @@ class QueryError(EdgeLakeError):
     text = "Failed to parse SQL statement"
 
 
+class QueryTooLargeError(QueryError):
+    """The groups of a statement need more memory than it may have."""
+
+    code = "query.too_large"
+    number = 16
+    text = "SQL Failure"
+    http_status = 507
+
+
+class QueryStoppedError(EdgeLakeError):
+    """A statement was stopped while it ran: by a time limit, by its caller, or with the node."""
+
+    code = "query.stopped"
+    number = 26
+    text = "The query was stopped"
+    http_status = 504
+
+
 class TimeoutExpiredError(EdgeLakeError):
     """A wait ended without an answer."""
 
@@ -329,6 +347,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     216: ("info.field", "Unknown field", 400),
     222: ("policy.relation", "A policy that this policy needs is missing", 400),
     259: ("subprocess", "Failed to start a process", 400),
+    296: ("query.include", "Included tables differ in their columns", 400),
     299: ("msg.data", "Failed to identify application data", 400),
     302: ("assignment", "Error in assignment", 400),
     # Metadata (spec: metadata, section 14) and message clients (spec: brokers and mapping, section 15)

@@ -77,9 +77,13 @@ def tune(connection: apsw.Connection) -> None:
 
 
 def open_reader(location: str) -> apsw.Connection:
-    """A connection that can't write, whatever SQL it is given: read-only, and guarded by an authorizer."""
+    """A connection that can't write, whatever SQL it is given: read-only, and guarded by an authorizer.
+
+    One thread at a time may use it, so it does without SQLite's lock, which is taken for each value that is read
+    (5 M rows scanned by native code: 0.34 s against 0.45 s). ``interrupt`` may be called from any thread.
+    """
     load_native()
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_NOMUTEX
     try:
         connection = apsw.Connection(location, flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)

@@ -6,6 +6,7 @@ mod load;
 mod mapping;
 mod payload;
 mod pipeline;
+mod query;
 mod rows;
 mod sqlite;
 mod tls;
@@ -34,6 +35,8 @@ mod _rust {
     use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
     #[pymodule_export]
     use crate::pipeline::{Flush, Pipeline};
+    #[pymodule_export]
+    use crate::query::{GroupScan, RowReader};
     #[pymodule_export]
     use crate::rows::{
         Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
