@@ -42,11 +42,10 @@ create work directories
 connect dbms demo where type = sqlite
 connect dbms almgm where type = sqlite
 create table tsd_info where dbms = almgm
-set policy new_policy [operator] = {{}}
-set policy new_policy [operator][name] = demo-operator
-set policy new_policy [operator][company] = EdgeLake
-set policy new_policy [operator][ip] = 127.0.0.1
-set policy new_policy [operator][port] = {tcp}
+new_policy = create policy cluster where name = demo-cluster and company = EdgeLake
+blockchain insert where policy = !new_policy and local = true
+cluster_id = blockchain get cluster bring.first [cluster][id]
+new_policy = create policy operator where name = demo-operator and cluster = !cluster_id and ip = 127.0.0.1 and port = {tcp}
 blockchain insert where policy = !new_policy and local = true
 operator_id = blockchain get operator bring.first [operator][id]
 run rest server where external_ip = 127.0.0.1 and external_port = {rest} and bind = true

@@ -156,6 +156,12 @@ class DatabaseError(EdgeLakeError):
     text = "SQL Failure"
 
 
+class RefusedError(DatabaseError):
+    """The database does not take this, now or later."""
+
+    code = "dbms.refused"
+
+
 class DatabaseMissingError(EdgeLakeError):
     """No database of this logical name is connected."""
 
@@ -315,6 +321,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     81: ("service.address", "Connection Error", 400),
     83: ("dbms.name", "Missing dbms name", 400),
     86: ("file.duplicate", "Duplicate file: its hash is in tsd_info", 400),
+    108: ("query.slots", "Too many queries run", 503),
     112: ("script.missing", "Missing script file", 400),
     113: ("policy.missing", "Needed Policy is not available", 400),
     119: ("file.name", "File name does not follow the naming convention", 400),
@@ -323,6 +330,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     130: ("table.not_listed", "Table is not in the list of tables to process", 400),
     131: ("file.member", "The file comes from a member that is not in the cluster", 400),
     132: ("table.not_declared", "Local table not declared in blockchain", 400),
+    134: ("query.text", "Missing or wrong SELECT statement", 400),
     135: ("tcp.not_running", "TCP server not running", 400),
     136: ("service.running", "Process already active", 400),
     141: ("command.unknown", "Unrecognized Command", 400),

@@ -9,7 +9,7 @@ import pytest
 
 from edgelake.errors import EdgeLakeError
 from edgelake.store.catalogue import SchemaColumns
-from edgelake.store.insert import FileMarker
+from edgelake.store.marker import FileMarker
 from edgelake.store.sqlite import SqliteStore
 from tests.store.rowset import NOW_US, fetch, insertion, kinds, us
 

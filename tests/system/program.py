@@ -34,10 +34,10 @@ connect dbms almgm where type = sqlite
 create table tsd_info where dbms = almgm
 operator_id = blockchain get operator bring.first [operator][id]
 if not !operator_id then
-do set policy new_policy [operator] = {{}}
-do set policy new_policy [operator][name] = op-1
-do set policy new_policy [operator][ip] = 127.0.0.1
-do set policy new_policy [operator][port] = 32148
+do new_policy = create policy cluster where name = c1 and company = acme
+do blockchain insert where policy = !new_policy and local = true
+do cluster_id = blockchain get cluster bring.first [cluster][id]
+do new_policy = create policy operator where name = op-1 and cluster = !cluster_id and ip = 127.0.0.1 and port = 32148
 do blockchain insert where policy = !new_policy and local = true
 operator_id = blockchain get operator bring.first [operator][id]
 run streamer

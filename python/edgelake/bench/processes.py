@@ -118,7 +118,7 @@ class Child:
         pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
         self._process = subprocess.Popen(
             [sys.executable, *program, json.dumps(what)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             preexec_fn=pin,
         )
@@ -132,13 +132,21 @@ class Child:
         found: dict[str, Any] = json.loads(said)
         return found
 
+    def asked(self, key: str, **what: Any) -> dict[str, Any]:
+        """Its answer to a further line of JSON."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"key": key, **what}).encode() + b"\n")
+        self._process.stdin.flush()
+        return self.line()
+
     def end(self) -> None:
         """Wait until it is gone; stop it if it still runs."""
         if self._process.poll() is None:
             self._process.terminate()
         self._process.wait(STOP_SECONDS)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 def ask(program: Sequence[str], what: dict[str, Any], *, core: int | None = None) -> dict[str, Any]:
@@ -180,6 +188,11 @@ def resident_mb(pid: int) -> float:
 def peak_resident_mb(pid: int) -> float:
     """The most it ever was."""
     return _status_mb(pid, "VmHWM:")
+
+
+def reset_peak(pid: int) -> None:
+    """Let ``peak_resident_mb`` count from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def _status_mb(pid: int, name: str) -> float:

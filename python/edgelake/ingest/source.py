@@ -19,7 +19,7 @@ from edgelake.errors import PayloadError
 from edgelake.ingest.names import FileName, running_hash
 from edgelake.ingest.settings import BLOCK_BYTES, ROW_BYTES
 from edgelake.store.catalogue import SchemaColumns
-from edgelake.store.insert import FileMarker
+from edgelake.store.marker import FileMarker
 
 PIECE_BYTES = 256 << 10
 LEAST_PACKING = 16

@@ -17,7 +17,7 @@ from edgelake.ingest.settings import BLOCK_BYTES, ROW_BYTES
 from edgelake.ingest.source import SourceFile
 from edgelake.store.direct import execute
 from edgelake.store.engine import quote
-from edgelake.store.insert import FileMarker
+from edgelake.store.marker import FileMarker
 from edgelake.store.schema import Transaction
 
 _INSERT = re.compile(r"\s*insert\s+into\s+(?:\"[^\"]+\"|[\w.]+)\s*(?=\(|values\b)", re.IGNORECASE)

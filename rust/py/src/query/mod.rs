@@ -1,5 +1,6 @@
-//! The engine of queries on apsw's connections: grouped scans, and rows as text or columns.
+//! Queries: the planner, and its engine on apsw's connections: grouped scans, rows as text or columns.
 
+mod plan;
 mod reader;
 mod scan;
 mod statement;
@@ -9,6 +10,7 @@ use pyo3::{PyErr, Python};
 
 use crate::errors;
 
+pub use plan::{Plan, Select, change_statement, statement_word, time_expression, time_text};
 pub use reader::RowReader;
 pub use scan::GroupScan;
 pub use statement::Failure;
