@@ -76,6 +76,9 @@ class Rows:
     def fit(self, schema: _Schema, now_us: int) -> tuple[Rows, list[tuple[int, str]]]:
         """Exactly the schema's columns, sorted by time; and the rows (from 0) that don't fit, with the reason."""
 
+    def take(self, numbers: list[int]) -> Rows:
+        """The rows of these numbers (from 0), in this order. Raises ValueError."""
+
     def to_list(self) -> list[dict[str, bool | int | float | str | None]]:
         """Python values row by row; times as microseconds."""
 
@@ -130,6 +133,83 @@ class BatchTable:
 def bench_native_loop(pointer: int, payload_bodies: list[bytes], table: str) -> int:
     """Baseline of the benches: serde, bind and step, a transaction per body. Returns the rows inserted."""
 
+# -- queries -----------------------------------------------------------------------------------------------------------
+
+_Parameter = bool | int | float | str | bytes | None
+_Column = tuple[str, str, Literal["?", "q", "d", "O"], bytes | list[int | float | str | bytes | None], bytes | None]
+"""A column of a block: (title, kind, code, values, nulls).
+
+code ``?``: bytes of truth values; ``q``: 64-bit integers (times: microseconds UTC), ``d``: doubles, both in the
+machine's byte order; ``O``: a list. nulls: a byte a row, 1 = null (its value is 0 or NaN); None = no row is null.
+"""
+
+@final
+class GroupScan:
+    """Rows of scans, grouped in native code.
+
+    Scans may run at once in several threads, each on a connection of its own. A failed scan adds nothing. Result:
+    the keys, then the aggregates, one row a group, in the order of the keys.
+    """
+
+    def __new__(cls, spec_json: str, *, limit_bytes: int = 268435456) -> Self:
+        """``spec_json``: GroupSpec of rust/core (query/spec.rs). ``limit_bytes`` bounds the groups of all its scans.
+
+        Raises ValueError, QueryError.
+        """
+    def scan(self, pointer: int, sql: str, values: Sequence[_Parameter] = ...) -> int:
+        """Group the rows of a SELECT; how many. Without the interpreter's lock.
+
+        Args:
+            pointer: ``apsw.Connection.sqlite3_pointer()`` of a connection that stays open and unused until the
+                return; ``interrupt()`` on it ends the scan.
+
+        Raises: DatabaseError, QueryStoppedError, QueryTooLargeError, QueryError.
+        """
+    def merge(self, other: GroupScan) -> None:
+        """Take the groups of another one of the same spec, which ends it. Raises QueryError, QueryTooLargeError."""
+    def finish(self) -> Rows:
+        """The result, columns ``c0``, ``c1`` ...; the object is of no use afterwards. Raises QueryError."""
+    def __len__(self) -> int:
+        """Groups so far."""
+
+@final
+class RowReader:
+    """The rows of a SELECT, as text (``next``) or as columns (``block``), piece by piece, in bounded memory."""
+
+    def __new__(
+        cls,
+        pointer: int,
+        sql: str,
+        render_json: str,
+        values: Sequence[_Parameter] = ...,
+        *,
+        elapsed_s: float = 0.0,
+        now_us: int | None = None,
+    ) -> Self:
+        """Prepare the statement.
+
+        Args:
+            pointer: ``apsw.Connection.sqlite3_pointer()`` of a connection that stays open until the end or ``close``,
+                and that nobody uses while a call runs; ``interrupt()`` on it ends the reading.
+            render_json: Render of rust/core (query/spec.rs).
+            elapsed_s: what the statement has taken before, for its statistics.
+            now_us: ``now()`` in casts; None = the time of the call.
+
+        Raises: ValueError, DatabaseError, EdgeLakeError 194 for a cast that reads a column which is not there.
+        """
+    def next(self, max_bytes: int = 262144) -> bytes | None:
+        """The next piece of the text, about ``max_bytes`` long; None after the last.
+
+        Raises: DatabaseError, QueryStoppedError, QueryTooLargeError, EdgeLakeError 194.
+        """
+    def block(self, max_rows: int) -> list[_Column] | None:
+        """The next rows as columns; None after the last. Raises as ``next``. Not to be mixed with ``next``."""
+    @property
+    def rows(self) -> int:
+        """Rows given so far."""
+    def close(self) -> None:
+        """End the statement. Nothing comes after it."""
+
 # -- TLS ---------------------------------------------------------------------------------------------------------------
 
 def self_signed_certificate(names: list[str], first_year: int, last_year: int) -> tuple[str, str]:
@@ -141,11 +221,30 @@ def self_signed_certificate(names: list[str], first_year: int, last_year: int) -
 # -- pipeline ----------------------------------------------------------------------------------------------------------
 
 @final
+class FlushPart:
+    """Rows of one origin."""
+
+    @property
+    def rows(self) -> Rows: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def instructions(self) -> str: ...
+    @property
+    def first(self) -> int:
+        """Journal position of its first record."""
+    @property
+    def last(self) -> int: ...
+    @property
+    def arrival_us(self) -> int:
+        """Arrival of its first record."""
+
+@final
 class Flush:
     """Rows of a table for its database; it ends with ``committed`` or ``put_back``."""
 
     @property
-    def rows(self) -> Rows: ...
+    def parts(self) -> list[FlushPart]: ...
     @property
     def table(self) -> str: ...
     @property
@@ -154,7 +253,41 @@ class Flush:
     @property
     def last(self) -> int: ...
     @property
+    def rows(self) -> int: ...
+    @property
+    def payload_bytes(self) -> int: ...
+    @property
+    def immediate(self) -> bool:
+        """Submitters wait for the commit."""
+    @property
+    def unread(self) -> list[tuple[bytes, str]]:
+        """Payloads that do not become rows any more, with the reason."""
+
+@final
+class FileBatch:
+    """Rows that nobody stores, for a file; it ends with ``filed`` or ``unfiled``."""
+
+    @property
+    def dbms(self) -> str: ...
+    @property
+    def table(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def instructions(self) -> str: ...
+    @property
+    def first(self) -> int: ...
+    @property
     def arrival_us(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+
+@final
+class Content:
+    """Journal records as JSON lines, piece by piece. Raises JournalError when they cannot be read."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
 
 @final
 class Pipeline:
@@ -180,27 +313,63 @@ class Pipeline:
     def submit(self, dbms: str, table: str, payload: bytes, source: str = "0", instructions: str = "0") -> int:
         """Ticket under which the outcome is told. Raises PayloadError, OverloadedError, JournalError."""
     def completions(self) -> list[tuple[int, int, int, str, BaseException | None]]:
-        """(ticket, rows stored, rows rejected, reason of the first, error) of what ended since the last call."""
+        """(ticket, rows stored, rows rejected, reason of the first, error) of what ended since the last call.
+
+        Ticket 0: there is room again, after ``has_room`` was False.
+        """
+    def has_room(self, payload_bytes: int = 0) -> bool:
+        """Whether a payload of this size would be taken. If not, completions tell when there is more room."""
+    def hurry(self) -> None:
+        """Make everything due; those who wait in ``take`` and ``take_file`` return at once."""
     def set_schema(self, dbms: str, table: str, schema: _Schema | None) -> None: ...
-    def set_threshold(self, dbms: str, table: str, age_s: float | None = None, volume_bytes: int | None = None) -> None:
-        """An empty table means the database, an empty dbms the node; without values the entry is removed."""
-    def set_level(self, dbms: str, table: str, level: str) -> None: ...
-    def attach(self, dbms: str, watermarks: dict[str, int]) -> None:
-        """Somebody stores this database; ``watermarks``: last position committed by table."""
+    def set_threshold(self, dbms: str, table: str, threshold: tuple[float, int, bool] | None) -> None:
+        """(age in seconds, bytes, stored before the acknowledgement), for the next buffer.
+
+        An empty table means the database, an empty dbms the node; None removes the entry.
+        """
+    def set_level(self, dbms: str, table: str, level: str | None) -> None: ...
+    def attach(
+        self,
+        dbms: str,
+        watermarks: dict[str, int],
+        unarchived: list[tuple[str, int, int, str, str]] = ...,
+    ) -> list[int]:
+        """Somebody stores this database.
+
+        Args:
+            watermarks: last position committed, by table.
+            unarchived: (table, first position, last, source, instructions) of batches to hold until ``archived``.
+        Returns: rows of each unarchived batch that the journal has. Raises JournalError.
+        """
     def detach(self, dbms: str) -> None: ...
+    def set_by_origin(self, on: bool) -> None:
+        """Whether an operator books what is flushed: flushes have a part for each origin then, otherwise one in all."""
     def take(self, dbms: str, timeout_s: float) -> Flush | None:
         """Rows that are due; waits for them, without the interpreter's lock."""
-    def committed(self, flush: Flush) -> None: ...
+    def committed(self, flush: Flush, parts: list[tuple[list[tuple[int, str]], bool]]) -> None:
+        """Of each part: the rows kept out (number, reason), and whether its records are held until ``archived``."""
     def put_back(self, flush: Flush) -> None: ...
     def synced(self, dbms: str) -> None:
         """What is committed is on the database's disk: frees journal segments."""
-    def flush_all(self) -> None: ...
+    def flush_all(self) -> int:
+        """Make everything due; completions tell under the returned number when what is here is stored."""
+    def held(self, dbms: str, table: str, first: int) -> Content | None:
+        """The rows of a batch that is held."""
+    def archived(self, dbms: str, table: str, first: int) -> None: ...
+    def set_filing(self, on: bool) -> None:
+        """Whether rows that nobody stores become files."""
+    def take_file(self, timeout_s: float) -> FileBatch | None: ...
+    def content(self, batch: FileBatch) -> Content: ...
+    def filed(self, batch: FileBatch) -> None:
+        """The file is durable; returns when the journal knows. Raises JournalError, StorageFullError."""
+    def unfiled(self, batch: FileBatch) -> None: ...
     def pending(self, dbms: str) -> int:
-        """Rows accepted and not yet committed; those that wait in the journal count by payload."""
-    def in_flight_bytes(self) -> int: ...
+        """Rows accepted and not yet committed."""
+    def occupied_bytes(self) -> int:
+        """Memory of payloads and rows between ``submit`` and commit."""
     def journal_bytes(self) -> int: ...
-    def stats(self) -> list[dict[str, str | int | float]]:
-        """Counters of every table."""
+    def stats(self) -> list[dict[str, str | int]]:
+        """Counters of every table; rows + recovered = stored + rejected + pending."""
     def close(self) -> None: ...
 
 # --- mapping
@@ -221,3 +390,81 @@ class MappingProgram:
 
         Raises EdgeLakeError (299 not rows, 159 unknown topic).
         """
+
+# --- queries: planner
+
+_Table = tuple[str, str, list[tuple[str, str, str | None]], list[tuple[str, str, int, int]], bool, str | None]
+"""(dbms, name, [(column, kind, stored name or None for null)], [(partition, column, start, end)], made by the node,
+stored name of the column that has an index)"""
+
+def statement_word(sql: str) -> str:
+    """First word of a statement in lower case."""
+
+def change_statement(sql: str, table: _Table, *, now_us: int, timezone: str | None = None) -> str:
+    """An UPDATE or DELETE with the times in it as the table keeps them; other statements as they are. QueryError."""
+
+def time_expression(text: str, *, now_us: int, timezone: str | None = None) -> int:
+    """Microseconds UTC of ``now() - 3 days``, ``'2025-01-31 10:00:00'`` ... Raises QueryError."""
+
+def time_text(us: int, *, timezone: str | None = None, iso: bool = False) -> str:
+    """``2025-01-31 10:00:00.000000`` in a zone; ``iso`` with T and Z. Raises QueryError for an unknown zone."""
+
+@final
+class Select:
+    """A select of the dialect, read. Raises QueryError (46), EdgeLakeError (195)."""
+
+    def __new__(cls, sql: str) -> Self: ...
+    @property
+    def tables(self) -> list[tuple[str, str]]:
+        """(dbms or empty, table) of every table that it names."""
+    def plan(
+        self,
+        tables: list[_Table],
+        *,
+        dbms: str,
+        now_us: int,
+        included: list[_Table] = ...,
+        extend: list[tuple[str, str, str, str, list[str]]] = ...,
+        timezone: str | None = None,
+        reference_order: bool = False,
+        leading: tuple[int | None] | None = None,
+    ) -> Plan:
+        """The plan over ``tables``: those of ``Select.tables``, in their order.
+
+        ``extend``: (title, ``table``, ``dbms`` or ``text``, the text, kind, casts). ``timezone``: of times that name
+        none; None = the machine's. ``leading``: what a plan of the kind ``leading`` found, None in it = no row.
+        Raises QueryError, EdgeLakeError (195, 296).
+        """
+
+@final
+class Plan:
+    """What is to be done for a select."""
+
+    @property
+    def kind(self) -> Literal["leading", "rows", "groups", "engine"]: ...
+    @property
+    def sql(self) -> str:
+        """The statement; of groups, the one over ``edgelake_batch``."""
+    @property
+    def scans(self) -> list[tuple[str, str, str, str | None, tuple[str, int, int] | None]]:
+        """(dbms, physical table, statement, the same between two row ids, span) of groups.
+
+        The span is the column that has an index, with the first and the last value that the condition lets through.
+        """
+    @property
+    def group_spec(self) -> str:
+        """For GroupScan."""
+    @property
+    def outputs(self) -> str:
+        """Columns of the answer, for RowReader: JSON; empty where the engine's statement tells them."""
+    @property
+    def per_column_limit(self) -> tuple[int, int] | None: ...
+    @property
+    def dbms(self) -> str: ...
+    @property
+    def attached(self) -> list[str]:
+        """Databases that are read along, by their names."""
+    @property
+    def increments(self) -> tuple[str, int] | None: ...
+    @property
+    def warnings(self) -> list[str]: ...

@@ -149,6 +149,12 @@ class DatabaseError(EdgeLakeError):
     text = "SQL Failure"
 
 
+class RefusedError(DatabaseError):
+    """The database does not take this, now or later."""
+
+    code = "dbms.refused"
+
+
 class DatabaseMissingError(EdgeLakeError):
     """No database of this logical name is connected."""
 
@@ -173,6 +179,24 @@ class QueryError(EdgeLakeError):
     code = "query.parse"
     number = 46
     text = "Failed to parse SQL statement"
+
+
+class QueryTooLargeError(QueryError):
+    """The groups of a statement need more memory than it may have."""
+
+    code = "query.too_large"
+    number = 16
+    text = "SQL Failure"
+    http_status = 507
+
+
+class QueryStoppedError(EdgeLakeError):
+    """A statement was stopped while it ran: by a time limit, by its caller, or with the node."""
+
+    code = "query.stopped"
+    number = 26
+    text = "The query was stopped"
+    http_status = 504
 
 
 class TimeoutExpiredError(EdgeLakeError):
@@ -290,6 +314,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     81: ("service.address", "Connection Error", 400),
     83: ("dbms.name", "Missing dbms name", 400),
     86: ("file.duplicate", "Duplicate file: its hash is in tsd_info", 400),
+    108: ("query.slots", "Too many queries run", 503),
     112: ("script.missing", "Missing script file", 400),
     113: ("policy.missing", "Needed Policy is not available", 400),
     119: ("file.name", "File name does not follow the naming convention", 400),
@@ -298,6 +323,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     130: ("table.not_listed", "Table is not in the list of tables to process", 400),
     131: ("file.member", "The file comes from a member that is not in the cluster", 400),
     132: ("table.not_declared", "Local table not declared in blockchain", 400),
+    134: ("query.text", "Missing or wrong SELECT statement", 400),
     135: ("tcp.not_running", "TCP server not running", 400),
     136: ("service.running", "Process already active", 400),
     141: ("command.unknown", "Unrecognized Command", 400),
@@ -322,6 +348,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     216: ("info.field", "Unknown field", 400),
     222: ("policy.relation", "A policy that this policy needs is missing", 400),
     259: ("subprocess", "Failed to start a process", 400),
+    296: ("query.include", "Included tables differ in their columns", 400),
     299: ("msg.data", "Failed to identify application data", 400),
     302: ("assignment", "Error in assignment", 400),
     # Metadata (spec: metadata, section 14) and message clients (spec: brokers and mapping, section 15)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
@@ -26,8 +27,13 @@ from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.policies import Policies
 from edgelake.model import LIBRARY, Caller, Reply, Stored
+from edgelake.query.jobs import Job
+from edgelake.query.service import Queries
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.stores import SYSTEM_NAMES, Stores
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 def version() -> str:
@@ -75,12 +81,15 @@ class Node:
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
         )
+        ctx.queries = Queries(ctx.stores, timezone=timezone)
+        ctx.queries.jobs.on_end = self._query_ended
         mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
         clients = MessageClients(mapped)
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts["post_data"] = clients.post
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
+        ctx.ingest.put_counts = files.counts
 
     def _addresses(self) -> Addresses:
         return Addresses(self.ctx.variables.get("external_ip"), self.ctx.variables.get("ip"))
@@ -100,6 +109,14 @@ class Node:
         ingest: Ingest = self.ctx.ingest
         ingest.schema_changed(dbms, table, schema)
 
+    def _query_ended(self, job: Job) -> None:
+        """``set query log``: every query, or the slow ones."""
+        longest = self.ctx.logs.query_seconds
+        if longest is not None and job.seconds >= longest:
+            self.ctx.logs.query(
+                f"{job.seconds:.3f} sec., {job.shown_status}, {job.rows} rows: {job.dbms} {job.command}"
+            )
+
     # ---- life
 
     async def start(self) -> None:
@@ -117,6 +134,7 @@ class Node:
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
         await self.ctx.ingest.stop()
+        await asyncio.to_thread(self.ctx.queries.close)
         await self.ctx.stores.close()
 
     async def __aenter__(self) -> Self:
@@ -145,3 +163,22 @@ class Node:
             rows some may be stored then: ``where["stored_rows"]`` of the error.
         """
         return await submit_rows(self.ctx.ingest.submit, dbms, table, rows)
+
+    def query(self, sql: str, *, dbms: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Rows of a select, one dictionary each: times as datetime in UTC, a null as None.
+
+        Args:
+            dbms: database of tables that stand without one; absent = the statement says ``from dbms.table``.
+
+        Raises QueryError, TableMissingError, DatabaseMissingError, when the first row is asked for.
+        """
+        queries: Queries = self.ctx.queries
+        return queries.rows(sql, dbms)
+
+    async def columns(self, sql: str, *, dbms: str | None = None) -> dict[str, ndarray]:
+        """Columns of a select as numpy arrays, without a Python object a value.
+
+        Times are datetime64[us], texts objects; numbers with nulls are floats with NaN. Needs numpy.
+        """
+        queries: Queries = self.ctx.queries
+        return await queries.columns(sql, dbms)

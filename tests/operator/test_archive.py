@@ -12,12 +12,8 @@ import pytest
 
 from edgelake.errors import CommandError, EdgeLakeError, PayloadError
 from edgelake.ingest import filing
-from edgelake.ingest.batches import Batch, BatchKeeper
-from edgelake.ingest.counters import OperatorCounters
-from edgelake.ingest.names import batch_hash, content_hash
+from edgelake.ingest.names import content_hash
 from edgelake.ingest.putfile import FilePut
-from edgelake.ingest.settings import OperatorConfig
-from edgelake.store.insert import Inserted
 from tests.operator.node import Node, running
 
 VECTORS = json.loads((Path(__file__).resolve().parent.parent / "vectors" / "names-and-files.json").read_text())
@@ -137,28 +133,4 @@ async def test_two_equal_puts_are_two_files(tmp_path: Path) -> None:
     for _ in range(2):
         await put.put("d", "t", pieces(b'{"a": 1}'))
     assert len(node.names("watch_dir")) == 2
-    await node.close()
-
-
-@pytest.mark.parametrize("immediate", [False, True])
-async def test_a_streamed_batch_is_booked_and_archived_once(tmp_path: Path, immediate: bool) -> None:
-    node = await opened(tmp_path)
-    await node.create_tsd()
-    folders = {name: node.folder(name) for name in ("watch_dir", "err_dir", "archive_dir", "bkup_dir", "distr_dir")}
-    config = OperatorConfig(policy="p", member=95, update_tsd_info=True, **folders)
-    counters = OperatorCounters()
-    keeper = BatchKeeper(config, node.ctx.stores, counters, "node-1")
-    batch = Batch("d", "t", 7001, 1_767_225_600_000_000, immediate=immediate, rows=1, content=lambda: [b'{"a": 1}\n'])
-    stamp = await keeper.stamp(batch)
-    assert (stamp.tsd_name, stamp.tsd_id) == ("95", 1)
-    await keeper.committed(batch, stamp, Inserted(1))
-    again = await keeper.stamp(batch)  # the same batch after a crash
-    await keeper.committed(batch, again, Inserted(0, replayed=True))
-    member = "@" if immediate else "95"
-    name = f"d.t.0.{batch_hash('d', 't', 'node-1', 7001)}.0.{member}.1.260101000000.json.gz"
-    assert gzip.decompress((node.folder("archive_dir") / "26/01/01" / name).read_bytes()) == b'{"a": 1}\n'
-    assert node.names("archive_dir") == [name]
-    assert await node.rows("SELECT rows FROM tsd_info", "almgm") == [(1,)]
-    assert counters.rows == 1
-    assert counters.inserts["d"]["t"].immediate_rows == int(immediate)
     await node.close()

@@ -87,6 +87,21 @@ BENCHES: dict[str, Bench] = {
             "memory-lost": Measure("acknowledged rows lost meanwhile", "rows", 0, "lower"),
         },
     ),
+    "query": Bench(
+        "questions over REST to a table of 5,000,000 rows",
+        {
+            "plain": Measure(
+                "count, min, max, avg over 5 M rows", "s", 1.1, "lower", "the same SQL typed into apsw by hand"
+            ),
+            "increments": Measure(
+                "count, min, max, avg by minute over 5 M rows", "s", 0.6, "lower", "apsw, GROUP BY timestamp / 60000000"
+            ),
+            "select": Measure(
+                "1 M rows as JSON", "s", 1.0, "lower", "apsw fetch and msgspec encode in one process, times as numbers"
+            ),
+            "select-memory": Measure("RSS that the node grows by meanwhile", "MB", 50, "lower"),
+        },
+    ),
 }
 
 

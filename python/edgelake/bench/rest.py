@@ -9,7 +9,16 @@ from pathlib import Path
 
 from edgelake.bench import Settings, bare, baselines, load, slow
 from edgelake.bench.catalogue import measured
-from edgelake.bench.processes import BenchError, Child, NodeProcess, answers, free_port, node, peak_resident_mb
+from edgelake.bench.processes import (
+    BenchError,
+    Child,
+    NodeProcess,
+    RefusedError,
+    answers,
+    free_port,
+    node,
+    peak_resident_mb,
+)
 from edgelake.bench.results import Result
 from edgelake.ingest.service import Brake
 
@@ -27,6 +36,7 @@ BRAKE = Brake(sync_delay_us=20_000, us_per_row=20.0)
 
 SCRIPT = ("connect dbms bench where type = sqlite",)
 COUNT_LIMIT_S = 120
+NO_TABLE = 404
 
 
 def run(settings: Settings) -> list[Result]:
@@ -41,9 +51,14 @@ def run(settings: Settings) -> list[Result]:
 
 
 def count(at: NodeProcess) -> int:
-    """Rows of the table."""
-    reply = json.loads(at.command("get rows count where dbms = bench and group = table and format = json"))
-    return int(reply.get("bench.readings", 0))
+    """count(*) of the table, by SQL over REST; 0 before its first rows have made it."""
+    try:
+        reply = json.loads(at.command('sql bench format = json and stat = false "select count(*) as n from readings"'))
+    except RefusedError as refused:
+        if refused.status != NO_TABLE:
+            raise
+        return 0
+    return int(reply["Query"][0]["n"])
 
 
 def wait_for(at: NodeProcess, rows: int) -> float:

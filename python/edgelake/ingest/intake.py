@@ -107,8 +107,9 @@ class Intake:
             await self._refuse(path, name, PayloadError(f"{path.name}: {e}"))
 
     async def _dispatch(self, path: Path, name: FileName) -> None:
-        if not self._config.allows(name.dbms, name.table):
-            raise error(130, f"{name.dbms}.{name.table}", hint="see limit_tables of run operator")
+        refusal = self._config.refusal(name.dbms, name.table)
+        if refusal is not None:
+            raise refusal
         if isinstance(name.member, int) and name.member not in {self._config.member, *self._members()}:
             raise error(131, f"file of member {name.member}")
         if name.member == INSERTED:

@@ -1,17 +1,42 @@
-"""The durable entry of readings: what it returns from is on disk."""
+"""The durable entry of readings: what it returns from is on disk.
+
+Where accepted rows go:
+
+- Their database is connected: they are stored there at the threshold of their table, with or without an operator and
+  a streamer. While an operator runs it books each batch (TSD row, archive file, counters) and its rules hold
+  (``limit_tables``, ``create_table``).
+  Rows that an operator was to book when the node died wait for the next one, for ten seconds.
+- Their database is not connected and an operator runs: they wait in the journal, up to its limit.
+- Neither: they become a file of the watch directory, once ``run streamer`` has set the directories. Rows of an earlier
+  run of the node go on waiting for their database; ``flush buffers`` makes files of them too.
+
+Rows that a table cannot take go to the error folder, with the reason.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgelake import _rust
 from edgelake._rust import Pipeline
-from edgelake.errors import JournalError
+from edgelake.errors import EdgeLakeError, JournalError, OverloadedError
+from edgelake.ingest.archiver import Archiver
+from edgelake.ingest.batches import BatchKeeper
+from edgelake.ingest.errorfiles import ErrorFiles
+from edgelake.ingest.filer import Filer
+from edgelake.ingest.names import check_part
+from edgelake.ingest.streaming import StreamCounts, StreamSettings, StreamTotals, in_force
 from edgelake.ingest.writer import Writer
-from edgelake.model import Status, Stored
+from edgelake.model import Status, Stored, Then
 from edgelake.store.sqlite import SqliteStore
+
+ROOM = 0  # the ticket under which the pipeline tells that there is room again
+KNOWN_NAMES = 4096
+ONE_ROW = Stored(1)  # most outcomes of single readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +51,13 @@ class Ingest:
     """Payloads in, acknowledged once the journal has them; databases attached to it get their rows.
 
     The journal is opened by ``start``, or by the first payload or database: a node that only answers commands
-    leaves no files.
+    leaves no files. It offers ``ingest.streaming.Streaming`` and ``Storing``.
 
     Args:
         directory: of the journal; a callable is asked when the journal is opened (scripts may move the node's home).
+        limit_bytes: memory of payloads and rows; rows beyond half of it stay in the journal alone, payloads beyond it
+            are refused.
+        journal_limit_bytes: size of the journal; payloads beyond it are refused.
 
     Attributes:
         brake: set by benches before the journal is opened.
@@ -38,17 +66,39 @@ class Ingest:
     name = "ingest"
 
     def __init__(
-        self, directory: Path | Callable[[], Path], *, timezone: str | None = None, limit_bytes: int = 64 << 20
+        self,
+        directory: Path | Callable[[], Path],
+        *,
+        timezone: str | None = None,
+        limit_bytes: int = 64 << 20,
+        journal_limit_bytes: int = 1 << 30,
     ) -> None:
         self._directory = directory
         self._timezone = timezone
-        self._limit_bytes = limit_bytes
+        self._limits = {
+            "limit_bytes": limit_bytes,
+            "journal_limit_bytes": journal_limit_bytes,
+        }
+        self.brake = Brake()
         self._pipeline: Pipeline | None = None
+        self._archiver: Archiver | None = None
+        self._filer: Filer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, asyncio.Future[Stored]] = {}
+        self._then: dict[int, Then] = {}
+        self._first: set[asyncio.Task[None]] = set()
+        self._flushes: dict[int, asyncio.Future[None]] = {}
+        self._room: asyncio.Future[None] | None = None
         self._writers: dict[str, Writer] = {}
+        self._errors = ErrorFiles(self._err_dir)
+        self._settings: dict[tuple[str, str], StreamSettings] = {}
+        self._directories: tuple[Path, Path, Path] | None = None
+        self._names: dict[str, str] = {}
         self._opening = asyncio.Lock()
         self._stopped = False
-        self.brake = Brake()
+        self.keeper: BatchKeeper | None = None
+        self.put_counts: Callable[[], Iterable[StreamCounts]] = tuple
+        """Counters of PUT in file mode, which ``streams`` shows too."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -56,6 +106,8 @@ class Ingest:
         if self._pipeline is None:
             raise JournalError("the journal is not open")
         return self._pipeline
+
+    # ---- life
 
     async def start(self) -> None:
         """Open the journal; does nothing when it is open.
@@ -65,48 +117,158 @@ class Ingest:
         async with self._opening:
             if self._pipeline is not None:
                 return
-            self._pipeline = await asyncio.to_thread(self._open)
+            self._loop = asyncio.get_running_loop()
+            pipeline = await asyncio.to_thread(self._open)
+            self._pipeline = pipeline
+            pipeline.set_by_origin(self.keeper is not None)
+            self._archiver = Archiver(pipeline)
+            self._archiver.set_keeper(self.keeper)
+            self._archiver.start()
             self._stopped = False
-            asyncio.get_running_loop().add_reader(self._pipeline.fileno(), self._resolve)
+            for settings in self._settings.values():
+                self._put(settings)
+            self._loop.add_reader(pipeline.fileno(), self._resolve)
+            self._set_filing()
 
     def _open(self) -> Pipeline:
-        directory = self._directory() if callable(self._directory) else self._directory
+        directory = self._journal_dir()
         directory.parent.mkdir(parents=True, exist_ok=True)
-        return Pipeline(
-            directory,
-            timezone=self._timezone,
-            limit_bytes=self._limit_bytes,
-            sync_delay_us=self.brake.sync_delay_us,
-        )
+        return Pipeline(directory, timezone=self._timezone, sync_delay_us=self.brake.sync_delay_us, **self._limits)
+
+    def _journal_dir(self) -> Path:
+        return self._directory() if callable(self._directory) else self._directory
+
+    async def stop(self) -> None:
+        """Store what was accepted, close the journal. Idempotent."""
+        self._stopped = True
+        if self._pipeline is None:
+            return
+        if self._filer is not None:
+            await asyncio.to_thread(self._filer.stop)
+            self._filer = None
+        for dbms in list(self._writers):
+            await self.detach(dbms)
+        if self._archiver is not None:
+            await asyncio.to_thread(self._archiver.stop)
+            self._archiver = None
+        await asyncio.to_thread(self._pipeline.close)
+        self._resolve()
+        self._fail_flushes(JournalError("the node stops"))
+        asyncio.get_running_loop().remove_reader(self._pipeline.fileno())
+        self._pipeline = None
+        self._give_room()
+
+    # ---- entry
 
     async def submit(
-        self, dbms: str, table: str, payload: bytes, *, source: str = "0", instructions: str = "0"
+        self,
+        dbms: str,
+        table: str,
+        payload: bytes,
+        *,
+        source: str = "0",
+        instructions: str = "0",
+        wait: bool = False,
     ) -> Stored:
-        """Take rows for a table; returns when they are durable (at the level in force).
+        """Take rows for a table; returns when they are durable (at the level in force), or stored (write_immediate).
 
-        Raises PayloadError (nothing stored), OverloadedError, StorageFullError, JournalError.
+        Args:
+            wait: wait for room instead of raising OverloadedError.
+
+        Raises PayloadError (nothing stored), OverloadedError, StorageFullError, JournalError, EdgeLakeError 119 for
+        names that cannot stand in a file name.
         """
         if self._pipeline is None and not self._stopped:
             await self.start()
-        ticket = self.pipeline.submit(dbms.lower(), table.lower(), payload, source, instructions)
+        while True:
+            try:
+                ticket = self._taken(dbms, table, payload, source, instructions)
+                break
+            except OverloadedError:
+                if not wait:
+                    raise
+                await self.room(len(payload))
         waiting: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = waiting
         return await waiting
 
+    def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
+        """As ``submit``, with a callback instead of a coroutine: for entries that take single readings."""
+        if self._pipeline is not None:
+            self._then[self._taken(dbms, table, payload, source, instructions)] = then
+            return
+
+        async def first() -> None:  # which opens the journal
+            try:
+                stored = await self.submit(dbms, table, payload, source=source, instructions=instructions)
+            except EdgeLakeError as failure:
+                then(None, failure)
+            else:
+                then(stored, None)
+
+        task = asyncio.get_running_loop().create_task(first())
+        self._first.add(task)
+        task.add_done_callback(self._first.discard)
+
+    def _taken(self, dbms: str, table: str, payload: bytes, source: str, instructions: str) -> int:
+        """The ticket of a payload that the pipeline took."""
+        if source != "0":
+            check_part(source, "source")
+        if instructions != "0":
+            check_part(instructions, "instructions")
+        return self.pipeline.submit(self._name(dbms), self._name(table), payload, source, instructions)
+
+    def _name(self, name: str) -> str:
+        """A database's or table's name as it stands in databases and files (spec: ingestion, section 8)."""
+        known = self._names.get(name)
+        if known is None:
+            known = _rust.sanitize_name(name)
+            if len(self._names) >= KNOWN_NAMES:
+                self._names.clear()
+            self._names[name] = known
+        return known
+
+    async def room(self, payload_bytes: int = 0) -> None:
+        """Returns when a payload of this size would be taken."""
+        while not self.pipeline.has_room(payload_bytes):
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
+
+    def _give_room(self) -> None:
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
+
     def _resolve(self) -> None:
         for ticket, rows, rejected, reason, failure in self.pipeline.completions():
+            if (then := self._then.pop(ticket, None)) is not None:
+                if failure is not None:
+                    then(None, failure)
+                else:
+                    then(ONE_ROW if rows == 1 and not rejected else Stored(rows, rejected, reason), None)
+                continue
             waiting = self._waiting.pop(ticket, None)
-            if waiting is None or waiting.done():  # the submitter was cancelled; the rows are kept all the same
+            if waiting is None:
+                if ticket == ROOM:
+                    self._give_room()
+                elif (flush := self._flushes.pop(ticket, None)) is not None and not flush.done():
+                    flush.set_result(None)
+                continue
+            if waiting.done():  # the submitter was cancelled; the rows are kept all the same
                 continue
             if failure is None:
                 waiting.set_result(Stored(rows, rejected, reason))
             else:
                 waiting.set_exception(failure)
 
+    # ---- databases
+
     async def attach(self, store: SqliteStore) -> None:
         """Store this database's rows from now on, those that wait in the journal first."""
         await self.start()
-        writer = Writer(self.pipeline, store)
+        assert self._archiver is not None
+        writer = Writer(self.pipeline, store, self, self._archiver, self._errors)
         writer.slow_us_per_row = self.brake.us_per_row
         await asyncio.to_thread(writer.start)
         self._writers[store.dbms] = writer
@@ -126,27 +288,132 @@ class Ingest:
         return self._writers.get(dbms)
 
     async def flush(self) -> None:
-        """Make everything due and wait until the attached databases have committed it."""
-        if self._pipeline is None:
-            return
-        while any(self.pipeline.pending(dbms) for dbms in self._writers):
-            self.pipeline.flush_all()
-            await asyncio.sleep(0.002)
+        """Make everything due; returns when what is here now is stored, as far as a database or a file takes it.
 
-    async def stop(self) -> None:
-        """Store what was accepted, close the journal. Idempotent."""
-        self._stopped = True
-        for dbms in list(self._writers):
-            await self.detach(dbms)
+        Raises EdgeLakeError or OSError when it cannot be stored now (it stays in the journal then).
+        """
         if self._pipeline is None:
             return
-        await asyncio.to_thread(self._pipeline.close)
-        self._resolve()
-        asyncio.get_running_loop().remove_reader(self._pipeline.fileno())
-        self._pipeline = None
+        ticket = self._pipeline.flush_all()
+        self._flushes[ticket] = asyncio.get_running_loop().create_future()
+        await self._flushes[ticket]
+
+    # ---- what writers ask (``ingest.writer.Rules``), in their threads
+
+    def widens(self, dbms: str, table: str) -> bool:
+        return bool(in_force([*self._settings.values()], dbms, table).widening)
+
+    def call(self, work: Callable[[], None]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(work)
+
+    def failed(self, problem: Exception) -> None:
+        self.call(lambda: self._fail_flushes(problem))
+
+    def _fail_flushes(self, problem: Exception) -> None:
+        flushes, self._flushes = self._flushes, {}
+        for waiting in flushes.values():
+            if not waiting.done():
+                waiting.set_exception(problem)
+
+    # ---- operator and streamer
+
+    def set_storing(self, keeper: BatchKeeper | None) -> None:
+        """Who books batches from now on; None when the operator stops."""
+        if self._pipeline is not None and keeper is not None:
+            self._pipeline.set_by_origin(True)
+        self.keeper = keeper
+        if self._pipeline is not None and keeper is None:
+            self._pipeline.set_by_origin(False)
+        if self._archiver is not None:
+            self._archiver.set_keeper(keeper)
+        self._set_filing()
+
+    def set_directories(self, prep: Path, watch: Path, err: Path) -> None:
+        """Where files of rows that nobody stores go, and rows that were kept out."""
+        self._directories = (prep, watch, err)
+        self._set_filing()
+
+    def _set_filing(self) -> None:
+        """Rows without a database become files while directories are set and no operator runs."""
+        if self._pipeline is None or self._directories is None:
+            return
+        if self._filer is None or self._filer.watch != self._directories[1]:
+            if self._filer is not None:
+                self._filer.end()
+            node_id = str(self._journal_dir())
+            self._filer = Filer(self._pipeline, self._directories[1], node_id, self.failed)
+            self._filer.start()
+        self._pipeline.set_filing(self.keeper is None)
+
+    def _err_dir(self) -> Path:
+        if self.keeper is not None:
+            return self.keeper.config.err_dir
+        return self._directories[2] if self._directories else self._journal_dir().parent / "error"
+
+    # ---- settings and counters
+
+    def settings(self) -> Sequence[StreamSettings]:
+        """Settings of every scope that has any; the node's first."""
+        return [self._settings[scope] for scope in sorted(self._settings)]
+
+    def apply(self, settings: StreamSettings) -> None:
+        """Replace the settings of a scope; one without values removes it. In force for the next buffer."""
+        scope = (settings.dbms, settings.table)
+        known = {key: one for key, one in self._settings.items() if key != scope}
+        if settings != StreamSettings(*scope):
+            known[scope] = settings
+        self._settings = known  # replaced whole: writers read it
+        self._put(settings)
+
+    def _put(self, settings: StreamSettings) -> None:
+        if self._pipeline is None:
+            return
+        threshold = settings.threshold
+        wanted = (threshold.time_s, threshold.volume_bytes, threshold.write_immediate) if threshold else None
+        self._pipeline.set_threshold(settings.dbms, settings.table, wanted)
+        self._pipeline.set_level(settings.dbms, settings.table, settings.durability)
+
+    def streams(self) -> Sequence[StreamCounts]:
+        """Counters by table, PUT in file mode among them."""
+        now = time.time()
+        found = {(one.dbms, one.table): one for one in self.put_counts()}
+        for stats in self._pipeline.stats() if self._pipeline is not None else ():
+            key = str(stats["dbms"]), str(stats["table"])
+            number = {name: int(value) for name, value in stats.items() if name not in ("dbms", "table")}
+            put = found.get(key, StreamCounts(*key))
+            if not (number["calls"] or number["recovered"]):
+                continue
+            last_s = now - number["idle_ms"] / 1000 if number["calls"] else 0.0
+            found[key] = replace(
+                put,
+                calls=number["calls"],
+                rows=number["rows"],
+                cached_rows=number["pending"],
+                cached_bytes=number["cached_bytes"],
+                age_s=number["age_ms"] / 1000,
+                immediate_rows=number["immediate"],
+                stored_rows=number["stored"],
+                rejected_rows=number["rejected"],
+                recovered_rows=number["recovered"],
+                last_s=max(put.last_s, last_s),
+            )
+        return [found[key] for key in sorted(found)]
+
+    def totals(self) -> StreamTotals:
+        """Rows that wait now, and rows stored since the start."""
+        streams = self.streams()
+        return StreamTotals(sum(one.cached_rows for one in streams), sum(one.stored_rows for one in streams))
 
     def status(self) -> Status:
-        running = self._pipeline is not None
-        errors = [writer.last_error for writer in self._writers.values() if writer.last_error]
-        waiting = self._pipeline.in_flight_bytes() if self._pipeline else 0
-        return Status("Ingest", running, last_error="; ".join(errors), counters={"in_flight_bytes": waiting})
+        errors = [writer.last_error for writer in self._writers.values()]
+        errors += [part.last_error for part in (self._archiver, self._filer) if part is not None]
+        counters: dict[str, int | float] = {}
+        if self._pipeline is not None:
+            counters = {
+                "memory_bytes": self._pipeline.occupied_bytes(),
+                "journal_bytes": self._pipeline.journal_bytes(),
+            }
+        return Status(
+            "Ingest", self._pipeline is not None, last_error="; ".join(filter(None, errors)), counters=counters
+        )

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelake.errors import error
+from edgelake.errors import EdgeLakeError, error
 
 FILE_TYPES = frozenset({"json", "sql", "gz"})
 MAX_THREADS = 10
@@ -53,6 +53,12 @@ class OperatorConfig:
     def allows(self, dbms: str, table: str) -> bool:
         """Whether ``limit_tables`` lets a table in."""
         return not self.limit_tables or table in self.limit_tables or f"{dbms}.{table}" in self.limit_tables
+
+    def refusal(self, dbms: str, table: str) -> EdgeLakeError | None:
+        """Error 130 for a table that ``limit_tables`` keeps out."""
+        if self.allows(dbms, table):
+            return None
+        return error(130, f"{dbms}.{table}", hint="see limit_tables of run operator")
 
     def wants(self, name: str) -> bool:
         """Whether a file of the watch directory is of a type to take."""

@@ -49,6 +49,9 @@ class StreamCounts:
         calls, rows: streaming calls and the rows they brought.
         cached_rows, cached_bytes, age_s: what waits in the buffer, and for how long.
         immediate_rows: rows stored before their acknowledgement.
+        stored_rows, rejected_rows: rows in the database (or in a file of the watch directory), and rows kept out;
+            rows that were accepted = stored + rejected + cached, at any time. Rows that the journal held at the start
+            (recovered_rows) count among the accepted.
         last_s: Unix seconds of the last arrival.
     """
 
@@ -62,6 +65,9 @@ class StreamCounts:
     cached_bytes: int = 0
     age_s: float = 0.0
     immediate_rows: int = 0
+    stored_rows: int = 0
+    rejected_rows: int = 0
+    recovered_rows: int = 0
     last_s: float = 0.0
 
 

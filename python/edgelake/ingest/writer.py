@@ -5,32 +5,81 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from edgelake._rust import Flush, Pipeline
-from edgelake.errors import EdgeLakeError
+from edgelake._rust import Flush, FlushPart, Pipeline
+from edgelake.errors import EdgeLakeError, PayloadError
+from edgelake.ingest.archiver import Archiver
+from edgelake.ingest.batches import Batch, BatchKeeper, Stamp
+from edgelake.ingest.errorfiles import ErrorFiles
+from edgelake.ingest.names import FileName
+from edgelake.store.batches import StoredBatch, open_batches
 from edgelake.store.catalogue import user_schema
-from edgelake.store.insert import Insertion
+from edgelake.store.engine import refuses_rows
+from edgelake.store.insert import Inserted, Insertion
 from edgelake.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.5
 GROUP = 16  # flushes of one transaction at most
+GROUP_BYTES = 8 << 20
 SYNC_AFTER_BYTES = 32 << 20
 SYNC_AFTER_S = 1.0
 LONGEST_PAUSE_S = 5.0
 
 
+class Rules(Protocol):
+    """What the writers ask the rest of ingestion; in their threads."""
+
+    @property
+    def keeper(self) -> BatchKeeper | None:
+        """Who books batches; None while no operator runs."""
+
+    def widens(self, dbms: str, table: str) -> bool: ...
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Run something on the loop, before anybody is told of the rows."""
+
+    def failed(self, problem: Exception) -> None:
+        """Rows could not be stored now."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """A part of a flush on its way into the database."""
+
+    flush: Flush
+    part: FlushPart
+    batch: Batch
+    wanted: Insertion
+    done: Inserted | None = None
+
+    @property
+    def name(self) -> FileName:
+        """Of a file of its rows."""
+        batch = self.batch
+        return FileName(batch.dbms, batch.table, batch.source, "0", batch.instructions)
+
+
 class Writer:
     """Moves rows of one database from the pipeline into its store until it is stopped.
 
-    Rows that cannot be stored now are put back and tried again, with longer and longer pauses: nothing that was
-    accepted is dropped. ``last_error`` is empty while all goes well.
+    Rows that cannot be stored now (busy database, full disk) are put back and tried again, with longer and longer
+    pauses: nothing that was accepted is dropped. Rows that the database refuses for good go to the error folder.
+    ``last_error`` is empty while all goes well.
     """
 
-    def __init__(self, pipeline: Pipeline, store: SqliteStore) -> None:
+    def __init__(
+        self, pipeline: Pipeline, store: SqliteStore, rules: Rules, archiver: Archiver, errors: ErrorFiles
+    ) -> None:
         self._pipeline = pipeline
         self._store = store
+        self._rules = rules
+        self._archiver = archiver
+        self._errors = errors
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"writer-{store.dbms}", daemon=True)
         self._unsynced_since = 0.0
@@ -40,22 +89,33 @@ class Writer:
 
     def start(self) -> None:
         """Begin where the database stands. Raises EdgeLakeError when that cannot be read."""
-        for name in self._store.tables:
+        store = self._store
+        for name in store.tables:
             self._tell_schema(name)
-        self._pipeline.attach(self._store.dbms, self._store.watermarks())
+        with store.reader() as db:
+            left = open_batches(db)
+        # What is archived already (the crash came behind that) needs no rows of the journal.
+        held = [b for b in left if b.path is not None and not b.path.exists()]
+        keys = [(b.table, b.first, b.last, b.source, b.instructions) for b in held]
+        self._pipeline.attach(store.dbms, store.watermarks(), keys)
+        if left:
+            self._archiver.add(store)
         self._thread.start()
 
     def stop(self) -> None:
         """Store what is due, sync, end. Idempotent."""
         self._ending.set()
-        self._pipeline.flush_all()
-        if self._thread.is_alive():
-            self._thread.join()
+        while self._thread.is_alive():
+            self._pipeline.hurry()
+            self._thread.join(0.05)
+        self._archiver.finish(self._store.dbms)
         self._pipeline.detach(self._store.dbms)
 
     def _tell_schema(self, table: str) -> None:
         schema = user_schema(self._store.table(table))
         self._pipeline.set_schema(self._store.dbms, table, schema)
+
+    # ---- the thread
 
     def _run(self) -> None:
         pause_s = 0.05
@@ -78,7 +138,7 @@ class Writer:
     def _take(self) -> list[Flush]:
         """What is due now, one transaction's worth; waits a little when there is nothing."""
         group: list[Flush] = []
-        while len(group) < GROUP:
+        while len(group) < GROUP and sum(flush.payload_bytes for flush in group) < GROUP_BYTES:
             try:
                 wait_s = 0.0 if group or self._ending.is_set() else WAIT_S
                 flush = self._pipeline.take(self._store.dbms, wait_s)
@@ -92,25 +152,115 @@ class Writer:
         return group
 
     def _stored(self, group: list[Flush]) -> bool:
-        now_us = time.time_ns() // 1000
-        wanted = [Insertion(flush.table, flush.rows, now_us, position=flush.last) for flush in group]
+        """Store a group; where rows are refused for good, each flush alone, without them."""
+        keeper = self._rules.keeper
         if self.slow_us_per_row:
-            time.sleep(sum(len(flush.rows) for flush in group) * self.slow_us_per_row / 1e6)
+            time.sleep(sum(flush.rows for flush in group) * self.slow_us_per_row / 1e6)
         try:
-            done = self._store.store_many(wanted)
-        except EdgeLakeError as problem:
+            jobs = self._prepare(group, keeper)
+            try:
+                self._commit(jobs, group, keeper)
+                return True
+            except Exception as problem:
+                if not refuses_rows(problem):
+                    raise
+            while group:
+                own = [job for job in jobs if job.flush is group[0]]
+                self._commit_sparing(own, group[0], keeper)
+                del group[0]
+            return True
+        except (EdgeLakeError, OSError) as problem:
             self._note(problem)
-            # Last taken first: of one table the older rows must come first again.
-            for flush in reversed(group):
-                self._pipeline.put_back(flush)
-            return False
-        for flush, inserted in zip(group, done, strict=True):
-            if inserted.changes:
-                self._tell_schema(flush.table)
-            self._pipeline.committed(flush)
+        except Exception as fault:
+            log.exception("fault in the writer of %s", self._store.dbms)
+            self._note(fault)
+        # Last taken first: of one table the older rows must come first again.
+        for flush in reversed(group):
+            self._pipeline.put_back(flush)
+        return False
+
+    def _prepare(self, group: Sequence[Flush], keeper: BatchKeeper | None) -> list[_Job]:
+        """Insertions for all parts. The position goes with the last part of each flush."""
+        dbms, now_us = self._store.dbms, time.time_ns() // 1000
+        pairs = [(flush, part) for flush in group for part in flush.parts]
+        batches = [Batch(dbms, f.table, p.first, p.arrival_us, p.source, p.instructions, f.immediate) for f, p in pairs]
+        stamps: list[Stamp | None] = [None] * len(batches)
+        if keeper is not None:
+            stamps = [*keeper.stamp(batches)]
+        jobs = []
+        for (flush, part), batch, stamp in zip(pairs, batches, stamps, strict=True):
+            wanted = Insertion(
+                flush.table,
+                part.rows,
+                now_us,
+                tsd_name=stamp.tsd_name if stamp else "0",
+                tsd_id=stamp.tsd_id if stamp else 0,
+                position=flush.last if part is flush.parts[-1] else None,
+                create=keeper is None or keeper.config.create_table,
+                widen=self._rules.widens(dbms, flush.table),
+                batch=_stored_batch(flush, part, stamp),
+                refusal=keeper.refusal(dbms, flush.table) if keeper is not None else None,
+            )
+            jobs.append(_Job(flush, part, batch, wanted))
+        return jobs
+
+    def _commit(
+        self, jobs: Sequence[_Job], group: Sequence[Flush], keeper: BatchKeeper | None, *, sparing: bool = False
+    ) -> None:
+        """One transaction; what is kept out is in the error folder before it ends."""
+
+        def keep_rejected(done: Sequence[Inserted]) -> None:
+            for job, outcome in zip(jobs, done, strict=True):
+                job.done = outcome
+                self._keep_rejected(job, outcome)
+            for flush in group:
+                self._keep_unread(flush)
+
+        self._store.store_many([job.wanted for job in jobs], sparing=sparing, before_commit=keep_rejected)
+        self._tell(jobs, group, keeper)
+
+    def _commit_sparing(self, jobs: Sequence[_Job], flush: Flush, keeper: BatchKeeper | None) -> None:
+        try:
+            self._commit(jobs, [flush], keeper, sparing=True)
+        except Exception as problem:
+            if not refuses_rows(problem):
+                raise
+            # The rows at fault cannot be told from the others (a trigger that ends the transaction).
+            refusal = problem if isinstance(problem, EdgeLakeError) else EdgeLakeError(str(problem))
+            for job in jobs:
+                job.wanted = _refused(job.wanted, refusal)
+            self._commit(jobs, [flush], keeper)
+
+    def _tell(self, jobs: Sequence[_Job], group: Sequence[Flush], keeper: BatchKeeper | None) -> None:
+        """The group is committed."""
+        for job in jobs:
+            if job.done is not None and job.done.changes:
+                self._tell_schema(job.flush.table)
+        if keeper is not None:
+            self._rules.call(lambda: _count(jobs, keeper))
+        for flush in group:
+            of_flush = [job for job in jobs if job.flush is flush]
+            self._pipeline.committed(flush, [_ended(job) for job in of_flush])
+        if any(job.wanted.batch for job in jobs):
+            self._archiver.add(self._store)
         self._unsynced_since = self._unsynced_since or time.monotonic()
         self.last_error = ""
-        return True
+
+    # ---- rows kept out
+
+    def _keep_rejected(self, job: _Job, done: Inserted) -> None:
+        if not done.rejected:
+            return
+        lines = job.part.rows.take([row for row, _ in done.rejected]).to_json_lines()
+        failure = done.refusal or PayloadError(f"rows that do not fit {job.batch.dbms}.{job.batch.table}")
+        self._errors.add(job.name, failure, lines, [why for _, why in done.rejected])
+
+    def _keep_unread(self, flush: Flush) -> None:
+        name = FileName(self._store.dbms, flush.table)
+        for payload, why in flush.unread:
+            self._errors.add(name, PayloadError(why), payload.replace(b"\n", b" ") + b"\n", [why])
+
+    # ---- durability of the database
 
     def _sync_if_due(self) -> None:
         """Free journal segments: after much data, or when a second has passed."""
@@ -137,3 +287,35 @@ class Writer:
         if text != self.last_error:  # a change of state, not every attempt
             log.error("database %s: %s", self._store.dbms, text)
         self.last_error = text
+        self._rules.failed(problem)
+
+
+def _stored_batch(flush: Flush, part: FlushPart, stamp: Stamp | None) -> StoredBatch | None:
+    """What is left to do behind the commit, if anything."""
+    if stamp is None or (stamp.path is None and not stamp.tsd_id):
+        return None
+    tsd_hash = stamp.file_hash if stamp.tsd_id else ""
+    return StoredBatch(flush.table, part.first, part.last, part.source, part.instructions, stamp.path, tsd_hash)
+
+
+def _refused(wanted: Insertion, refusal: EdgeLakeError) -> Insertion:
+    return Insertion(
+        wanted.table,
+        wanted.rows,
+        wanted.insert_timestamp_us,
+        position=wanted.position,
+        batch=wanted.batch,
+        refusal=refusal,
+    )
+
+
+def _ended(job: _Job) -> tuple[list[tuple[int, str]], bool]:
+    done, batch = job.done, job.wanted.batch
+    rejected = list(done.rejected) if done is not None else []
+    return rejected, batch is not None and batch.path is not None
+
+
+def _count(jobs: Sequence[_Job], keeper: BatchKeeper) -> None:
+    for job in jobs:
+        if job.done is not None and not job.done.replayed:
+            keeper.count(job.batch, job.done)

@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS _edgelake_partitioning (
   PRIMARY KEY (dbms, table_name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_journal (table_name TEXT PRIMARY KEY, position INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_files (name TEXT PRIMARY KEY, hash TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_batches (
+  table_name TEXT, first INTEGER, last INTEGER, source TEXT, instructions TEXT, path TEXT, tsd_hash TEXT, rows INTEGER,
+  PRIMARY KEY (table_name, first)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_row_ids (table_name TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_dropped (table_name TEXT, partition_name TEXT, dropped_us INTEGER);
 """

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import apsw
 
 from edgelake._rust import BatchTable, Rows
-from edgelake.errors import error
+from edgelake.errors import EdgeLakeError, RefusedError, error
+from edgelake.store import batches
 from edgelake.store.base import ColumnInfo, TableInfo
+from edgelake.store.batches import StoredBatch
 from edgelake.store.catalogue import user_schema
-from edgelake.store.engine import quote
+from edgelake.store.engine import quote, refuses_rows, to_error
 from edgelake.store.schema import Transaction
 
 
@@ -22,6 +26,8 @@ class Insertion:
         insert_timestamp_us: time of the batch, the same for all its rows.
         position: journal position that these rows reach, kept with the table's rows; None = no journal.
         marker: (file name, hash) of a file whose rows these are; None = no file.
+        batch: what is to be done behind the commit; its rows are filled in.
+        refusal: why none of the rows may come in; only the position is kept then.
         create: make a missing table; False raises error 171.
         widen: add columns and widen types; False = rows that don't fit are rejected.
     """
@@ -35,6 +41,8 @@ class Insertion:
     marker: tuple[str, str] | None = None
     create: bool = True
     widen: bool = True
+    batch: StoredBatch | None = None
+    refusal: EdgeLakeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Inserted:
         changes: columns that were added or retyped; all columns when ``created``.
         partitions: physical tables that took rows.
         replayed: the position or the file was there already, nothing was inserted.
+        refusal: why the database (or a rule) kept rows out that would have fitted.
     """
 
     rows: int
@@ -55,6 +64,7 @@ class Inserted:
     partitions: Sequence[str] = ()
     created: bool = False
     replayed: bool = False
+    refusal: EdgeLakeError | None = None
 
 
 @dataclass(slots=True)
@@ -68,14 +78,50 @@ class Inserter:
         started = time.perf_counter()
         if self._was_there(tx, wanted):
             return Inserted(0, replayed=True)
+        if wanted.refusal is not None:
+            return self._kept(tx, wanted, _all_refused(wanted, wanted.refusal))
         info, changes, created = self._prepare_table(tx, wanted)
         rows, rejected = wanted.rows.fit(user_schema(info), wanted.insert_timestamp_us)
         count, names = self._insert_fitted(tx, info, rows, wanted)
+        seconds = time.perf_counter() - started
+        return self._kept(tx, wanted, Inserted(count, rejected, seconds, changes, names, created))
+
+    def insert_sparing(self, tx: Transaction, wanted: Insertion) -> Inserted:
+        """As ``insert``, but rows that the database refuses for good are kept out, and the others go in.
+
+        Halves of the batch are tried again until the rows at fault stand alone. Raises apsw.Error when the database
+        fails for other reasons, or when it ends the whole transaction for the sake of a row.
+        """
+        if self._was_there(tx, wanted):
+            return Inserted(0, replayed=True)
+        total, bare = Inserted(0), replace(wanted, position=None, marker=None, batch=None)
+        stretches = [(0, len(wanted.rows))]
+        while stretches:
+            start, end = stretches.pop()
+            piece = replace(bare, rows=wanted.rows.take(list(range(start, end))))
+            try:
+                with tx.savepoint():
+                    done = self.insert(tx, piece)
+            except Exception as problem:
+                if not refuses_rows(problem) or not tx.connection.in_transaction:
+                    raise
+                if end - start > 1 and getattr(problem, "number", 0) != 171:
+                    middle = (start + end) // 2
+                    stretches += [(middle, end), (start, middle)]
+                    continue
+                done = _all_refused(piece, _as_refusal(problem, tx.dbms))
+            total = _joined(total, done, start)
+        return self._kept(tx, wanted, total)
+
+    def _kept(self, tx: Transaction, wanted: Insertion, done: Inserted) -> Inserted:
+        """Put down with the rows what says that they are there."""
         if wanted.position is not None:
             tx.execute("INSERT OR REPLACE INTO _edgelake_journal VALUES (?, ?)", (wanted.table, wanted.position))
         if wanted.marker is not None:
             tx.execute("INSERT INTO _edgelake_files VALUES (?, ?)", wanted.marker)
-        return Inserted(count, rejected, time.perf_counter() - started, changes, names, created)
+        if wanted.batch is not None:
+            batches.put(tx, replace(wanted.batch, rows=done.rows))
+        return done
 
     def _was_there(self, tx: Transaction, wanted: Insertion) -> bool:
         if wanted.position is not None:
@@ -161,6 +207,30 @@ class Inserter:
         if taken:
             tx.execute(_statement(table, names, "NULL"), automatic)
         return row_id + taken
+
+
+def _all_refused(wanted: Insertion, refusal: EdgeLakeError) -> Inserted:
+    reason = str(refusal)
+    return Inserted(0, [(row, reason) for row in range(len(wanted.rows))], refusal=refusal)
+
+
+def _as_refusal(problem: Exception, dbms: str) -> EdgeLakeError:
+    if isinstance(problem, EdgeLakeError):
+        return problem
+    return to_error(problem, dbms) if isinstance(problem, apsw.Error) else RefusedError(f"{dbms}: {problem}")
+
+
+def _joined(total: Inserted, done: Inserted, start: int) -> Inserted:
+    """The outcome with that of the rows from ``start`` on."""
+    return Inserted(
+        total.rows + done.rows,
+        [*total.rejected, *((start + row, why) for row, why in done.rejected)],
+        total.seconds + done.seconds,
+        [*total.changes, *done.changes],
+        list(dict.fromkeys([*total.partitions, *done.partitions])),
+        total.created or done.created,
+        refusal=done.refusal or total.refusal,
+    )
 
 
 def _key(info: TableInfo, names: Sequence[str], partition_column: str | None) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import apsw
 
-from edgelake.errors import DatabaseError
+from edgelake.errors import RefusedError
 from edgelake.store import catalogue
 from edgelake.store.base import ColumnInfo, PartitionInfo, TableInfo
 from edgelake.store.engine import quote
@@ -167,6 +168,21 @@ class Transaction:
             found = max(found, (self.value(f"SELECT max(rowid) FROM {quote(name)}") or 0) + 1)
         return found
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """All of the block or nothing. Where the database has ended the whole transaction, that stays so."""
+        before = dict(self.changed), dict(self.next_row_ids), self.foreign_changes
+        self.execute("SAVEPOINT _edgelake")
+        try:
+            yield
+        except BaseException:
+            self.changed, self.next_row_ids, self.foreign_changes = before
+            if self.connection.in_transaction:
+                self.execute("ROLLBACK TO _edgelake")
+                self.execute("RELEASE _edgelake")
+            raise
+        self.execute("RELEASE _edgelake")
+
     def keep_row_id(self, info: TableInfo) -> None:
         """Put the next row id down, before rows go that tell it."""
         self.execute("INSERT OR REPLACE INTO _edgelake_row_ids VALUES (?, ?)", (info.name, self.next_row_id(info)))
@@ -236,4 +252,4 @@ def _declaration(column: ColumnInfo) -> str:
 
 def _refuse_internal(name: str) -> None:
     if name.startswith((catalogue.INTERNAL_PREFIX, "sqlite_")):
-        raise DatabaseError(f"table name '{name}' is reserved", hint="choose a name that begins otherwise")
+        raise RefusedError(f"table name '{name}' is reserved", hint="choose a name that begins otherwise")

@@ -72,6 +72,11 @@ class SqliteStore:
         return str(self.path) if self.path else "MEMORY"
 
     @property
+    def location(self) -> str:
+        """What opens the database for another connection of this process."""
+        return self._location
+
+    @property
     def tables(self) -> Mapping[str, TableInfo]:
         return MappingProxyType(self._tables)
 
@@ -103,15 +108,33 @@ class SqliteStore:
     def change_blocking(self, work: Callable[[Transaction], T], *, synchronous: Synchronous = "FULL") -> T:
         return self._submit(lambda: self._transaction(work, synchronous)).result()
 
-    def store_many(self, wanted: Sequence[Insertion], *, synchronous: Synchronous = "NORMAL") -> list[Inserted]:
+    def store_many(
+        self,
+        wanted: Sequence[Insertion],
+        *,
+        synchronous: Synchronous = "NORMAL",
+        sparing: bool = False,
+        before_commit: Callable[[Sequence[Inserted]], None] | None = None,
+    ) -> list[Inserted]:
         """Insert several flushes in one transaction; called from a thread other than the loop's.
 
         NORMAL is for rows that the journal holds: they are safe after ``checkpoint``.
+
+        Args:
+            sparing: rows that the database refuses are kept out, instead of failing all.
+            before_commit: called in the writer's thread; when it fails nothing is stored.
+
         Raises StorageFullError and DatabaseError; nothing of it is stored then.
         """
-        return self.change_blocking(
-            lambda tx: [self._inserter.insert(tx, one) for one in wanted], synchronous=synchronous
-        )
+
+        def work(tx: Transaction) -> list[Inserted]:
+            insert = self._inserter.insert_sparing if sparing else self._inserter.insert
+            done = [insert(tx, one) for one in wanted]
+            if before_commit is not None:
+                before_commit(done)
+            return done
+
+        return self.change_blocking(work, synchronous=synchronous)
 
     async def insert(self, wanted: Insertion, *, synchronous: Synchronous = "NORMAL") -> Inserted:
         """Insert one flush in a transaction of its own."""
@@ -313,7 +336,7 @@ class SqliteStore:
                 return
         except queue.Full:
             pass
-        connection.close()
+        connection.close(force=True)  # a reply that nobody read to its end leaves a statement open
 
 
 def _count(connection: apsw.Connection, table: str) -> int:

@@ -130,6 +130,16 @@ class TsdTable:
         own = self._quoted()
         return await self.store.change(lambda tx: [_add(tx, own, entry) for entry in entries])
 
+    def add_many_blocking(self, entries: Sequence[FileEntry]) -> list[int]:
+        """As ``add_many``, from a thread other than the loop's."""
+        own = self._quoted()
+        return self.store.change_blocking(lambda tx: [_add(tx, own, entry) for entry in entries])
+
+    def set_rows_blocking(self, rows: Sequence[tuple[str, int]]) -> None:
+        """Put down how many rows files brought: (hash, rows). From a thread other than the loop's."""
+        sql = f"UPDATE {self._quoted()} SET rows = ?2 WHERE file_hash = ?1"
+        self.store.change_blocking(lambda tx: tx.connection.executemany(sql, rows))
+
     async def has(self, file_hash: str) -> bool:
         """Whether a file of this hash was entered."""
         sql = f"SELECT 1 FROM {self._quoted()} WHERE file_hash = ?"

@@ -1,11 +1,18 @@
 //! Core errors to Python's: one arm per error, one class per error.
 
+use edgelake_core::query::error::QueryError as Refused;
 use edgelake_core::rows;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyErr, import_exception};
 
+use crate::query::Failure;
+
+import_exception!(edgelake.errors, DatabaseError);
 import_exception!(edgelake.errors, PayloadError);
+import_exception!(edgelake.errors, QueryError);
+import_exception!(edgelake.errors, QueryStoppedError);
+import_exception!(edgelake.errors, QueryTooLargeError);
 
 /// `edgelake.errors.PayloadError` with the place.
 pub fn payload(py: Python<'_>, error: &rows::PayloadError) -> PyErr {
@@ -24,6 +31,34 @@ pub fn payload(py: Python<'_>, error: &rows::PayloadError) -> PyErr {
         Ok(value) => PyErr::from_value(value),
         Err(error) => error,
     }
+}
+
+/// A statement that the planner or the engine refuses, with the number that clients know.
+pub fn query(py: Python<'_>, error: &Refused) -> PyErr {
+    match error {
+        Refused::Parse(text) | Refused::Unsupported(text) => QueryError::new_err(text.clone()),
+        Refused::CastFailed(text) => numbered(py, 194, text),
+        Refused::UnknownCast(text) => numbered(py, 195, text),
+        Refused::IncludeMismatch(text) => numbered(py, 296, text),
+        Refused::TooLarge(text) => QueryTooLargeError::new_err(text.clone()),
+    }
+}
+
+/// What SQLite answered instead of rows.
+pub fn sqlite(failure: &Failure) -> PyErr {
+    match failure {
+        Failure::Interrupted => QueryStoppedError::new_err(()),
+        Failure::Sqlite(text) => DatabaseError::new_err(text.clone()),
+    }
+}
+
+/// `edgelake.errors.error(number, detail)`.
+fn numbered(py: Python<'_>, number: u16, detail: &str) -> PyErr {
+    let made = py
+        .import("edgelake.errors")
+        .and_then(|module| module.getattr("error"))
+        .and_then(|error| error.call1((number, detail)));
+    made.map_or_else(|failed| failed, PyErr::from_value)
 }
 
 /// `edgelake.errors.PayloadError` of a column that was given as memory.

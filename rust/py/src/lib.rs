@@ -2,9 +2,11 @@
 
 mod bench;
 mod errors;
+mod flush;
 mod load;
 mod mapping;
 mod pipeline;
+mod query;
 mod rows;
 mod sqlite;
 mod tls;
@@ -26,11 +28,18 @@ mod _rust {
     #[pymodule_export]
     use crate::bench::bench_native_loop;
     #[pymodule_export]
+    use crate::flush::{Content, FileBatch, Flush, FlushPart};
+    #[pymodule_export]
     use crate::load::{load_put, workload_body};
     #[pymodule_export]
     use crate::mapping::MappingProgram;
     #[pymodule_export]
-    use crate::pipeline::{Flush, Pipeline};
+    use crate::pipeline::Pipeline;
+    #[pymodule_export]
+    use crate::query::{
+        GroupScan, Plan, RowReader, Select, change_statement, statement_word, time_expression,
+        time_text,
+    };
     #[pymodule_export]
     use crate::rows::{
         Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,

@@ -1,4 +1,4 @@
-//! `Pipeline` and `Flush`: the Python face of the durable way of a payload.
+//! `Pipeline`: the Python face of the durable way of a payload.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgelake_core::journal::{self, Level};
-use edgelake_core::pipeline::{self, Key, Options, Outcome, SubmitError, Threshold};
-use parking_lot::Mutex;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use edgelake_core::pipeline::{
+    self, Batch, Ended, Key, Options, Origin, Outcome, SubmitError, TableStats, Threshold,
+};
+use edgelake_core::rows::time::Zone;
+use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors;
-use crate::rows::{Columns, Rows, to_schema, to_zone};
+use crate::flush::{Content, FileBatch, Flush};
+use crate::rows::{Columns, to_schema, to_zone};
 
 import_exception!(edgelake.errors, JournalError);
 import_exception!(edgelake.errors, OverloadedError);
@@ -24,35 +27,32 @@ import_exception!(edgelake.errors, StorageFullError);
 
 /// (ticket, rows stored, rows rejected, reason of the first, error): the error is an exception to raise, or None.
 type Told = (u64, usize, usize, String, Option<Py<PyAny>>);
+/// (table, first position, last position, source, instructions)
+type Unarchived = (String, u64, u64, String, String);
+/// Rows kept out (number in the part, reason), and whether the journal holds the records for the archive.
+type EndedPart = (Vec<(usize, String)>, bool);
 
-fn journal_error(error: &journal::JournalError) -> PyErr {
+pub fn journal_error(error: &journal::JournalError) -> PyErr {
     match error {
         journal::JournalError::Full(text) => StorageFullError::new_err(text.clone()),
+        journal::JournalError::Limit(text) => OverloadedError::new_err(text.clone()),
         other => JournalError::new_err(other.to_string()),
     }
 }
 
-/// Rows of a table for its database.
-#[pyclass(module = "edgelake._rust", frozen)]
-pub struct Flush {
-    inner: Mutex<Option<pipeline::Flush>>,
-    rows: Py<Rows>,
-    #[pyo3(get)]
-    table: String,
-    #[pyo3(get)]
-    first: u64,
-    #[pyo3(get)]
-    last: u64,
-    #[pyo3(get)]
-    arrival_us: i64,
+fn to_level(name: &str) -> PyResult<Level> {
+    match name {
+        "durable" => Ok(Level::Durable),
+        "fast" => Ok(Level::Fast),
+        "memory" => Ok(Level::Memory),
+        other => Err(PyValueError::new_err(format!(
+            "no durability level '{other}'"
+        ))),
+    }
 }
 
-#[pymethods]
-impl Flush {
-    #[getter]
-    fn rows(&self, py: Python<'_>) -> Py<Rows> {
-        self.rows.clone_ref(py)
-    }
+fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|e| PyValueError::new_err(e.to_string()))
 }
 
 /// Parse, journal, acknowledge, buffer, hand over.
@@ -60,7 +60,7 @@ impl Flush {
 pub struct Pipeline {
     inner: pipeline::Pipeline,
     awake: UnixStream,
-    timezone: Option<String>,
+    zone: Zone,
 }
 
 #[pymethods]
@@ -79,7 +79,8 @@ impl Pipeline {
         journal_limit_bytes: u64,
         sync_delay_us: u64,
     ) -> PyResult<Self> {
-        let mut options = Options::new(&directory, to_zone(timezone.as_deref())?);
+        let zone = to_zone(timezone.as_deref())?;
+        let mut options = Options::new(&directory, zone.clone());
         options.workers = workers;
         options.limit_bytes = limit_bytes;
         options.journal.segment_bytes = segment_bytes;
@@ -100,11 +101,7 @@ impl Pipeline {
         let inner = py
             .detach(|| pipeline::Pipeline::open(&options, wake))
             .map_err(|e| journal_error(&e))?;
-        Ok(Self {
-            inner,
-            awake,
-            timezone,
-        })
+        Ok(Self { inner, awake, zone })
     }
 
     /// Becomes readable when there are completions.
@@ -156,9 +153,21 @@ impl Pipeline {
                     let error = journal_error(&error).into_value(py).into_any();
                     (ticket, 0, 0, String::new(), Some(error))
                 }
+                Outcome::Passed => (ticket, 0, 0, String::new(), None),
             })
             .collect()
     }
+
+    #[pyo3(signature = (payload_bytes = 0))]
+    fn has_room(&self, payload_bytes: usize) -> bool {
+        self.inner.has_room(payload_bytes)
+    }
+
+    fn hurry(&self) {
+        self.inner.hurry();
+    }
+
+    // ---- settings
 
     fn set_schema(&self, dbms: &str, table: &str, schema: Option<Columns>) -> PyResult<()> {
         let schema = schema.map(to_schema).transpose()?;
@@ -166,134 +175,164 @@ impl Pipeline {
         Ok(())
     }
 
-    /// An empty table means the database, an empty dbms the node; without age and bytes the entry is removed.
-    #[pyo3(signature = (dbms, table, age_s = None, volume_bytes = None))]
+    /// (age in seconds, bytes, stored before the acknowledgement)
+    #[pyo3(signature = (dbms, table, threshold))]
     fn set_threshold(
         &self,
         dbms: &str,
         table: &str,
-        age_s: Option<f64>,
-        volume_bytes: Option<usize>,
+        threshold: Option<(f64, usize, bool)>,
     ) -> PyResult<()> {
-        let threshold = match (age_s, volume_bytes) {
-            (None, None) => None,
-            (age, bytes) => Some(Threshold {
-                age: match age {
-                    Some(s) => Duration::try_from_secs_f64(s)
-                        .map_err(|e| PyValueError::new_err(e.to_string()))?,
-                    None => Threshold::default().age,
-                },
-                bytes: bytes.unwrap_or(Threshold::default().bytes),
-            }),
-        };
-        let key = (!dbms.is_empty()).then(|| Key::new(dbms, table));
-        self.inner.set_threshold(key.as_ref(), threshold);
+        let threshold = threshold
+            .map(|(age_s, bytes, immediate)| {
+                seconds(age_s).map(|age| Threshold {
+                    age,
+                    bytes,
+                    immediate,
+                })
+            })
+            .transpose()?;
+        self.inner.set_threshold(Key::new(dbms, table), threshold);
         Ok(())
     }
 
-    fn set_level(&self, dbms: &str, table: &str, level: &str) -> PyResult<()> {
-        let level = match level {
-            "durable" => Level::Durable,
-            "fast" => Level::Fast,
-            "memory" => Level::Memory,
-            other => {
-                return Err(PyValueError::new_err(format!(
-                    "no durability level '{other}'"
-                )));
-            }
-        };
-        let key = (!dbms.is_empty()).then(|| Key::new(dbms, table));
-        self.inner.set_level(key.as_ref(), level);
+    #[pyo3(signature = (dbms, table, level))]
+    fn set_level(&self, dbms: &str, table: &str, level: Option<&str>) -> PyResult<()> {
+        let level = level.map(to_level).transpose()?;
+        self.inner.set_level(Key::new(dbms, table), level);
         Ok(())
     }
 
+    // ---- the writer's side
+
+    #[pyo3(signature = (dbms, watermarks, unarchived = Vec::new()))]
     #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
-    fn attach(&self, py: Python<'_>, dbms: &str, watermarks: HashMap<String, u64>) {
-        py.detach(|| self.inner.attach(dbms, &watermarks));
+    fn attach(
+        &self,
+        py: Python<'_>,
+        dbms: &str,
+        watermarks: HashMap<String, u64>,
+        unarchived: Vec<Unarchived>,
+    ) -> PyResult<Vec<u64>> {
+        let unarchived: Vec<_> = unarchived
+            .into_iter()
+            .map(|(table, first, last, source, instructions)| Batch {
+                table,
+                first,
+                last,
+                origin: Origin {
+                    source,
+                    instructions,
+                },
+            })
+            .collect();
+        py.detach(|| self.inner.attach(dbms, &watermarks, &unarchived))
+            .map_err(|e| journal_error(&e))
     }
 
     fn detach(&self, py: Python<'_>, dbms: &str) {
         py.detach(|| self.inner.detach(dbms));
     }
 
+    fn set_by_origin(&self, on: bool) {
+        self.inner.set_by_origin(on);
+    }
+
     fn take(&self, py: Python<'_>, dbms: &str, timeout_s: f64) -> PyResult<Option<Flush>> {
-        let timeout = Duration::try_from_secs_f64(timeout_s)
-            .map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let timeout = seconds(timeout_s)?;
         let taken = py
             .detach(|| self.inner.take(dbms, timeout))
             .map_err(|e| journal_error(&e))?;
-        let Some(mut flush) = taken else {
-            return Ok(None);
-        };
-        let zone = to_zone(self.timezone.as_deref())?;
-        let rows = Py::new(py, Rows::new(std::mem::take(&mut flush.chunk), zone))?;
-        Ok(Some(Flush {
-            table: flush.key.table.clone(),
-            first: flush.first,
-            last: flush.last,
-            arrival_us: flush.arrival_us,
-            rows,
-            inner: Mutex::new(Some(flush)),
-        }))
+        taken
+            .map(|flush| Flush::new(py, flush, &self.zone))
+            .transpose()
     }
 
-    fn committed(&self, flush: &Flush) -> PyResult<()> {
-        let inner = flush.inner.lock().take().ok_or_else(ended)?;
-        self.inner.committed(&inner);
+    #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
+    fn committed(&self, py: Python<'_>, flush: &Flush, parts: Vec<EndedPart>) -> PyResult<()> {
+        let inner = flush.end()?;
+        let parts: Vec<_> = parts
+            .into_iter()
+            .map(|(rejected, hold)| Ended { rejected, hold })
+            .collect();
+        py.detach(|| self.inner.committed(inner, &parts));
         Ok(())
     }
 
-    fn put_back(&self, flush: &Flush) -> PyResult<()> {
-        let mut inner = flush.inner.lock().take().ok_or_else(ended)?;
-        inner.chunk = edgelake_core::rows::Chunk::clone(flush.rows.get().chunk());
-        self.inner.put_back(inner);
+    fn put_back(&self, py: Python<'_>, flush: &Flush) -> PyResult<()> {
+        let inner = flush.undo()?;
+        py.detach(|| self.inner.put_back(inner));
         Ok(())
     }
 
     fn synced(&self, py: Python<'_>, dbms: &str) -> PyResult<()> {
         py.detach(|| self.inner.synced(dbms))
-            .map_err(|e| PyOSError::new_err(e.to_string()))
+            .map_err(|e| journal_error(&e))
     }
 
-    fn flush_all(&self) {
-        self.inner.flush_all();
+    fn flush_all(&self) -> u64 {
+        self.inner.flush_all()
     }
 
-    fn pending(&self, dbms: &str) -> usize {
+    // ---- files
+
+    fn held(&self, dbms: &str, table: &str, first: u64) -> Option<Content> {
+        let content = self.inner.held(&Key::new(dbms, table), first)?;
+        Some(Content::new(content))
+    }
+
+    fn archived(&self, py: Python<'_>, dbms: &str, table: &str, first: u64) -> PyResult<()> {
+        py.detach(|| self.inner.archived(&Key::new(dbms, table), first))
+            .map_err(|e| journal_error(&e))
+    }
+
+    fn set_filing(&self, on: bool) {
+        self.inner.set_filing(on);
+    }
+
+    fn take_file(&self, py: Python<'_>, timeout_s: f64) -> PyResult<Option<FileBatch>> {
+        let timeout = seconds(timeout_s)?;
+        let taken = py
+            .detach(|| self.inner.take_file(timeout))
+            .map_err(|e| journal_error(&e))?;
+        Ok(taken.map(FileBatch::new))
+    }
+
+    fn content(&self, batch: &FileBatch) -> PyResult<Content> {
+        batch.with(|inner| Content::new(self.inner.content(inner)))
+    }
+
+    fn filed(&self, py: Python<'_>, batch: &FileBatch) -> PyResult<()> {
+        py.detach(|| batch.with(|inner| self.inner.filed(inner)))?
+            .map_err(|e| journal_error(&e))?;
+        batch.end().map(drop)
+    }
+
+    fn unfiled(&self, batch: &FileBatch) -> PyResult<()> {
+        self.inner.unfiled(batch.end()?);
+        Ok(())
+    }
+
+    // ---- state
+
+    fn pending(&self, dbms: &str) -> u64 {
         self.inner.pending(dbms)
     }
 
-    fn in_flight_bytes(&self) -> usize {
-        self.inner.in_flight_bytes()
+    fn occupied_bytes(&self) -> usize {
+        self.inner.occupied_bytes()
     }
 
     fn journal_bytes(&self) -> u64 {
         self.inner.journal_bytes()
     }
 
-    /// Counters of every table, as `get streaming` shows them.
+    /// Counters of every table.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         self.inner
             .stats()
             .into_iter()
-            .map(|(key, stats)| {
-                let made = PyDict::new(py);
-                made.set_item("dbms", key.dbms)?;
-                made.set_item("table", key.table)?;
-                made.set_item("calls", stats.calls)?;
-                made.set_item("rows", stats.rows)?;
-                made.set_item("rejected", stats.rejected)?;
-                made.set_item("refused", stats.refused)?;
-                made.set_item("bytes", stats.bytes)?;
-                made.set_item("buffered_rows", stats.buffered_rows)?;
-                made.set_item("buffer_bytes", stats.buffer_bytes)?;
-                made.set_item("flushed_rows", stats.flushed_rows)?;
-                made.set_item("idle_ms", stats.idle_ms)?;
-                let threshold = stats.threshold.unwrap_or_default();
-                made.set_item("threshold_s", threshold.age.as_secs_f64())?;
-                made.set_item("threshold_bytes", threshold.bytes)?;
-                Ok(made)
-            })
+            .map(|(key, stats)| stats_dict(py, &key, &stats))
             .collect()
     }
 
@@ -302,6 +341,24 @@ impl Pipeline {
     }
 }
 
-fn ended() -> PyErr {
-    PyRuntimeError::new_err("this flush has ended")
+fn stats_dict<'py>(py: Python<'py>, key: &Key, stats: &TableStats) -> PyResult<Bound<'py, PyDict>> {
+    let made = PyDict::new(py);
+    made.set_item("dbms", &key.dbms)?;
+    made.set_item("table", &key.table)?;
+    for (name, value) in [
+        ("calls", stats.calls),
+        ("rows", stats.rows),
+        ("bytes", stats.bytes),
+        ("recovered", stats.recovered),
+        ("stored", stats.stored),
+        ("rejected", stats.rejected),
+        ("immediate", stats.immediate),
+        ("pending", stats.pending()),
+        ("cached_bytes", stats.buffer_bytes),
+        ("idle_ms", stats.idle_ms),
+        ("age_ms", stats.age_ms),
+    ] {
+        made.set_item(name, value)?;
+    }
+    Ok(made)
 }

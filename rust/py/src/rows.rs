@@ -147,6 +147,15 @@ impl Rows {
         Ok((Self::new(fitted.chunk, self.zone.clone()), fitted.rejected))
     }
 
+    /// The rows of these numbers (from 0), in this order.
+    #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
+    fn take(&self, numbers: Vec<u32>) -> PyResult<Self> {
+        if numbers.iter().any(|&row| row as usize >= self.chunk.len) {
+            return Err(PyValueError::new_err("no such row"));
+        }
+        Ok(Self::new(self.chunk.take(&numbers), self.zone.clone()))
+    }
+
     /// Python values row by row; times as microseconds. For tests and small results.
     fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         (0..self.chunk.len)

@@ -50,7 +50,7 @@ pub type BeforeSync = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 #[derive(Clone)]
 pub struct Options {
     pub dir: PathBuf,
-    /// A new segment begins when one is this large.
+    /// A new segment begins when one is this large (an eighth of the limit at most).
     pub segment_bytes: u64,
     /// All segments together; beyond it records are refused as on a full disk.
     pub limit_bytes: u64,
@@ -73,9 +73,12 @@ impl Options {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// Nothing of the group was kept; it goes on when there is room again.
+    /// The disk has no room: nothing of the group was kept; it goes on when there is room again.
     #[error("{0}")]
     Full(String),
+    /// The journal has reached its byte limit: nothing of the group was kept.
+    #[error("{0}")]
+    Limit(String),
     /// A write or sync failed. Nothing is accepted until the journal is opened anew.
     #[error("{0}")]
     Failed(String),
@@ -105,15 +108,16 @@ pub struct Placed {
     /// Position of the group's first record; the others follow without gaps.
     pub first: u64,
     pub segment: u64,
-    /// Bytes of the segment that hold whole records now.
-    pub end: u64,
+    /// Offset of the first record; the others follow without gaps.
+    pub start: u64,
 }
 
-/// A record that the publisher wants at the head of every segment.
-pub struct HeadRecord {
-    pub kind: u8,
-    pub meta: Vec<u8>,
-    pub payload: Vec<u8>,
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub segment: u64,
+    pub offset: u64,
+    pub bytes: u64,
 }
 
 /// What happens to records once they are written. Called on the journal's thread.
@@ -131,8 +135,12 @@ pub trait Publish<T>: Send + 'static {
         written: bool,
         error: &JournalError,
     );
-    /// Records for the head of a new segment, so that older segments can go.
-    fn head(&mut self, segment: u64) -> Vec<HeadRecord>;
+    /// Everything that was queued before this mark is settled or failed.
+    fn reached(&mut self, mark: T);
+    /// Whether nobody needs any record that was settled.
+    fn is_idle(&mut self) -> bool;
+    /// The segment was emptied.
+    fn emptied(&mut self);
 }
 
 /// Files and sizes of the segments; shared with those who free and read them.
@@ -145,21 +153,21 @@ struct Segments {
 /// A journal that is open for writing.
 pub struct Journal<T: Send + 'static> {
     dir: PathBuf,
-    id: JournalId,
     first_position: u64,
+    limit_bytes: u64,
     queue: Arc<Queue<T>>,
     segments: Arc<Mutex<Segments>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl<T: Send + 'static> Journal<T> {
-    /// Open or create. Every record that is there is checked and shown to `visit` with its segment, oldest first;
+    /// Open or create. Every record that is there is checked and shown to `visit`, oldest first;
     /// a torn end is cut off. Writing begins in a new segment.
     pub fn open(
         options: &Options,
-        publisher: impl FnOnce(JournalId, u64) -> Box<dyn Publish<T>>,
-        visit: &mut dyn FnMut(u64, &Record),
+        publisher: Box<dyn Publish<T>>,
+        visit: &mut dyn FnMut(Place, &Record),
     ) -> Result<Self, JournalError> {
         let dir = &options.dir;
         let failed = |e: &io::Error| JournalError::io(dir, e);
@@ -182,7 +190,7 @@ impl<T: Send + 'static> Journal<T> {
             number,
             first_position,
             segments.clone(),
-            publisher(id, first_position),
+            publisher,
         )?;
         let thread = {
             let queue = queue.clone();
@@ -193,18 +201,13 @@ impl<T: Send + 'static> Journal<T> {
         };
         Ok(Self {
             dir: dir.clone(),
-            id,
             first_position,
+            limit_bytes: options.limit_bytes,
             queue,
             segments,
             thread: Mutex::new(Some(thread)),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
-    }
-
-    /// Identity of this journal: positions of another one mean nothing here.
-    pub fn id(&self) -> JournalId {
-        self.id
     }
 
     /// First position that this opening gives.
@@ -217,9 +220,15 @@ impl<T: Send + 'static> Journal<T> {
         self.queue.push(entry)
     }
 
-    /// Begin a new segment before the next write.
-    pub fn roll(&self) {
-        self.queue.request_roll();
+    /// Queue a mark, which is not written: [`Publish::reached`] is called in its turn. False when the journal is closed.
+    pub fn mark(&self, tag: T) -> bool {
+        self.queue.push_mark(tag)
+    }
+
+    /// Empty the segment that is being written, if nobody needs its records: it gives its room back without waiting
+    /// for the next segment, for which a full disk may have no room.
+    pub fn rewind(&self) {
+        self.queue.request_rewind();
     }
 
     /// Bytes of all segments.
@@ -227,23 +236,22 @@ impl<T: Send + 'static> Journal<T> {
         self.segments.lock().sizes.iter().map(|s| s.1).sum()
     }
 
-    pub fn segments(&self) -> Vec<u64> {
-        self.segments.lock().sizes.iter().map(|s| s.0).collect()
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
     }
 
-    /// The oldest segment with a number of at least `from`.
-    pub fn segment_from(&self, from: u64) -> Option<u64> {
-        let segments = self.segments.lock();
-        segments.sizes.iter().map(|s| s.0).find(|n| *n >= from)
+    pub fn segments(&self) -> Vec<u64> {
+        self.segments.lock().sizes.iter().map(|s| s.0).collect()
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Delete segments up to `number`, oldest first, never the one that is being written.
-    pub fn remove_through(&self, number: u64) -> Result<(), JournalError> {
+    /// Delete segments up to `number`, oldest first, never the one that is being written; whether any was there.
+    pub fn remove_through(&self, number: u64) -> Result<bool, JournalError> {
         let mut segments = self.segments.lock();
+        let before = segments.sizes.len();
         while segments.sizes.len() > 1 && segments.sizes[0].0 <= number {
             let path = segment::path(&self.dir, segments.sizes[0].0);
             match std::fs::remove_file(&path) {
@@ -256,16 +264,17 @@ impl<T: Send + 'static> Journal<T> {
             // In order even if the power fails: a later segment may hold the records that close an earlier one.
             segment::sync_dir(&self.dir).map_err(|e| JournalError::io(&self.dir, &e))?;
         }
-        Ok(())
+        Ok(segments.sizes.len() < before)
     }
 
-    /// Write what is queued, then end the thread. Idempotent.
+    /// Write what is queued, end the thread and leave the directory to others. Idempotent.
     pub fn close(&self) {
         self.queue.close();
         if let Some(thread) = self.thread.lock().take() {
             // A panic on that thread has been reported by the panic hook; there is nothing to add here.
             let _ = thread.join();
         }
+        drop(self.lock.lock().take());
     }
 }
 

@@ -25,10 +25,24 @@ impl<T> Entry<T> {
 }
 
 struct Waiting<T> {
-    entries: VecDeque<Entry<T>>,
-    roll: bool,
+    entries: VecDeque<Item<T>>,
+    rewind: bool,
     closed: bool,
     sleeping: bool,
+}
+
+/// What the thread does next.
+pub(super) enum Next<T> {
+    Write,
+    /// Everything queued before has been dealt with.
+    Mark(T),
+    Rewind,
+    End,
+}
+
+enum Item<T> {
+    Entry(Entry<T>),
+    Mark(T),
 }
 
 pub(super) struct Queue<T> {
@@ -41,7 +55,7 @@ impl<T> Default for Queue<T> {
         Self {
             waiting: Mutex::new(Waiting {
                 entries: VecDeque::new(),
-                roll: false,
+                rewind: false,
                 closed: false,
                 sleeping: false,
             }),
@@ -50,27 +64,28 @@ impl<T> Default for Queue<T> {
     }
 }
 
-/// What the thread does next.
-pub(super) enum Next {
-    Write,
-    Roll,
-    End,
-}
-
 impl<T> Queue<T> {
     pub fn push(&self, entry: Entry<T>) -> bool {
+        self.push_item(Item::Entry(entry))
+    }
+
+    pub fn push_mark(&self, tag: T) -> bool {
+        self.push_item(Item::Mark(tag))
+    }
+
+    fn push_item(&self, item: Item<T>) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             return false;
         }
-        waiting.entries.push_back(entry);
+        waiting.entries.push_back(item);
         self.wake(waiting);
         true
     }
 
-    pub fn request_roll(&self) {
+    pub fn request_rewind(&self) {
         let mut waiting = self.waiting.lock();
-        waiting.roll = true;
+        waiting.rewind = true;
         self.wake(waiting);
     }
 
@@ -89,14 +104,14 @@ impl<T> Queue<T> {
     }
 
     /// Wait for work and move one group's worth into `group`.
-    pub fn take(&self, group: &mut Vec<Entry<T>>, max_bytes: usize) -> Next {
+    pub fn take(&self, group: &mut Vec<Entry<T>>, max_bytes: usize) -> Next<T> {
         let mut waiting = self.waiting.lock();
         loop {
-            if std::mem::take(&mut waiting.roll) {
-                return Next::Roll;
-            }
             if !waiting.entries.is_empty() {
                 break;
+            }
+            if std::mem::take(&mut waiting.rewind) {
+                return Next::Rewind;
             }
             if waiting.closed {
                 return Next::End;
@@ -105,12 +120,22 @@ impl<T> Queue<T> {
             self.ready.wait(&mut waiting);
         }
         let mut bytes = 0;
-        while let Some(entry) = waiting.entries.front() {
-            bytes += entry.bytes();
-            if bytes > max_bytes && !group.is_empty() {
-                break;
+        while let Some(item) = waiting.entries.pop_front() {
+            match item {
+                Item::Entry(entry) => {
+                    bytes += entry.bytes();
+                    if bytes > max_bytes && !group.is_empty() {
+                        waiting.entries.push_front(Item::Entry(entry));
+                        break;
+                    }
+                    group.push(entry);
+                }
+                Item::Mark(tag) if group.is_empty() => return Next::Mark(tag),
+                mark @ Item::Mark(_) => {
+                    waiting.entries.push_front(mark);
+                    break;
+                }
             }
-            group.extend(waiting.entries.pop_front());
         }
         Next::Write
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::segment::{self, HEAD, JournalId, ReadError, SegmentReader};
-use super::{JournalError, Record};
+use super::{JournalError, Place, Record};
 
 /// Above the last position by more records than one opening can lose.
 const GAP: u64 = 1 << 32;
@@ -19,7 +19,7 @@ pub(super) struct Recovered {
 /// Check all segments. The end of the last one may be torn and is cut off; anything else is damage.
 pub(super) fn recover(
     dir: &Path,
-    visit: &mut dyn FnMut(u64, &Record),
+    visit: &mut dyn FnMut(Place, &Record),
 ) -> Result<Recovered, JournalError> {
     let numbers = segment::list(dir).map_err(|e| JournalError::io(dir, &e))?;
     let mut recovered = Recovered {
@@ -43,10 +43,16 @@ pub(super) fn recover(
         };
         recovered.id = Some(id);
         loop {
+            let offset = reader.offset();
             match reader.next(len) {
                 Ok(Some(record)) if record.position > recovered.last_position => {
                     recovered.last_position = record.position;
-                    visit(number, &record);
+                    let place = Place {
+                        segment: number,
+                        offset,
+                        bytes: reader.offset() - offset,
+                    };
+                    visit(place, &record);
                 }
                 Ok(Some(_)) => return Err(damaged(&path, reader.offset())),
                 Ok(None) => break,

@@ -125,6 +125,16 @@ impl SegmentReader {
         self.offset
     }
 
+    /// Go on at an offset where a record begins.
+    pub fn seek(&mut self, offset: u64) {
+        if offset < self.window_at || offset > self.window_at + self.window.len() as u64 {
+            self.window.clear();
+            self.window_at = offset;
+        }
+        self.offset = offset;
+        self.last_position = 0;
+    }
+
     pub fn file_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

@@ -48,10 +48,10 @@ impl<T: 'static> Writer<T> {
         let file = segment::create(&options.dir, number, &id)
             .map_err(|e| JournalError::io(&segment::path(&options.dir, number), &e))?;
         segments.lock().sizes.push((number, HEAD));
-        let mut writer = Self {
+        Ok(Self {
             dir: options.dir.clone(),
             id,
-            segment_bytes: options.segment_bytes,
+            segment_bytes: options.segment_bytes.min(options.limit_bytes / 8),
             limit_bytes: options.limit_bytes,
             group_bytes: options.group_bytes,
             before_sync: options.before_sync.clone(),
@@ -64,9 +64,7 @@ impl<T: 'static> Writer<T> {
             position,
             staging: Vec::new(),
             failed: None,
-        };
-        writer.write_head()?;
-        Ok(writer)
+        })
     }
 
     pub fn run(mut self, queue: &Queue<T>) {
@@ -74,19 +72,38 @@ impl<T: 'static> Writer<T> {
         loop {
             match queue.take(&mut group, self.group_bytes) {
                 Next::Write => self.commit(&mut group),
-                Next::Roll if self.good == HEAD || self.failed.is_some() => {}
-                Next::Roll => {
-                    // Asked for to free space; if it cannot be had now, the present segment goes on.
-                    if let Err(error @ JournalError::Failed(_)) = self.roll() {
-                        self.failed = Some(error);
-                    }
-                }
+                Next::Mark(tag) => self.publisher.reached(tag),
+                Next::Rewind => self.rewind(),
                 Next::End => break,
             }
         }
         // Records of level fast and memory: a stop is no power loss. A failure here has nobody left to tell.
         if self.failed.is_none() && self.synced < self.good {
             let _ = self.sync();
+        }
+    }
+
+    /// Give the room of this segment back. Between groups nothing is written that is not settled.
+    fn rewind(&mut self) {
+        if self.failed.is_some() || self.good == HEAD || !self.publisher.is_idle() {
+            return;
+        }
+        let cut = self
+            .file
+            .set_len(HEAD)
+            .and_then(|()| self.file.seek(SeekFrom::Start(HEAD)))
+            .and_then(|_| self.file.sync_all());
+        match cut {
+            Ok(()) => {
+                self.synced = HEAD;
+                self.set_end(HEAD);
+                self.publisher.emptied();
+            }
+            Err(error) => {
+                let path = segment::path(&self.dir, self.number);
+                let text = format!("emptying {}: {error}", path.display());
+                self.failed = Some(JournalError::Failed(text));
+            }
         }
     }
 
@@ -121,7 +138,7 @@ impl<T: 'static> Writer<T> {
         if self.good > HEAD && self.good + bytes > self.segment_bytes {
             self.roll()?;
         }
-        let first = self.position;
+        let (first, start) = (self.position, self.good);
         self.write(group, bytes)?;
         self.publisher.written(group);
         *written = true;
@@ -131,7 +148,7 @@ impl<T: 'static> Writer<T> {
         Ok(Placed {
             first,
             segment: self.number,
-            end: self.good,
+            start,
         })
     }
 
@@ -145,7 +162,7 @@ impl<T: 'static> Writer<T> {
         if all + bytes <= limit {
             return Ok(());
         }
-        Err(JournalError::Full(format!(
+        Err(JournalError::Limit(format!(
             "the journal in {} holds {all} bytes, its limit is {}; rows wait there for their database",
             self.dir.display(),
             self.limit_bytes
@@ -239,45 +256,19 @@ impl<T: 'static> Writer<T> {
         }
         let number = self.number + 1;
         self.file = segment::create(&self.dir, number, &self.id).map_err(|e| {
-            let text = format!("{}: {e}", segment::path(&self.dir, number).display());
+            // Nothing was written: the next group may try again.
+            let path = segment::path(&self.dir, number);
             if no_room(&e) {
-                JournalError::Full(text)
+                JournalError::Full(format!("{}: {e}", path.display()))
             } else {
-                JournalError::Failed(text)
+                JournalError::io(&path, &e)
             }
         })?;
         self.number = number;
         self.good = HEAD;
         self.synced = HEAD;
         self.segments.lock().sizes.push((number, HEAD));
-        self.write_head()
-    }
-
-    fn write_head(&mut self) -> Result<(), JournalError> {
-        let head = self.publisher.head(self.number);
-        if head.is_empty() {
-            return Ok(());
-        }
-        self.staging.clear();
-        for item in &head {
-            record::encode(
-                &mut self.staging,
-                item.kind,
-                self.position,
-                self.synced as u32,
-                &item.meta,
-                &item.payload,
-            );
-            self.staging.extend_from_slice(&item.payload);
-            self.position += 1;
-        }
-        if let Err(error) = self.file.write_all(&self.staging) {
-            // The segment exists without its head: older segments would be freed too early if it went on.
-            let undone = self.undo(&error);
-            return Err(JournalError::Failed(undone.to_string()));
-        }
-        self.set_end(self.good + self.staging.len() as u64);
-        self.sync()
+        Ok(())
     }
 }
 

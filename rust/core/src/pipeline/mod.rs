@@ -3,43 +3,57 @@
 //! `submit` parses (small payloads at the caller, large ones on workers) and queues for the journal. The journal's
 //! thread puts the rows into their table's buffer once they are durable, so buffers are in journal order, and tells
 //! the submitter through the completions. A writer takes what is due, commits it with its last position, and says
-//! so; a segment whose records are all committed and synced is deleted.
+//! so; a segment whose records are all committed, synced and archived is deleted.
 //!
-//! Records of a database that nobody has attached stay in the journal and cost no memory: `take` reads them back
-//! when somebody does. The same way leads through a restart.
+//! Records of a database that nobody has attached, and rows that come faster than they are stored, stay in the
+//! journal and cost a few bytes of memory: `take` reads them back. The same way leads through a restart.
+//!
+//! Locks: only one is held at a time, except that the journal's own are taken inside the tables'.
 
-mod buffer;
-mod ledger;
+mod files;
+mod flush;
 mod meta;
 mod publish;
-mod replay;
+mod run;
+mod shared;
+mod store;
+mod table;
+mod tables;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::journal::{Entry, Journal, JournalError, Level, Options as JournalOptions};
 use crate::rows::time::Zone;
-use crate::rows::{self, Chunk, PayloadError, Schema};
+use crate::rows::{self, PayloadError, Schema};
 
-use buffer::Tables;
-use ledger::Segments;
-use meta::Meta;
-use publish::{Publisher, Ticket};
-use replay::Replays;
+use meta::{Filed, Meta};
+use publish::{Publisher, Tag, Ticket};
+use run::{Reader, Run};
+use shared::Shared;
 
-pub use buffer::{Flush, TableStats, Threshold};
+pub use files::{Content, FileBatch};
+pub use flush::{Flush, Part, Threshold, Unread};
+pub use run::Origin;
+pub use shared::Wake;
+pub use store::{Batch, Ended};
+pub use table::TableStats;
 
 /// Payloads up to this are parsed by the caller: handing them over would cost more.
 const INLINE_BYTES: usize = 8 * 1024;
-/// Record kind of rows as JSON.
+/// Record kinds: rows as JSON; the note that rows became a file.
 const ROWS_JSON: u8 = 1;
+const FILED: u8 = 2;
+/// What a payload costs on its way beside its bytes and rows.
+const TICKET_BYTES: usize = 512;
+/// The number under which completions tell that there is room again.
+pub const ROOM: u64 = 0;
 
 /// A logical table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +83,8 @@ pub enum Outcome {
     /// Not JSON, or no rows; nothing was kept.
     Payload(PayloadError),
     Journal(JournalError),
+    /// What was waited for has come: a flush, or room.
+    Passed,
 }
 
 /// Why a payload was not even taken.
@@ -76,8 +92,12 @@ pub enum Outcome {
 pub enum SubmitError {
     #[error("{0}")]
     Payload(PayloadError),
-    #[error("{waiting} bytes wait for the disk or the database, the limit is {limit}")]
-    Overloaded { waiting: usize, limit: usize },
+    #[error("{waiting} bytes of {what} wait for the disk or the database, the limit is {limit}")]
+    Overloaded {
+        waiting: u64,
+        limit: u64,
+        what: &'static str,
+    },
     #[error("the pipeline is closed")]
     Closed,
 }
@@ -103,49 +123,19 @@ impl Options {
     }
 }
 
-/// Wakes whoever waits for completions. Called on Rust threads, once a group.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
-
-/// What all threads of a pipeline share.
-struct Shared {
-    tables: Mutex<Tables>,
-    /// A buffer became due, or a database was attached.
-    due: Condvar,
-    replays: Mutex<Replays>,
-    segments: Mutex<Segments>,
-    completions: Mutex<Vec<(u64, Outcome)>>,
-    wake: Wake,
-    in_flight_bytes: AtomicUsize,
-    limit_bytes: usize,
-    zone: Zone,
-}
-
-impl Shared {
-    fn complete(&self, done: impl IntoIterator<Item = (u64, Outcome)>) {
-        let mut completions = self.completions.lock();
-        let before = completions.len();
-        completions.extend(done);
-        let any = completions.len() > before;
-        drop(completions);
-        if any {
-            (self.wake)();
-        }
-    }
-
-    fn release(&self, bytes: usize) {
-        self.in_flight_bytes.fetch_sub(bytes, Ordering::AcqRel);
-    }
-}
-
 struct Job {
     ticket: u64,
-    meta: Meta,
+    key: Key,
+    origin: Origin,
+    arrival_us: i64,
     payload: Vec<u8>,
+    /// What was reserved for it.
+    charged: usize,
 }
 
 pub struct Pipeline {
     shared: Arc<Shared>,
-    journal: Arc<Journal<Ticket>>,
+    journal: Arc<Journal<Tag>>,
     next_ticket: AtomicU64,
     jobs: Mutex<Option<Sender<Job>>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
@@ -154,34 +144,29 @@ pub struct Pipeline {
 impl Pipeline {
     /// Open the journal and begin. Records that are there wait for their databases to be attached.
     pub fn open(options: &Options, wake: Wake) -> Result<Self, JournalError> {
-        let shared = Arc::new(Shared {
-            tables: Mutex::default(),
-            due: Condvar::new(),
-            replays: Mutex::new(Replays::new(&options.journal.dir)),
-            segments: Mutex::default(),
-            completions: Mutex::default(),
-            wake,
-            in_flight_bytes: AtomicUsize::new(0),
-            limit_bytes: options.limit_bytes,
-            zone: options.zone.clone(),
-        });
-        let publisher = Publisher::new(shared.clone());
-        let journal = Journal::open(
-            &options.journal,
-            |_, _| Box::new(publisher),
-            &mut |segment, record| {
-                if let (ROWS_JSON, Some(meta)) = (record.kind, Meta::decode(&record.meta)) {
-                    shared
-                        .segments
-                        .lock()
-                        .placed(&meta.key, record.position, segment);
-                    shared
-                        .replays
-                        .lock()
-                        .push(meta.key, record.position, segment, None);
+        let shared = Arc::new(Shared::new(options.limit_bytes, options.zone.clone(), wake));
+        let publisher = Box::new(Publisher::new(shared.clone()));
+        let mut unread = Ok(());
+        let journal = Journal::open(&options.journal, publisher, &mut |place, record| {
+            let mut tables = shared.tables.lock();
+            if let (ROWS_JSON, Some(meta)) = (record.kind, Meta::decode(&record.meta)) {
+                let (rows, origin) = (u64::from(meta.rows), Arc::new(meta.origin));
+                let run = Run::new(record.position, rows, place, origin);
+                tables.table(&meta.key).recover(run, meta.booked);
+            } else if let (FILED, Some(filed)) = (record.kind, Filed::decode(&record.meta)) {
+                let table = tables.table(&filed.key);
+                for (first, last) in filed.ranges {
+                    let mut reader = Reader::new(&options.journal.dir);
+                    match table.waiting().take_range(first, last, &mut reader) {
+                        Ok(runs) => table.stats.recovered -= runs.rows,
+                        Err(error) => unread = Err(error),
+                    }
                 }
-            },
-        )?;
+            }
+        })?;
+        unread?;
+        let waiting: usize = shared.tables.lock().waiting_memory();
+        shared.charge(waiting);
         let journal = Arc::new(journal);
         let (sender, receiver) = unbounded();
         let workers = (0..options.workers.max(1))
@@ -190,7 +175,7 @@ impl Pipeline {
         Ok(Self {
             shared,
             journal,
-            next_ticket: AtomicU64::new(1),
+            next_ticket: AtomicU64::new(ROOM + 1),
             jobs: Mutex::new(Some(sender)),
             workers: Mutex::new(workers),
         })
@@ -199,7 +184,7 @@ impl Pipeline {
     fn worker(
         at: usize,
         shared: &Arc<Shared>,
-        journal: &Arc<Journal<Ticket>>,
+        journal: &Arc<Journal<Tag>>,
         jobs: Receiver<Job>,
     ) -> Result<JoinHandle<()>, JournalError> {
         let (shared, journal) = (shared.clone(), journal.clone());
@@ -207,12 +192,10 @@ impl Pipeline {
             .name(format!("parse-{at}"))
             .spawn(move || {
                 for job in jobs {
-                    let bytes = job.payload.len();
-                    let parsed = parse(&shared, &job.meta, &job.payload);
-                    match parsed {
+                    match parse(&shared, &job.key, &job.payload) {
                         Ok(parsed) => enqueue(&shared, &journal, job, parsed),
                         Err(error) => {
-                            shared.release(bytes);
+                            shared.release(job.charged);
                             shared.complete([(job.ticket, Outcome::Payload(error))]);
                         }
                     }
@@ -229,25 +212,28 @@ impl Pipeline {
         source: &str,
         instructions: &str,
     ) -> Result<u64, SubmitError> {
-        let bytes = payload.len();
-        self.reserve(bytes)?;
-        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let meta = Meta {
-            key,
-            source: source.to_owned(),
-            instructions: instructions.to_owned(),
-            arrival_us: now_us(),
-        };
+        // Rows take about as much memory as their text; what they really take is known after parsing.
+        let charged = payload.len() * 2 + TICKET_BYTES;
+        self.check_journal(payload.len())?;
+        self.shared.reserve(charged)?;
+        let inline = payload.len() <= INLINE_BYTES;
         let job = Job {
-            ticket,
-            meta,
+            ticket: self.ticket(),
+            key,
+            origin: Origin {
+                source: source.to_owned(),
+                instructions: instructions.to_owned(),
+            },
+            arrival_us: now_us(),
             payload,
+            charged,
         };
-        if bytes <= INLINE_BYTES {
-            match parse(&self.shared, &job.meta, &job.payload) {
+        let ticket = job.ticket;
+        if inline {
+            match parse(&self.shared, &job.key, &job.payload) {
                 Ok(parsed) => enqueue(&self.shared, &self.journal, job, parsed),
                 Err(error) => {
-                    self.shared.release(bytes);
+                    self.shared.release(charged);
                     return Err(SubmitError::Payload(error));
                 }
             }
@@ -257,35 +243,47 @@ impl Pipeline {
         if sent {
             return Ok(ticket);
         }
-        self.shared.release(bytes);
+        self.shared.release(charged);
         Err(SubmitError::Closed)
     }
 
-    fn reserve(&self, bytes: usize) -> Result<(), SubmitError> {
-        let limit = self.shared.limit_bytes;
-        let before = self
-            .shared
-            .in_flight_bytes
-            .fetch_add(bytes, Ordering::AcqRel);
-        // A single payload above the limit may pass while nothing else is there.
-        if before > 0 && before + bytes > limit {
-            self.shared.release(bytes);
-            return Err(SubmitError::Overloaded {
-                waiting: before,
-                limit,
-            });
+    fn ticket(&self) -> u64 {
+        self.next_ticket.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Refuse early what the journal has no room for: rows that nobody stores, or too slowly.
+    fn check_journal(&self, bytes: usize) -> Result<(), SubmitError> {
+        let (waiting, limit) = (self.journal.bytes(), self.journal.limit_bytes());
+        if waiting + bytes as u64 <= limit {
+            return Ok(());
         }
-        Ok(())
+        Err(SubmitError::Overloaded {
+            waiting,
+            limit,
+            what: "the journal",
+        })
+    }
+
+    /// Whether a payload of this size would be taken now. If not, completions tell when there is more room: under the
+    /// number `ROOM`.
+    pub fn has_room(&self, payload_bytes: usize) -> bool {
+        let memory = payload_bytes * 2 + TICKET_BYTES;
+        let reserve = (self.journal.limit_bytes() / 16) as usize;
+        self.shared.room(|| {
+            let occupied = self.shared.occupied();
+            (occupied == 0 || occupied + memory <= self.shared.limit_bytes)
+                && self.check_journal(payload_bytes.max(reserve)).is_ok()
+        })
     }
 
     /// Outcomes since the last call: (ticket, outcome).
     pub fn completions(&self) -> Vec<(u64, Outcome)> {
-        std::mem::take(&mut self.shared.completions.lock())
+        self.shared.completions()
     }
 
-    /// Bytes of payloads and rows between `submit` and commit.
-    pub fn in_flight_bytes(&self) -> usize {
-        self.shared.in_flight_bytes.load(Ordering::Acquire)
+    /// Memory of payloads and rows between `submit` and commit, and of the list of what waits in the journal.
+    pub fn occupied_bytes(&self) -> usize {
+        self.shared.occupied()
     }
 
     pub fn journal_bytes(&self) -> u64 {
@@ -297,122 +295,31 @@ impl Pipeline {
         self.shared.tables.lock().table(key).schema = schema.map(Arc::new);
     }
 
-    /// How safe a table's payloads are before they are acknowledged.
-    pub fn set_level(&self, key: Option<&Key>, level: Level) {
-        self.shared.tables.lock().set_level(key, level);
+    /// How safe payloads are before they are acknowledged. An empty table means the database, an empty database the
+    /// node; none: as the wider scope says.
+    pub fn set_level(&self, scope: Key, level: Option<Level>) {
+        self.shared.tables.lock().set_level(scope, level);
     }
 
-    /// When a buffer is due: of a table, or of all without one of their own.
-    pub fn set_threshold(&self, key: Option<&Key>, threshold: Option<Threshold>) {
-        self.shared.tables.lock().set_threshold(key, threshold);
+    /// When the next buffer of a table is due; scopes as in `set_level`.
+    pub fn set_threshold(&self, scope: Key, threshold: Option<Threshold>) {
+        self.shared.tables.lock().set_threshold(scope, threshold);
         self.shared.due.notify_all();
     }
 
-    /// Somebody stores this database from now on. `watermarks` are the last positions committed by table: what
-    /// the journal holds up to them is not given out again.
-    pub fn attach(&self, dbms: &str, watermarks: &HashMap<String, u64>) {
-        let dropped = self.shared.replays.lock().attach(dbms, watermarks);
-        let mut segments = self.shared.segments.lock();
-        for (key, position) in &dropped {
-            segments.committed(key, *position);
+    /// Make everything due now, and whoever waits in `take` or `take_file` look again at once.
+    pub fn hurry(&self) {
+        self.shared.tables.lock().force();
+        self.shared.interrupt();
+    }
+
+    /// Make everything due; completions tell under the returned number when all that was submitted before is stored.
+    pub fn flush_all(&self) -> u64 {
+        let ticket = self.ticket();
+        if !self.journal.mark(Tag::Flush { ticket }) {
+            self.shared.complete([(ticket, Outcome::Passed)]);
         }
-        drop(segments);
-        self.shared.tables.lock().attached.insert(dbms.to_owned());
-        self.shared.due.notify_all();
-    }
-
-    /// Nobody stores this database any more; what is buffered stays in the journal for the next one.
-    pub fn detach(&self, dbms: &str) {
-        let mut replays = self.shared.replays.lock();
-        let mut tables = self.shared.tables.lock();
-        tables.attached.remove(dbms);
-        let freed = tables.drain(dbms, |key, positions| {
-            for (position, segment) in positions {
-                replays.push(key.clone(), position, segment, None);
-            }
-        });
-        drop(tables);
-        replays.sort(dbms);
-        drop(replays);
-        self.shared.release(freed);
-    }
-
-    /// Rows of this database that are due; waits for them up to `timeout`. Records that wait in the journal come
-    /// first. One flush of a table is out at a time; it ends with `committed` or `put_back`.
-    pub fn take(&self, dbms: &str, timeout: Duration) -> Result<Option<Flush>, JournalError> {
-        let until = Instant::now() + timeout;
-        loop {
-            if let Some(flush) = self.take_replay(dbms)? {
-                return Ok(Some(flush));
-            }
-            let mut tables = self.shared.tables.lock();
-            if let Some(flush) = tables.take_due(dbms, Instant::now()) {
-                return Ok(Some(flush));
-            }
-            let now = Instant::now();
-            if now >= until {
-                return Ok(None);
-            }
-            let wake_at = tables.next_due(dbms).map_or(until, |at| at.min(until));
-            if wake_at > now {
-                self.shared.due.wait_until(&mut tables, wake_at);
-            }
-        }
-    }
-
-    fn take_replay(&self, dbms: &str) -> Result<Option<Flush>, JournalError> {
-        let mut replays = self.shared.replays.lock();
-        if replays.len(dbms) == 0 {
-            return Ok(None);
-        }
-        // While records wait in the journal nothing is buffered but what was put back, and that is older: given
-        // out later, its positions would lie below the watermark of the others.
-        if let Some(flush) = self.shared.tables.lock().take_any(dbms) {
-            return Ok(Some(flush));
-        }
-        let schema = |key: &Key| self.shared.tables.lock().table(key).schema.clone();
-        replays.take(dbms, &schema, &self.shared.zone)
-    }
-
-    /// The rows of a flush are committed, together with its last position.
-    pub fn committed(&self, flush: &Flush) {
-        self.shared
-            .segments
-            .lock()
-            .committed(&flush.key, flush.last);
-        self.shared.tables.lock().committed(flush);
-        self.shared.release(flush.in_flight_bytes);
-        self.shared.due.notify_all();
-    }
-
-    /// The flush could not be stored now: its rows come first in the next one.
-    pub fn put_back(&self, flush: Flush) {
-        self.shared.tables.lock().put_back(flush);
-        self.shared.due.notify_all();
-    }
-
-    /// Everything committed so far is on the database's disk: free the segments that hold nothing else.
-    pub fn synced(&self, dbms: &str) -> Result<(), JournalError> {
-        let free = {
-            let mut segments = self.shared.segments.lock();
-            segments.synced(dbms);
-            segments.free_through(&self.journal.segments())
-        };
-        match free {
-            Some(number) => self.journal.remove_through(number),
-            None => Ok(()),
-        }
-    }
-
-    /// Make every buffer due now.
-    pub fn flush_all(&self) {
-        self.shared.tables.lock().flush_all();
-        self.shared.due.notify_all();
-    }
-
-    /// Rows of a database that are accepted and not yet committed (those waiting in the journal count by record).
-    pub fn pending(&self, dbms: &str) -> usize {
-        self.shared.replays.lock().len(dbms) + self.shared.tables.lock().pending(dbms)
+        ticket
     }
 
     pub fn stats(&self) -> Vec<(Key, TableStats)> {
@@ -436,60 +343,68 @@ impl Drop for Pipeline {
     }
 }
 
-fn parse(shared: &Shared, meta: &Meta, payload: &[u8]) -> Result<rows::Parsed, PayloadError> {
-    let schema = shared.tables.lock().table(&meta.key).schema.clone();
+fn parse(shared: &Shared, key: &Key, payload: &[u8]) -> Result<rows::Parsed, PayloadError> {
+    let schema = shared.tables.lock().schema(key);
     rows::parse(payload, schema.as_deref(), &shared.zone)
 }
 
-/// Rows to the journal's queue. The rows count as in flight beside their payload until they are committed.
-fn enqueue(shared: &Shared, journal: &Journal<Ticket>, job: Job, parsed: rows::Parsed) {
-    let chunk_bytes = parsed.chunk.memory_bytes();
-    shared
-        .in_flight_bytes
-        .fetch_add(chunk_bytes, Ordering::AcqRel);
+/// Rows to the journal's queue. They count as occupied beside their payload until they are committed.
+fn enqueue(shared: &Shared, journal: &Journal<Tag>, job: Job, parsed: rows::Parsed) {
+    let chunk = parsed.chunk;
+    let charged = job.payload.len() + chunk.reserved_bytes() + chunk.mixed_bytes() + TICKET_BYTES;
+    if charged > job.charged {
+        shared.charge(charged - job.charged);
+    } else {
+        shared.release(job.charged - charged);
+    }
+    let rejected = parsed.rejected.len();
     let stored = Outcome::Stored {
-        rows: parsed.chunk.len,
-        rejected: parsed.rejected.len(),
+        rows: chunk.len,
+        rejected,
         reason: parsed
             .rejected
-            .first()
-            .map(|r| r.1.clone())
+            .into_iter()
+            .next()
+            .map(|r| r.1)
             .unwrap_or_default(),
     };
-    let level = {
-        let mut tables = shared.tables.lock();
-        tables.received(
-            &job.meta.key,
-            parsed.chunk.len,
-            parsed.rejected.len(),
-            job.payload.len(),
-        );
-        tables.level(&job.meta.key)
+    let (level, immediate) = {
+        let tables = shared.tables.lock();
+        (tables.level(&job.key), tables.threshold(&job.key).immediate)
     };
-    if level == Level::Memory {
+    // Rows that are stored before their acknowledgement are acknowledged later.
+    let told = level == Level::Memory && !immediate;
+    if told {
         shared.complete([(job.ticket, stored.clone())]);
     }
-    let accounted = job.payload.len() + chunk_bytes;
-    let ticket = Ticket {
-        id: job.ticket,
-        told: level == Level::Memory,
-        stored,
-        chunk: parsed.chunk,
-        chunk_bytes,
-        payload_bytes: job.payload.len(),
-        arrival_us: job.meta.arrival_us,
-        key: job.meta.key.clone(),
+    let meta = Meta {
+        key: job.key,
+        origin: job.origin,
+        arrival_us: job.arrival_us,
+        rows: chunk.len as u32,
+        booked: shared.by_origin.load(Ordering::Relaxed),
     };
-    let queued = journal.append(Entry {
+    let entry = Entry {
         level,
         kind: ROWS_JSON,
-        meta: job.meta.encode(),
-        payload: job.payload,
+        meta: meta.encode(),
         control: false,
-        tag: ticket,
-    });
-    if !queued {
-        shared.release(accounted);
+        tag: Tag::Rows(Box::new(Ticket {
+            id: job.ticket,
+            told,
+            stored,
+            chunk,
+            rejected,
+            charged,
+            payload_bytes: job.payload.len(),
+            arrival_us: job.arrival_us,
+            key: meta.key,
+            origin: Arc::new(meta.origin),
+        })),
+        payload: job.payload,
+    };
+    if !journal.append(entry) {
+        shared.release(charged);
         let closed = JournalError::Failed("the journal is closed".into());
         shared.complete([(job.ticket, Outcome::Journal(closed))]);
     }
@@ -499,11 +414,6 @@ fn now_us() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_micros() as i64)
-}
-
-/// An empty chunk to leave behind.
-fn taken(chunk: &mut Chunk) -> Chunk {
-    std::mem::take(chunk)
 }
 
 #[cfg(test)]

@@ -2,25 +2,48 @@
 
 use std::sync::Arc;
 
-use super::{Key, Outcome, Shared, taken};
-use crate::journal::{Entry, HeadRecord, JournalError, Level, Placed, Publish};
+use crossbeam_channel::Sender;
+
+use super::flush::{Arrived, Asking};
+use super::run::{Origin, Run};
+use super::tables::Tables;
+use super::{Key, Outcome, Shared, TICKET_BYTES};
+use crate::journal::{Entry, JournalError, Level, Place, Placed, Publish};
 use crate::rows::Chunk;
+
+/// What an entry is for.
+#[derive(Debug)]
+pub(super) enum Tag {
+    Rows(Box<Ticket>),
+    /// The note that this table's rows are in a file.
+    Filed {
+        key: Key,
+        rows: u64,
+        done: Sender<Result<(), JournalError>>,
+    },
+    /// Somebody waits until everything up to here is stored.
+    Flush {
+        ticket: u64,
+    },
+}
 
 /// A record's rows on their way through the journal.
 #[derive(Debug)]
-pub struct Ticket {
+pub(super) struct Ticket {
     pub id: u64,
     /// The submitter knows already.
     pub told: bool,
     pub stored: Outcome,
     pub chunk: Chunk,
-    pub chunk_bytes: usize,
+    pub rejected: usize,
+    pub charged: usize,
     pub payload_bytes: usize,
     pub arrival_us: i64,
     pub key: Key,
+    pub origin: Arc<Origin>,
 }
 
-pub struct Publisher {
+pub(super) struct Publisher {
     shared: Arc<Shared>,
 }
 
@@ -28,89 +51,150 @@ impl Publisher {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
+
+    /// Rows into their buffer, or to those that wait in the journal; the answer, if it is time for one.
+    fn place(
+        &self,
+        tables: &mut Tables,
+        ticket: Ticket,
+        position: u64,
+        place: Option<Place>,
+    ) -> Option<(u64, Outcome)> {
+        let key = &ticket.key;
+        let (current, attached) = (tables.threshold(key), tables.is_attached(&key.dbms));
+        let spill = tables.buffered >= self.shared.spill_bytes && place.is_some();
+        let rows = ticket.chunk.len as u64;
+        let run = place.map(|place| Run::new(position, rows, place, ticket.origin.clone()));
+        let table = tables.table(key);
+        table.received(ticket.chunk.len, ticket.rejected, ticket.payload_bytes);
+        let told = (ticket.id, ticket.stored);
+        if attached && table.is_direct() && !spill {
+            let immediate = table.threshold(current).immediate;
+            let (ticket_id, outcome) = told.clone();
+            let asking = immediate.then_some(Asking {
+                ticket: if ticket.told { 0 } else { ticket_id },
+                first_row: 0,
+                rows: ticket.chunk.len,
+                outcome,
+            });
+            let arrived = Arrived {
+                position,
+                chunk: ticket.chunk,
+                payload_bytes: ticket.payload_bytes,
+                arrival_us: ticket.arrival_us,
+                origin: ticket.origin,
+                run,
+                asking,
+            };
+            let memory = table.buffer(arrived, current);
+            tables.buffered += memory;
+            self.shared.charge(memory);
+            return (!immediate && !ticket.told).then_some(told);
+        }
+        match run {
+            Some(run) => self.shared.charge(table.wait(run)),
+            // Acknowledged before a journal that failed: without a database they are lost.
+            None => table.stats.rejected += rows,
+        }
+        (!ticket.told).then_some(told)
+    }
 }
 
-impl Publish<Ticket> for Publisher {
-    fn written(&mut self, group: &mut [Entry<Ticket>]) {
+impl Publish<Tag> for Publisher {
+    fn written(&mut self, group: &mut [Entry<Tag>]) {
         let mut done = Vec::new();
         for entry in group.iter_mut().filter(|e| e.level == Level::Fast) {
-            entry.tag.told = true;
-            done.push((entry.tag.id, entry.tag.stored.clone()));
-        }
-        self.shared.complete(done);
-    }
-
-    fn settled(&mut self, group: &mut Vec<Entry<Ticket>>, placed: Placed) {
-        let mut freed = 0;
-        {
-            // Locks in this order everywhere: replays, tables, segments.
-            let mut replays = self.shared.replays.lock();
-            let mut tables = self.shared.tables.lock();
-            let mut segments = self.shared.segments.lock();
-            for (entry, position) in group.iter_mut().zip(placed.first..) {
-                let ticket = &mut entry.tag;
-                segments.placed(&ticket.key, position, placed.segment);
-                let direct = tables.attached.contains(&ticket.key.dbms)
-                    && replays.len(&ticket.key.dbms) == 0;
-                // The payload is on disk: only the rows stay in memory, and they only if somebody takes them.
-                freed += ticket.payload_bytes;
-                if direct {
-                    let chunk = taken(&mut ticket.chunk);
-                    tables.buffer(
-                        &ticket.key,
-                        chunk,
-                        ticket.chunk_bytes,
-                        ticket.payload_bytes,
-                        (position, placed.segment),
-                        ticket.arrival_us,
-                    );
-                } else {
-                    freed += ticket.chunk_bytes;
-                    replays.push(
-                        ticket.key.clone(),
-                        position,
-                        placed.segment,
-                        Some(placed.end),
-                    );
+            if let Tag::Rows(ticket) = &mut entry.tag {
+                // Rows that are stored before their acknowledgement are acknowledged later.
+                ticket.told = !self.shared.tables.lock().threshold(&ticket.key).immediate;
+                if ticket.told {
+                    done.push((ticket.id, ticket.stored.clone()));
                 }
             }
         }
+        self.shared.complete(done);
+    }
+
+    fn settled(&mut self, group: &mut Vec<Entry<Tag>>, placed: Placed) {
+        let (mut freed, mut offset, mut done) = (0, placed.start, Vec::new());
+        let mut tables = self.shared.tables.lock();
+        for (entry, position) in group.drain(..).zip(placed.first..) {
+            let place = Place {
+                segment: placed.segment,
+                offset,
+                bytes: entry.bytes() as u64,
+            };
+            offset += place.bytes;
+            match entry.tag {
+                Tag::Rows(ticket) => {
+                    freed += ticket.charged;
+                    done.extend(self.place(&mut tables, *ticket, position, Some(place)));
+                }
+                Tag::Filed {
+                    key,
+                    rows,
+                    done: noted,
+                } => {
+                    freed += TICKET_BYTES;
+                    tables.table(&key).filed(rows);
+                    // Nobody may be left to hear it.
+                    let _ = noted.send(Ok(()));
+                }
+                Tag::Flush { .. } => {}
+            }
+        }
+        done.extend(tables.passed());
+        drop(tables);
         self.shared.release(freed);
         self.shared.due.notify_all();
-        let done: Vec<_> = group
-            .drain(..)
-            .filter(|entry| !entry.tag.told)
-            .map(|entry| (entry.tag.id, entry.tag.stored))
-            .collect();
         self.shared.complete(done);
     }
 
-    fn failed(
-        &mut self,
-        group: &mut Vec<Entry<Ticket>>,
-        _first: u64,
-        _written: bool,
-        error: &JournalError,
-    ) {
-        let freed = group
-            .iter()
-            .map(|e| e.tag.payload_bytes + e.tag.chunk_bytes)
-            .sum();
-        self.shared.release(freed);
+    fn failed(&mut self, group: &mut Vec<Entry<Tag>>, first: u64, _: bool, error: &JournalError) {
+        let (mut freed, mut done) = (0, Vec::new());
         let mut tables = self.shared.tables.lock();
-        for entry in group.iter() {
-            tables.refused(&entry.tag.key, entry.tag.chunk.len);
+        for (entry, position) in group.drain(..).zip(first..) {
+            match entry.tag {
+                // Acknowledged already: they live on in memory.
+                Tag::Rows(ticket) if ticket.told => {
+                    freed += ticket.charged;
+                    self.place(&mut tables, *ticket, position, None);
+                }
+                Tag::Rows(ticket) => {
+                    freed += ticket.charged;
+                    done.push((ticket.id, Outcome::Journal(error.clone())));
+                }
+                Tag::Filed { done: noted, .. } => {
+                    freed += TICKET_BYTES;
+                    let _ = noted.send(Err(error.clone()));
+                }
+                Tag::Flush { .. } => {}
+            }
         }
         drop(tables);
-        let done: Vec<_> = group
-            .drain(..)
-            .filter(|entry| !entry.tag.told)
-            .map(|entry| (entry.tag.id, Outcome::Journal(error.clone())))
-            .collect();
+        self.shared.release(freed);
         self.shared.complete(done);
     }
 
-    fn head(&mut self, _segment: u64) -> Vec<HeadRecord> {
-        Vec::new()
+    fn reached(&mut self, mark: Tag) {
+        let Tag::Flush { ticket } = mark else {
+            return;
+        };
+        let mut tables = self.shared.tables.lock();
+        tables.unreserve();
+        tables.force();
+        tables.wait(ticket);
+        let done = tables.passed();
+        drop(tables);
+        self.shared.due.notify_all();
+        self.shared.complete(done);
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.shared.tables.lock().needs().is_none()
+    }
+
+    fn emptied(&mut self) {
+        self.shared.tell_room();
     }
 }

@@ -335,6 +335,13 @@ fn written(source: &str, list: &[Token<'_>]) -> String {
 }
 
 fn parse(text: &str) -> Result<Query> {
+    match parse_one(text)? {
+        Parsed::Query(query) => Ok(*query),
+        _ => parse_error("one select statement is expected"),
+    }
+}
+
+fn parse_one(text: &str) -> Result<Parsed> {
     let failed = |e: sqlparser::parser::ParserError| {
         QueryError::Parse(
             e.to_string()
@@ -347,9 +354,21 @@ fn parse(text: &str) -> Result<Query> {
         .map_err(failed)?;
     let mut statements = parser.parse_statements().map_err(failed)?;
     match (statements.pop(), statements.is_empty()) {
-        (Some(Parsed::Query(query)), true) => Ok(*query),
-        _ => parse_error("one select statement is expected"),
+        (Some(statement), true) => Ok(statement),
+        _ => parse_error("one statement is expected"),
     }
+}
+
+/// One statement that changes something.
+pub fn parse_change(sql: &str) -> Result<Parsed> {
+    let mut all = tokens(sql);
+    while all.last().is_some_and(|t| t.is_symbol(";")) {
+        all.pop();
+    }
+    check_size(&all)?;
+    let mut shape = Shape::default();
+    shape.push_all(&all);
+    parse_one(&shape.text)
 }
 
 /// An expression by itself.

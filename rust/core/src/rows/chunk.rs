@@ -287,26 +287,41 @@ impl Chunk {
         self.len == 0
     }
 
-    /// Memory that the values take, in bytes (close to it: small allocations inside mixed columns
-    /// count by their length).
-    pub fn memory_bytes(&self) -> usize {
+    /// Memory that the chunk occupies, without what the values of mixed columns hold themselves
+    /// (`mixed_bytes`): the cost of asking doesn't grow with the rows.
+    pub fn reserved_bytes(&self) -> usize {
+        self.columns
+            .iter()
+            .map(|column| {
+                let values = match &column.data {
+                    ColumnData::Bool(v) => v.capacity(),
+                    ColumnData::Int(v) | ColumnData::Time(v) => v.capacity() * 8,
+                    ColumnData::Float(v) => v.capacity() * 8,
+                    ColumnData::Text(v) => v.bytes.capacity() + v.ends.capacity() * 4,
+                    ColumnData::Mixed(v) => v.capacity() * size_of::<Value>(),
+                };
+                let bits = column
+                    .validity
+                    .as_ref()
+                    .map_or(0, |bits| bits.words.capacity() * 8);
+                size_of::<Column>() + column.name.capacity() + bits + values
+            })
+            .sum()
+    }
+
+    /// Memory of the texts in mixed columns.
+    pub fn mixed_bytes(&self) -> usize {
         self.columns
             .iter()
             .map(|column| match &column.data {
-                ColumnData::Bool(v) => v.len(),
-                ColumnData::Int(v) | ColumnData::Time(v) => v.len() * 8,
-                ColumnData::Float(v) => v.len() * 8,
-                ColumnData::Text(v) => v.bytes.len() + v.ends.len() * 4,
                 ColumnData::Mixed(v) => v
                     .iter()
-                    .map(|value| {
-                        size_of::<Value>()
-                            + match value {
-                                Value::BigInt(t) | Value::Text(t) | Value::Json(t) => t.len(),
-                                _ => 0,
-                            }
+                    .map(|value| match value {
+                        Value::BigInt(t) | Value::Text(t) | Value::Json(t) => t.capacity(),
+                        _ => 0,
                     })
                     .sum(),
+                _ => 0,
             })
             .sum()
     }

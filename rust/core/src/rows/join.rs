@@ -148,7 +148,7 @@ impl Chunk {
         let names: Vec<Vec<u8>> = self.columns.iter().map(|c| key(&c.name)).collect();
         let keys: usize = names.iter().map(Vec::len).sum();
         let mut out =
-            Vec::with_capacity(rows.len() * (keys + self.memory_bytes() * 2 / self.len.max(1)));
+            Vec::with_capacity(rows.len() * (keys + self.reserved_bytes() * 2 / self.len.max(1)));
         let valued = |column: &Column| rows.clone().any(|row| !column.is_null(row));
         for row in rows.clone() {
             out.push(b'{');

@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableAlias, TableFactor,
-    Visit, VisitMut, Visitor, VisitorMut,
+    Assignment, AssignmentTarget, Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem,
+    SetExpr, Statement, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::aggregate::is_function;
 use super::rows::union_all;
+use super::statement::check_titles;
 use super::{Plan, Work};
-use crate::query::catalogue::{Table, quoted};
-use crate::query::dialect::{Prepared, STEP, parse_expression};
+use crate::query::catalogue::{Table, quoted, time_of_any};
+use crate::query::dialect::{Prepared, STEP, parse_change, parse_expression};
 use crate::query::emit::{Leaves, Sql, emit};
-use crate::query::error::{Result, parse_error};
+use crate::query::error::{QueryError, Result, parse_error};
 use crate::query::moments::Moments;
 use crate::query::spec::Output;
 use crate::query::value::Kind;
@@ -24,13 +25,14 @@ use crate::query::value::Kind;
 pub fn plan(prepared: &Prepared, tables: &[&Table], dbms: &str, moments: &Moments) -> Result<Plan> {
     refuse_dialect(&prepared.query)?;
     let mut query = prepared.query.clone();
-    let mut known = Known { tables, moments };
-    let outputs = outputs(prepared, &mut query, &mut known)?;
-    let mut expressions = Expressions {
-        known: &mut known,
-        inside: 0,
+    let mut known = Known {
+        tables,
+        moments,
+        is_raw: false,
     };
-    let _ = VisitMut::visit(&mut query, &mut expressions);
+    let outputs = outputs(prepared, &mut query, &mut known)?;
+    check_titles(&outputs)?;
+    Expressions::new(&mut known).replace_in(&mut query)?;
     let mut names = Names::new(tables, dbms);
     let _ = VisitMut::visit(&mut query, &mut names);
     let sql = names.statement(&query);
@@ -52,6 +54,46 @@ pub fn plan(prepared: &Prepared, tables: &[&Table], dbms: &str, moments: &Moment
         attached,
         increments: None,
     })
+}
+
+/// An UPDATE or DELETE with the texts beside time columns as instants; other statements as they are.
+pub fn change(sql: &str, table: &Table, moments: &Moments) -> Result<String> {
+    let mut statement = parse_change(sql)?;
+    let mut known = Known {
+        tables: &[table],
+        moments,
+        is_raw: !table.own,
+    };
+    match &mut statement {
+        Statement::Update(update) => {
+            for assignment in &mut update.assignments {
+                assign_instant(assignment, table, moments)?;
+            }
+        }
+        Statement::Delete(_) => {}
+        _ => return Ok(sql.to_owned()),
+    }
+    Expressions::new(&mut known).replace_in(&mut statement)?;
+    let text = statement.to_string();
+    if text.contains(STEP) {
+        return parse_error("a step of time such as '+ 2 hours' stands beside a time");
+    }
+    Ok(text)
+}
+
+/// `set timestamp = '2025-01-31'`
+fn assign_instant(assignment: &mut Assignment, table: &Table, moments: &Moments) -> Result<()> {
+    let AssignmentTarget::ColumnName(name) = &assignment.target else {
+        return Ok(());
+    };
+    let column = name.0.last().and_then(|p| p.as_ident());
+    let kind = column.and_then(|c| table.column(&c.value)).map(|c| c.kind);
+    if kind == Some(Kind::Timestamp)
+        && let Some(us) = moments.instant(&assignment.value)?
+    {
+        assignment.value = parse_expression(&us.to_string())?;
+    }
+    Ok(())
 }
 
 /// What only the dialect has makes no sense for an engine.
@@ -98,7 +140,9 @@ fn outputs(prepared: &Prepared, query: &mut Query, known: &mut Known<'_>) -> Res
             SelectItem::UnnamedExpr(expr) => {
                 // "a.value" is called value, as the engine has it.
                 let title = match &expr {
-                    Expr::CompoundIdentifier(parts) => parts.last().map(|p| p.value.clone()),
+                    Expr::CompoundIdentifier(parts) if written.title == expr.to_string() => {
+                        parts.last().map(|p| p.value.clone())
+                    }
                     _ => None,
                 };
                 (title.unwrap_or_else(|| written.title.clone()), expr.clone())
@@ -130,6 +174,8 @@ fn no_casts(prepared: &Prepared) -> Result<Vec<Output>> {
 struct Known<'a> {
     tables: &'a [&'a Table],
     moments: &'a Moments,
+    /// Times are read where they are stored, some of them as text.
+    is_raw: bool,
 }
 
 impl Known<'_> {
@@ -148,6 +194,16 @@ impl Known<'_> {
     }
 }
 
+impl Known<'_> {
+    fn sql(&self, text: String, name: &str) -> Sql {
+        let kind = self.kind(name).unwrap_or(Kind::Any);
+        if self.is_raw && kind == Kind::Timestamp {
+            return Sql::new(time_of_any(&text), kind);
+        }
+        Sql::new(text, kind)
+    }
+}
+
 impl Leaves for Known<'_> {
     fn moments(&self) -> &Moments {
         self.moments
@@ -158,18 +214,17 @@ impl Leaves for Known<'_> {
     }
 
     fn column(&mut self, name: &str) -> Result<Sql> {
-        Ok(Sql::new(quoted(name), self.kind(name).unwrap_or(Kind::Any)))
+        Ok(self.sql(quoted(name), name))
     }
 
     fn whole(&mut self, expr: &Expr) -> Result<Option<Sql>> {
         Ok(match expr {
             Expr::CompoundIdentifier(parts) => {
-                let kind = parts.last().and_then(|p| self.kind(&p.value));
-                Some(Sql::new(expr.to_string(), kind.unwrap_or(Kind::Any)))
+                let name = parts.last().map_or("", |p| p.value.as_str());
+                Some(self.sql(expr.to_string(), name))
             }
             Expr::Identifier(name) if name.quote_style.is_none() => {
-                let kind = self.kind(&name.value).unwrap_or(Kind::Any);
-                Some(Sql::new(expr.to_string(), kind))
+                Some(self.sql(expr.to_string(), &name.value))
             }
             _ => None,
         })
@@ -185,6 +240,23 @@ struct Expressions<'a, 'b> {
     known: &'a mut Known<'b>,
     /// Expressions that are open inside one that was replaced.
     inside: u32,
+    fault: Option<QueryError>,
+}
+
+impl<'a, 'b> Expressions<'a, 'b> {
+    fn new(known: &'a mut Known<'b>) -> Self {
+        Self {
+            known,
+            inside: 0,
+            fault: None,
+        }
+    }
+
+    /// Errors are those of expressions that are wrong in any engine, such as a time beside a text that is none.
+    fn replace_in<T: VisitMut>(mut self, tree: &mut T) -> Result<()> {
+        let _ = VisitMut::visit(tree, &mut self);
+        self.fault.map_or(Ok(()), Err)
+    }
 }
 
 impl VisitorMut for Expressions<'_, '_> {
@@ -193,13 +265,21 @@ impl VisitorMut for Expressions<'_, '_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if self.inside > 0 {
             self.inside += 1;
-        } else if let Ok(sql) = emit(expr, self.known)
-            && let Ok(replaced) = parse_expression(&sql.text)
-        {
-            *expr = replaced;
-            self.inside = 1;
+            return ControlFlow::Continue(());
         }
-        ControlFlow::Continue(())
+        match emit(expr, self.known).and_then(|sql| parse_expression(&sql.text)) {
+            Ok(replaced) => {
+                *expr = replaced;
+                self.inside = 1;
+                ControlFlow::Continue(())
+            }
+            // Its parts may be understood.
+            Err(QueryError::Unsupported(_)) => ControlFlow::Continue(()),
+            Err(fault) => {
+                self.fault = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
     }
 
     fn post_visit_expr(&mut self, _expr: &mut Expr) -> ControlFlow<()> {
@@ -224,7 +304,7 @@ impl<'a> Names<'a> {
         };
         for table in tables {
             let is_foreign = table.dbms != dbms;
-            let name = if !table.partitions.is_empty() {
+            let name = if !table.is_plain() {
                 let name = format!("edgelake_parts_{}", made.parts.len());
                 made.parts.push((name.clone(), table, is_foreign));
                 object_name(&[&name])
@@ -250,16 +330,24 @@ impl<'a> Names<'a> {
         }
         let mut tables = Vec::with_capacity(self.parts.len());
         for (name, table, is_foreign) in &self.parts {
-            let columns: Vec<String> = table.columns.iter().map(|c| quoted(&c.name)).collect();
+            let columns: Vec<String> = table
+                .columns
+                .iter()
+                .map(|c| format!("{} AS {}", c.sql(table.own), quoted(&c.name)))
+                .collect();
             let columns = columns.join(", ");
-            let branches = table.partitions.iter().map(|p| {
-                let schema = if *is_foreign {
-                    quoted(&table.dbms) + "."
-                } else {
-                    String::new()
-                };
-                format!("SELECT {columns} FROM {schema}{}", quoted(&p.name))
-            });
+            let schema = if *is_foreign {
+                quoted(&table.dbms) + "."
+            } else {
+                String::new()
+            };
+            let mut names: Vec<&str> = table.partitions.iter().map(|p| p.name.as_str()).collect();
+            if names.is_empty() {
+                names.push(&table.name);
+            }
+            let branches = names
+                .iter()
+                .map(|name| format!("SELECT {columns} FROM {schema}{}", quoted(name)));
             tables.push(format!("{name} AS ({})", union_all(branches.collect())));
         }
         let mut rest = query.clone();

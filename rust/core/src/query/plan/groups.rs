@@ -4,9 +4,9 @@ use sqlparser::ast::{Expr, Function as Call};
 
 use super::aggregate::{self, contains_aggregate, is_function};
 use super::period::named;
-use super::source::{Columns, Sources};
+use super::source::{Columns, Physical, Sources};
 use super::statement::{Item, Statement, whole_number};
-use super::{Plan, Scan, Settings, Work, order};
+use super::{Plan, Scan, Settings, Work, order, shortcut};
 use crate::query::bucket;
 use crate::query::emit::{Leaves, Sql, emit};
 use crate::query::error::{Result, parse_error};
@@ -373,34 +373,58 @@ impl<'a> Groups<'a> {
     }
 
     fn scans(&self, selection: Option<&Expr>) -> Result<(GroupSpec, Vec<Scan>)> {
-        let mut scans = Vec::new();
         if let Some(selection) = selection {
             emit(selection, &mut self.sources.columns())?;
         }
+        let mut scans = Vec::new();
+        let mut shortcuts = Vec::new();
         for one in self.sources.physical(selection)? {
             let mut columns = one.columns;
-            let mut list: Vec<String> = self
+            let list: Vec<String> = self
                 .scanned
                 .iter()
                 .map(|s| emit(&s.expr, &mut columns).map(|sql| sql.text))
                 .collect::<Result<_>>()?;
-            if list.is_empty() {
-                list.push("1".to_owned()); // count(*) alone: rows matter, not what is in them
-            }
-            let list = list.join(", ");
+            shortcuts.extend(self.shortcut(&one, &list));
+            // count(*) alone: rows matter, not what is in them
+            let list = if list.is_empty() {
+                "1".to_owned()
+            } else {
+                list.join(", ")
+            };
             scans.push(Scan {
                 dbms: one.table.dbms.clone(),
                 table: one.name.clone(),
                 sql: format!("SELECT {list}{}", one.tail(false)),
-                ranged: (one.table.own && !one.is_narrowed)
+                ranged: one
+                    .table
+                    .own
                     .then(|| format!("SELECT {list}{}", one.tail_of_range())),
+                span: one.span.clone(),
             });
         }
-        let spec = GroupSpec {
+        let mut spec = GroupSpec {
             keys: self.keys.clone(),
             aggregates: self.aggregates.iter().map(|(a, _)| a.clone()).collect(),
         };
+        if !scans.is_empty() && shortcuts.len() == scans.len() {
+            for (scan, sql) in scans.iter_mut().zip(shortcuts) {
+                scan.sql = sql;
+                scan.ranged = None;
+            }
+            spec.aggregates = shortcut::merged(&spec.aggregates);
+        }
         Ok((spec, scans))
+    }
+
+    fn shortcut(&self, one: &Physical<'_>, list: &[String]) -> Option<String> {
+        if !self.keys.is_empty() {
+            return None;
+        }
+        let text = |a: &Aggregate| a.column.and_then(|at| list.get(at)).map(String::as_str);
+        let columns: Vec<Option<&str>> = self.aggregates.iter().map(|(a, _)| text(a)).collect();
+        let aggregates: Vec<Aggregate> = self.aggregates.iter().map(|(a, _)| a.clone()).collect();
+        shortcut::columns(one, &aggregates, &columns)
     }
 }
 

@@ -6,6 +6,7 @@ mod groups;
 mod order;
 mod period;
 mod rows;
+mod shortcut;
 mod source;
 mod statement;
 
@@ -67,8 +68,10 @@ pub struct Scan {
     /// The physical table.
     pub table: String,
     pub sql: String,
-    /// The same with `row_id` between the parameters 1 and 2, where the table has row ids and no index narrows it.
+    /// The same with `row_id` between the parameters 1 and 2, where the table has row ids and all rows are read.
     pub ranged: Option<String>,
+    /// The column that has an index, and the first and last value that the condition lets through.
+    pub span: Option<(String, i64, i64)>,
 }
 
 /// What is to be done.
@@ -141,6 +144,11 @@ pub fn plan(
             other => other,
         }
     })
+}
+
+/// An UPDATE or DELETE for the engine: times in it are as the table keeps them.
+pub fn change(sql: &str, table: &Table, now_us: i64, local: Zone) -> Result<String> {
+    with_stack(|| as_is::change(sql, table, &Moments { now_us, local }))
 }
 
 fn dialect_plan(

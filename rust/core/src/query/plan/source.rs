@@ -101,15 +101,22 @@ impl<'a> Sources<'a> {
                     Ranges::of_condition(expr, column, self.moments)
                 })
             };
-            let time = table.time_column().map(ranges);
-            if time.as_ref().is_some_and(|r| r.hull().is_none()) {
-                continue;
-            }
+            let time = table.time_column().map(|c| (c, ranges(&c.name)));
+            let span = match &time {
+                Some((column, ranges)) if !ranges.is_all() => match ranges.hull() {
+                    Some((low, high)) => {
+                        let stored = column.stored.clone().unwrap_or_default();
+                        Some((stored, low, high))
+                    }
+                    None => continue, // no time satisfies the condition
+                },
+                _ => None,
+            };
             let physical = |name: &str| Physical {
                 table,
                 name: name.to_owned(),
                 condition: condition.clone(),
-                is_narrowed: time.as_ref().is_some_and(|r| !r.is_all()),
+                span: span.clone(),
                 is_foreign: table.dbms != self.main.dbms,
                 columns,
             };
@@ -121,7 +128,7 @@ impl<'a> Sources<'a> {
             for partition in &table.partitions {
                 let kept = match last.take() {
                     Some((column, kept)) if column == partition.column => kept,
-                    _ => ranges(&partition.column),
+                    _ => ranges(table.shown_name(&partition.column)),
                 };
                 if kept.meets(partition.start_us, partition.end_us) {
                     found.push(physical(&partition.name));
@@ -139,8 +146,8 @@ pub struct Physical<'a> {
     pub name: String,
     /// SQL behind `where`.
     pub condition: Option<String>,
-    /// The condition bounds the column that has an index.
-    pub is_narrowed: bool,
+    /// The bounds that the condition sets to the column that has an index.
+    pub span: Option<(String, i64, i64)>,
     pub is_foreign: bool,
     pub columns: Columns<'a>,
 }
@@ -217,7 +224,7 @@ impl Leaves for Columns<'_> {
             return Ok(self.constant(extend));
         }
         match (self.main.column(name), self.source.column(name)) {
-            (Some(column), Some(_)) => Ok(Sql::new(quoted(name), column.kind)),
+            (Some(column), Some(here)) => Ok(Sql::new(here.sql(self.source.own), column.kind)),
             // An included table lacks the column.
             (Some(column), None) => Ok(Sql::new("NULL", column.kind)),
             (None, _) => parse_error(format!(

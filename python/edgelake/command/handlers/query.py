@@ -1,0 +1,353 @@
+"""SQL, and what is known of the queries that ran (spec: query, sections 1, 2, 14 and 15)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from edgelake import _rust
+from edgelake.command.context import Context
+from edgelake.command.grammar import Key, Tail
+from edgelake.command.registry import command
+from edgelake.errors import CommandError, NotPermittedError, error
+from edgelake.model import CommandClass, Reply, Table
+from edgelake.query import report
+from edgelake.query.destinations import file_path, to_file, to_table
+from edgelake.query.jobs import Job
+from edgelake.query.options import Options, parse_options, split_statement
+from edgelake.query.service import Queries, with_json
+
+_REFERENCE: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|!(?=[A-Za-z_])[\w.]+""")
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_KINDS: Final = frozenset({"select", "with"})
+
+
+@command(
+    "sql",
+    cls=CommandClass.DATA,
+    topics=("query", "dbms"),
+    examples=(
+        'sql lsl_demo format = table "select count(*) from ping"',
+        "sql lsl_demo stat = false and timezone = utc select * from ping where timestamp > now() - 1 hour limit 10",
+        'sql lsl_demo include = (pong) and extend = (@table_name) "select max(value) from ping"',
+    ),
+)
+async def sql(ctx: Context, dbms: str, *, statement: Annotated[str, Tail()]) -> Reply:
+    """Run a statement on the databases of this node.
+
+    Options stand before the statement: ``format``, ``stat``, ``timezone``, ``include``, ``extend``, ``max_time``,
+    ``file``, ``table`` and others. A statement that changes something needs the class admin.
+    """
+    written, text = split_statement(statement)
+    options = parse_options(written, ctx.visible.translate)
+    text = _filled(text, ctx)
+    dbms = dbms.lower()
+    if _rust.statement_word(text) not in _KINDS:
+        return await _change(ctx, dbms, text)
+    queries: Queries = ctx.queries
+    if options.table or options.destination == "dbms":
+        answer = await queries.ask(dbms, text, with_json(options), constant=_constant(ctx), command=statement)
+        table = options.table or f"query_{answer.job.number}"
+        rows = await to_table(ctx.stores, answer.pieces(), table, drop=options.drop)
+        return _written(f"rows are in system_query.{table}", rows)
+    target = _file(ctx, options)
+    source = _readable(ctx, options.source) if options.source else None
+    answer = await queries.ask(dbms, text, options, constant=_constant(ctx), command=statement)
+    pieces: AsyncIterator[bytes] = answer.pieces()
+    if options.test or source is not None:
+        pieces = report.framed(pieces, answer.job, options)
+    if source is not None:
+        whole = b"".join([piece async for piece in pieces]).decode()
+        return Reply.of_data(report.compared(whole, source, options))
+    if target is not None:
+        await to_file(pieces, target)
+        return _written(f"the answer is in {target}", answer.job.rows)
+    if not options.output:
+        async for _ in pieces:
+            pass
+        return _written("the answer is not printed", answer.job.rows)
+    if options.destination == "stdout" and ctx.caller.entry == "rest":
+        show = ctx.parts.get("console", print)
+        async for piece in pieces:
+            show(piece.decode(errors="replace"))
+        return _written("the answer is on the node's terminal", answer.job.rows)
+    framed = options.test
+    media_type = "text/plain; charset=utf-8" if framed else queries.media_type(options)
+    return Reply(stream=pieces, media_type=media_type)
+
+
+def _written(what: str, rows: int) -> Reply:
+    return Reply.of_text(f'{{"Reply" : "{what}", "Rows" : {rows}}}')
+
+
+async def _change(ctx: Context, dbms: str, text: str) -> Reply:
+    if not ctx.may(CommandClass.ADMIN):
+        raise NotPermittedError(
+            "a statement that changes something needs the command class 'admin'",
+            hint="run it at the node's prompt, or ask its owner to grant the class",
+        )
+    rows = await ctx.queries.change(dbms, text)
+    return Reply.of_data({"reply": "Success", "rows": rows}, text=f"Success: {rows} rows")
+
+
+def _filled(text: str, ctx: Context) -> str:
+    """The statement with ``!name`` replaced outside quotes: numbers as they are, other values as texts.
+
+    A statement that is one name alone is the name's value.
+    """
+    if re.fullmatch(r"!\w+", text.strip()):
+        return str(ctx.visible.translate(text.strip()))
+
+    def value(found: re.Match[str]) -> str:
+        if found[0][0] != "!":
+            return found[0]
+        shown = str(ctx.visible.translate(found[0]))
+        if not shown:
+            raise CommandError(f"Missing dictionary definition for: '{found[0]}'")
+        if _NUMBER.fullmatch(shown) or (shown[:1] == shown[-1:] == "'" and len(shown) > 1):
+            return shown
+        return "'" + shown.replace("'", "''") + "'"
+
+    return _REFERENCE.sub(value, text)
+
+
+def _constant(ctx: Context) -> Callable[[str], str]:
+    """Values of ``extend``: the node's own by ``@name``, the dictionary's by ``+name``."""
+
+    def value(what: str) -> str:
+        name = what.lower()
+        ip = ctx.variables.get("external_ip") or ctx.variables.get("ip")
+        port = ctx.variables.get("anylog_server_port")
+        own = {"@ip": ip, "@port": port, "@ip_port": f"{ip}:{port}", "@node_name": ctx.node.name, "@cluster": ""}
+        if name in own:
+            return own[name]
+        if name.startswith("@"):
+            raise error(175, f"extend = {what}", hint=f"{', '.join(own)}, @dbms_name, @table_name, +name")
+        return ctx.visible.get(what.lstrip("+!"))
+
+    return value
+
+
+def _file(ctx: Context, options: Options) -> Path | None:
+    """File of the answer. Raises EdgeLakeError 78, NotPermittedError."""
+    if not options.file and options.destination != "file":
+        return None
+    if not ctx.may(CommandClass.FILES):
+        raise NotPermittedError("file = ... needs the command class 'files'", hint="read the reply instead")
+    if not options.file:
+        raise error(175, "dest = file", hint="name the file: file = !tmp_dir/answer.json")
+    path = file_path(options.file)
+    if not ctx.may(CommandClass.EXEC) and not ctx.directories.inside(path):
+        raise error(78, f"'{path}' is not inside the node's directories")
+    return path
+
+
+def _readable(ctx: Context, name: str) -> Path:
+    path = Path(name).expanduser()
+    if not ctx.may(CommandClass.FILES):
+        raise NotPermittedError("source = ... needs the command class 'files'")
+    if not ctx.may(CommandClass.EXEC) and not ctx.directories.inside(path):
+        raise error(78, f"'{path}' is not inside the node's directories")
+    return path
+
+
+# ---- what ran
+
+
+def _jobs(ctx: Context, which: str) -> list[Job]:
+    queries: Queries = ctx.queries
+    jobs = list(queries.jobs)
+    if which == "all":
+        return jobs
+    if not which:
+        return [job for job in jobs if job is queries.jobs.latest]
+    if not which.isdecimal():
+        raise CommandError(f"'{which}' is no job", hint="a number, or all")
+    return [job for job in jobs if job.number == int(which)]
+
+
+_STATUS: Final = ("Job", "ID", "Output", "Run Time", "Operator", "Par", "Status", "Blocks", "Rows", "Command")
+
+
+@command(
+    "query status",
+    cls=CommandClass.DATA,
+    topics=("query", "monitor"),
+    examples=("query status", "query status all", "query status 3"),
+)
+async def query_status(ctx: Context, job: str = "") -> Reply:
+    """Queries that run and the last that ran: the latest, one by its number, or all."""
+    rows = []
+    for one in _jobs(ctx, job):
+        rows.append(
+            (
+                one.number,
+                one.identity,
+                one.output,
+                one.shown_time,
+                "local",
+                one.partitions,
+                one.shown_status,
+                one.blocks,
+                one.rows,
+                f"sql {one.dbms} {one.command}",
+            )
+        )
+    return Reply.of_table(Table(_STATUS, rows), data=[dict(zip(_STATUS, row, strict=True)) for row in rows])
+
+
+_DESTINATION: Final = ("Job", "Destination", "DBMS", "Table", "Command")
+
+
+@command(
+    "query destination",
+    cls=CommandClass.DATA,
+    topics=("query", "monitor"),
+    examples=("query destination", "query destination all"),
+)
+async def query_destination(ctx: Context, job: str = "") -> Reply:
+    """Where queries went: the node itself, its database and table."""
+    rows = [(one.number, "local", one.dbms, one.table, f"sql {one.dbms} {one.command}") for one in _jobs(ctx, job)]
+    return Reply.of_table(Table(_DESTINATION, rows), data=[dict(zip(_DESTINATION, row, strict=True)) for row in rows])
+
+
+@command(
+    "query explain",
+    cls=CommandClass.DATA,
+    topics=("query", "monitor"),
+    examples=("query explain", "query explain all"),
+)
+async def query_explain(ctx: Context, job: str = "") -> Reply:
+    """How queries were planned: statements over the physical tables, and over their groups."""
+    data: list[dict[str, Any]] = []
+    for one in _jobs(ctx, job):
+        data.append(
+            {
+                "Job ID": one.number,
+                "Remote DBMS": one.dbms,
+                "Remote Table": one.table,
+                "Source Command": f"sql {one.dbms} {one.command}",
+                "Remote Query": "; ".join(one.scans),
+                "Local Create": "",
+                "Local Query": one.merge,
+                "Increment Info": one.increments,
+            }
+        )
+    text = "\r\n\r\n".join("\r\n".join(f"{key:<15}: {value}" for key, value in one.items()) for one in data)
+    return Reply.of_data(data, text=text)
+
+
+@command(
+    "get queries time",
+    cls=CommandClass.DATA,
+    topics=("query", "monitor"),
+    examples=("get queries time", "get queries time where format = json"),
+)
+async def get_queries_time(ctx: Context) -> Reply:
+    """How long queries took: up to 1, 2, ... 9 seconds, and longer."""
+    rows = ctx.queries.jobs.times.rows()
+    text = "\n".join(f"{name}: {value}" for name, value in rows)
+    return Reply.of_data({"Queries Statistics": dict(rows)}, text=text)
+
+
+@command("reset query timer", cls=CommandClass.ADMIN, topics=("query", "monitor"), examples=("reset query timer",))
+async def reset_query_timer(ctx: Context) -> Reply:
+    """Count the times of queries anew."""
+    ctx.queries.jobs.times.reset()
+    return Reply.done()
+
+
+# ---- time
+
+
+@command(
+    "get increments params",
+    cls=CommandClass.DATA,
+    topics=("query",),
+    examples=(
+        "get increments params where dbms = d and table = t and column = timestamp"
+        ' and where = "timestamp > now() - 3d"',
+    ),
+)
+async def get_increments_params(
+    ctx: Context,
+    *,
+    dbms: str,
+    table: str,
+    column: str,
+    condition: Annotated[str, Key("where")] = "",
+    data_points: int = 1000,
+) -> Reply:
+    """Unit and number that ``increments(column, data_points)`` stands for over the span of the condition."""
+    selected = f'select increments("{column.lower()}", {data_points}), count(*) from "{table.lower()}"'
+    if condition:
+        selected += f" where {condition}"
+    unit, number = ctx.queries.increments(dbms.lower(), selected, Options())
+    return Reply.of_data({"interval": unit, "time_units": number}, text=f"{unit}, {number}")
+
+
+@command(
+    "get datetime",
+    cls=CommandClass.DATA,
+    topics=("query", "machine"),
+    examples=("get datetime local now()", "get datetime utc now() - 3 days", "v = get datetime et '2025-01-31'"),
+)
+async def get_datetime(ctx: Context, timezone: str, *, expression: Annotated[str, Tail()]) -> Reply:
+    """A time expression in a time zone."""
+    queries: Queries = ctx.queries
+    queries.check_timezone(timezone)
+    zone = queries.timezone if timezone.lower() == "local" else timezone
+    text = expression.strip().strip('"')
+    us = _rust.time_expression(text, now_us=time.time_ns() // 1000, timezone=queries.timezone)
+    return Reply.of_text(_rust.time_text(us, timezone=zone))
+
+
+@command(
+    "set query mode",
+    cls=CommandClass.ADMIN,
+    topics=("query", "configuration"),
+    where="using",
+    examples=(
+        "set query mode using timeout = 30 seconds and max_volume = 10MB",
+        "set query mode using order = reference",
+    ),
+)
+async def set_query_mode(
+    ctx: Context,
+    *,
+    timeout: Annotated[str, Key("timeout")] = "",
+    max_volume: str = "",
+    send_mode: Literal["all", "any"] = "all",
+    reply_mode: Literal["all", "any", "subset"] = "all",
+    show_id: bool = False,
+    order: Literal["standard", "reference"] = "standard",
+) -> Reply:
+    """Bounds of every query of this node, and how several order keys are read."""
+    queries: Queries = ctx.queries
+    limits = queries.limits
+    limits.timeout_s = parse_options(f"max_time = {timeout}").max_time_s if timeout else None
+    limits.max_volume_bytes = _rust.storage_bytes(max_volume.replace(" ", "")) if max_volume else None
+    if max_volume and limits.max_volume_bytes is None:
+        raise CommandError(f"max_volume = {max_volume}", hint="a volume such as 10000, 100KB or 1MB")
+    limits.reference_order = order == "reference"
+    limits.settings = {"send_mode": send_mode, "reply_mode": reply_mode, "show_id": str(show_id).lower()}
+    return Reply.done()
+
+
+@command("get query mode", cls=CommandClass.DATA, topics=("query", "configuration"), examples=("get query mode",))
+async def get_query_mode(ctx: Context) -> Reply:
+    """What ``set query mode`` has set."""
+    limits = ctx.queries.limits
+    data = {
+        "timeout": "" if limits.timeout_s is None else f"{limits.timeout_s:g} seconds",
+        "max_volume": "" if limits.max_volume_bytes is None else str(limits.max_volume_bytes),
+        "send_mode": "all",
+        "reply_mode": "all",
+        "show_id": "false",
+        **(limits.settings or {}),
+        "order": "reference" if limits.reference_order else "standard",
+    }
+    return Reply.of_table(Table(("Parameter", "Value"), list(data.items())), data=data)

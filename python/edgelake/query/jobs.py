@@ -1,0 +1,145 @@
+"""Queries that run and those that ran last: what ``query status`` and ``get queries time`` show (spec: query, 15)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from edgelake.errors import error
+
+Status = Literal["Sending", "Processing", "Completed", "Empty Set", "Stopped", "Error"]
+MOST_RUNNING: Final = 500
+KEPT: Final = 50
+LONGEST_TEXT: Final = 2000
+
+
+@dataclass(slots=True)
+class Job:
+    """One query.
+
+    Attributes:
+        number: its slot, shown as ``Job``; ``identity`` counts all queries of the node.
+        command: options and statement as the user gave them.
+        scans: statements over the physical tables; ``merge`` puts their groups together.
+    """
+
+    number: int
+    identity: int
+    dbms: str
+    command: str
+    output: str = "json"
+    table: str = ""
+    scans: list[str] = field(default_factory=list)
+    merge: str = ""
+    increments: str = ""
+    status: Status = "Sending"
+    reason: str = ""
+    rows: int = 0
+    blocks: int = 0
+    partitions: int = 0
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    stop: Callable[[], None] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.started
+
+    @property
+    def shown_status(self) -> str:
+        return f"Error: {self.reason}" if self.status == "Error" else self.status
+
+    @property
+    def shown_time(self) -> str:
+        return clock(self.seconds)
+
+
+def clock(seconds: float) -> str:
+    """``00:01:05``."""
+    whole = int(seconds)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+class Jobs:
+    """The running queries, the last that ended, and how long all of them took."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, Job] = {}
+        self._ended: deque[Job] = deque(maxlen=KEPT)
+        self._count = 0
+        self.times = Times()
+        self.on_end: Callable[[Job], None] | None = None
+
+    def begin(self, dbms: str, command: str, output: str) -> Job:
+        """Raises EdgeLakeError 108 when too many queries run."""
+        if len(self._running) >= MOST_RUNNING:
+            raise error(108, f"{MOST_RUNNING} queries run", hint="wait, or stop one: job stop all")
+        number = next(n for n in range(len(self._running) + 1) if n not in self._running)
+        self._count += 1
+        job = Job(number, self._count, dbms, command[:LONGEST_TEXT], output)
+        self._running[number] = job
+        return job
+
+    def end(self, job: Job, failure: BaseException | None = None) -> None:
+        """Note how a query ended; a second call changes nothing."""
+        if job.ended is not None:
+            return
+        job.ended = time.monotonic()
+        job.stop = None
+        if failure is None:
+            job.status = "Completed" if job.rows else "Empty Set"
+        elif isinstance(failure, Exception):
+            job.status, job.reason = "Error", str(failure)[:LONGEST_TEXT]
+        else:
+            job.status = "Stopped"
+        self._running.pop(job.number, None)
+        self._ended.append(job)
+        self.times.add(job.seconds)
+        if self.on_end is not None:
+            self.on_end(job)
+
+    def __iter__(self) -> Iterator[Job]:
+        """The ended ones first, the last of each slot; then those that run."""
+        latest = {job.number: job for job in self._ended}
+        latest.update(self._running)
+        return iter([latest[number] for number in sorted(latest)])
+
+    @property
+    def latest(self) -> Job | None:
+        """The query that began last."""
+        return max([*self._running.values(), *self._ended], key=lambda job: job.identity, default=None)
+
+    def stop_all(self) -> None:
+        """Interrupt what runs."""
+        for job in list(self._running.values()):
+            if job.stop is not None:
+                job.stop()
+
+
+class Times:
+    """Queries by the seconds that they took: up to 1, 2 ... 9, and longer."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.counts = [0] * 10
+        self.since = time.monotonic()
+
+    def add(self, seconds: float) -> None:
+        self.counts[min(int(seconds), 9)] += 1
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values as ``get queries time`` prints them."""
+        shown = [(f"Up to {n:2} sec.", str(count)) for n, count in enumerate(self.counts[:9], 1)]
+        passed = int(time.monotonic() - self.since)
+        span = f"{passed} (sec.) : {passed // 3600}:{passed // 60 % 60}:{passed % 60} (H:M:S)"
+        return [
+            *shown,
+            ("Over   9 sec.", str(self.counts[9])),
+            ("Total queries", str(sum(self.counts))),
+            ("Time interval", span),
+        ]

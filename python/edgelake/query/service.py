@@ -1,0 +1,287 @@
+"""Queries over the databases of the node: from a statement to a streamed answer (spec: query)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from edgelake._rust import Plan, RowReader, Select, change_statement, time_text
+from edgelake.errors import EdgeLakeError, QueryError, error
+from edgelake.query import columns as python_columns
+from edgelake.query.jobs import Job, Jobs
+from edgelake.query.options import Options
+from edgelake.query.run import PIECE_BYTES, Run
+from edgelake.query.statement import Planner, database_of, described
+from edgelake.query.views import View
+from edgelake.store.stores import Stores
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+log = logging.getLogger(__name__)
+
+_CHANGED: Final = re.compile(
+    r'(?:update(?:\s+or\s+\w+)?|delete\s+from)\s+(?:"(?P<quoted>[^"]+)"|(?P<plain>\w+))', re.IGNORECASE
+)
+THREADS: Final = 8
+"""Threads of all queries; those that find none free wait."""
+BLOCK_ROWS: Final = 20_000
+_TYPES: Final = {
+    "json": "application/json",
+    "json:list": "application/json",
+    "json:output": "application/x-ndjson",
+    "table": "text/plain; charset=utf-8",
+}
+
+
+@dataclass(slots=True)
+class Limits:
+    """``set query mode``: the node's own bounds; None = none."""
+
+    timeout_s: float | None = None
+    max_volume_bytes: int | None = None
+    reference_order: bool = False
+    settings: dict[str, str] | None = None
+
+
+class Answer:
+    """The answer of a select: text in pieces, and how many rows it had. To be read once, or closed."""
+
+    def __init__(
+        self, job: Job, run: Run, reader: RowReader, jobs: Jobs, titles: list[str], max_volume_bytes: int | None
+    ) -> None:
+        self.job = job
+        self.titles = titles
+        self._run = run
+        self._reader = reader
+        self._jobs = jobs
+        self._max_volume_bytes = max_volume_bytes
+
+    async def pieces(self, max_bytes: int = PIECE_BYTES) -> AsyncGenerator[bytes]:
+        """The text. Ends the query, however it is left."""
+        sent = 0
+        failure: BaseException | None = None
+        try:
+            async for piece in self._run.pieces(self._reader, max_bytes):
+                sent += len(piece)
+                if self._max_volume_bytes is not None and sent > self._max_volume_bytes:
+                    raise error(
+                        16,
+                        f"the reply has more than {self._max_volume_bytes} bytes",
+                        hint="narrow it, or set query mode",
+                    )
+                self.job.blocks += 1
+                self.job.rows = self._reader.rows
+                yield piece
+            self.job.rows = self._reader.rows
+        except BaseException as raised:
+            failure = raised
+            raise
+        finally:
+            await self._end(failure)
+
+    async def blocks(self, rows: int = BLOCK_ROWS) -> AsyncGenerator[list[Any]]:
+        """Columns of ``rows`` rows at a time. Ends the query, however it is left."""
+        failure: BaseException | None = None
+        try:
+            async for block in self._run.blocks(self._reader, rows):
+                self.job.blocks += 1
+                self.job.rows = self._reader.rows
+                yield block
+        except BaseException as raised:
+            failure = raised
+            raise
+        finally:
+            await self._end(failure)
+
+    async def _end(self, failure: BaseException | None) -> None:
+        await self._run.close()
+        self._jobs.end(self.job, failure)
+
+
+class Queries:
+    """Plans and runs selects; knows what runs."""
+
+    def __init__(self, stores: Stores, *, timezone: str | None = None) -> None:
+        """``timezone``: of times in statements and replies that name none; None = the machine's."""
+        self.stores = stores
+        self.timezone = timezone
+        self.limits = Limits()
+        self.jobs = Jobs()
+        self.views: dict[tuple[str, str], View] = {}
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="query")
+        self._scan_threads = min(os.cpu_count() or 1, 4)
+
+    def close(self) -> None:
+        """Stop what runs. Idempotent."""
+        self.jobs.stop_all()
+        self._pool.shutdown(wait=True)
+
+    def check_timezone(self, name: str) -> None:
+        """Raises EdgeLakeError 173 for a zone that does not exist."""
+        try:
+            time_text(0, timezone=name)
+        except QueryError as unknown:
+            raise error(173, unknown.detail) from unknown
+
+    async def ask(
+        self,
+        dbms: str,
+        sql: str,
+        options: Options,
+        *,
+        constant: Callable[[str], str] = lambda _name: "",
+        command: str = "",
+        json_null: str = "empty",
+    ) -> Answer:
+        """Begin a select; the answer is read from what this returns.
+
+        Args:
+            constant: value of ``@name`` and ``+name`` in ``extend``.
+            command: as the user wrote it, for ``query status``.
+            json_null: ``empty`` prints a null as ``""``, ``null`` as ``null``.
+
+        Raises QueryError, TableMissingError, DatabaseMissingError, TimeoutExpiredError, EdgeLakeError.
+        """
+        self.check_timezone(options.timezone)
+        started = time.monotonic()
+        job = self.jobs.begin(dbms, command or sql, options.destination or options.format)
+        run = Run(self.stores, self._pool, threads=self._scan_threads, limit_s=self._limit(options))
+        job.stop = run.interrupt
+        try:
+            plan = await self._plan(run, dbms, sql, options, constant)
+            _note(job, plan)
+            outputs = await self._outputs(run, plan)
+            render = self._render(plan, outputs, options, json_null)
+            reader = await run.open(plan, render, elapsed_s=time.monotonic() - started)
+            job.status = "Processing"
+        except BaseException as failure:
+            await run.close()
+            self.jobs.end(job, failure)
+            raise
+        titles = [output["title"] for output in outputs]
+        return Answer(job, run, reader, self.jobs, titles, self.limits.max_volume_bytes)
+
+    def media_type(self, options: Options) -> str:
+        return _TYPES[options.format]
+
+    def increments(self, dbms: str, sql: str, options: Options) -> tuple[str, int]:
+        """Unit and number that ``increments(column)`` of a select becomes. Raises as ``ask`` does."""
+        found = self._planner().plan(Select(sql), dbms, options).increments
+        if found is None:
+            raise QueryError("the statement has no increments")
+        return found
+
+    async def change(self, dbms: str, sql: str) -> int:
+        """Run a statement that changes something; returns the number of rows changed.
+
+        Texts beside time columns are times, as in a select. Raises as ``ask`` and ``SqliteStore.execute`` do.
+        """
+        store = self.stores.get(dbms)
+        text = sql.strip().rstrip(";")
+        found = _CHANGED.match(text)
+        info = store.tables.get((found["quoted"] or found["plain"]).lower()) if found else None
+        if info is not None:
+            now_us = time.time_ns() // 1000
+            text = change_statement(text, described(info), now_us=now_us, timezone=self.timezone)
+        return await store.execute(text)
+
+    # --- for programs
+
+    async def rows(self, sql: str, dbms: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Rows of a select as dictionaries; times as datetime in UTC, a null as None."""
+        answer = await self.ask(dbms or database_of(sql), sql, Options(timezone="utc"))
+        async for block in answer.blocks():
+            for row in python_columns.rows(block):
+                yield row
+
+    async def columns(self, sql: str, dbms: str | None = None) -> dict[str, ndarray]:
+        """Columns of a select as numpy arrays: times datetime64[us], texts objects; numbers with nulls are floats.
+
+        Raises as ``ask`` does, and ModuleNotFoundError without numpy.
+        """
+        answer = await self.ask(dbms or database_of(sql), sql, Options(timezone="utc"))
+        return await python_columns.arrays(answer.titles, answer.blocks(1_000_000))
+
+    # --- inside
+
+    def _planner(self, constant: Callable[[str], str] = lambda _name: "") -> Planner:
+        return Planner(self.stores, self.views, self.timezone, constant, self.limits.reference_order)
+
+    async def _plan(self, run: Run, dbms: str, sql: str, options: Options, constant: Callable[[str], str]) -> Plan:
+        planner = self._planner(constant)
+        select = Select(sql)
+        plan = planner.plan(select, dbms, options)
+        if plan.kind == "leading":
+            plan = planner.plan(select, dbms, options, (await run.value(plan),))
+        for warning in plan.warnings:
+            log.warning("%s: %s", dbms, warning)
+        return plan
+
+    async def _outputs(self, run: Run, plan: Plan) -> list[dict[str, Any]]:
+        """Columns of the answer: the plan's, or what the engine says of its statement."""
+        outputs: list[dict[str, Any]] = msgspec.json.decode(plan.outputs)
+        if plan.kind == "engine" and not outputs:
+            outputs = [
+                {"title": name.lower(), "kind": self._kind(plan, table, column)}
+                for name, table, column in await run.describe(plan)
+            ]
+            titles = [output["title"] for output in outputs]
+            if len(set(titles)) < len(titles):
+                raise QueryError("two columns have the same name", hint="name the columns with 'as'")
+        return outputs
+
+    def _render(self, plan: Plan, outputs: list[dict[str, Any]], options: Options, json_null: str) -> str:
+        """What RowReader is told."""
+        local = options.timezone.lower() == "local"
+        render = {
+            "format": options.format,
+            "outputs": outputs,
+            "zone": (self.timezone or "local") if local else options.timezone,
+            "iso": options.timezone.lower() == "utc",
+            "statistics": options.statistics,
+            "json_null": json_null,
+            "nodes": {"target": 0, "participating": 0},  # a statement for this node alone, as the reference counts
+            "per_column_limit": plan.per_column_limit,
+        }
+        return msgspec.json.encode(render).decode()
+
+    def _kind(self, plan: Plan, table: str, column: str) -> str:
+        """Kind of a column of the engine's, by the physical table that it comes from."""
+        for name in (plan.dbms, *plan.attached):
+            for info in self.stores.get(name).tables.values():
+                if table == info.name or table in info.physical_names:
+                    kind = next((c.kind for c in info.columns if c.name == column), "")
+                    if kind in {"timestamp", "boolean"}:
+                        return {"boolean": "bool"}.get(kind, kind)
+        return "any"
+
+    def _limit(self, options: Options) -> float | None:
+        wanted = [s for s in (options.max_time_s, self.limits.timeout_s) if s is not None]
+        return min(wanted, default=None)
+
+
+def _note(job: Job, plan: Plan) -> None:
+    """What ``query explain`` shows."""
+    scans = plan.scans
+    job.scans = [sql for _, _, sql, *_ in scans[:10]] or [plan.sql]
+    job.partitions = len(scans) or 1
+    job.merge = plan.sql if plan.kind == "groups" else ""
+    if plan.increments is not None:
+        job.increments = f"{plan.increments[0]} {plan.increments[1]}"
+
+
+def with_json(options: Options) -> Options:
+    """The same, as JSON lines without anything around: how rows go on to another table."""
+    return replace(options, format="json:output", statistics=False, timezone="utc")
+
+
+__all__ = ["Answer", "EdgeLakeError", "Limits", "Queries", "with_json"]

@@ -1,0 +1,67 @@
+"""By the system calls of a serving process: no acknowledgement before the fdatasync that covers it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.ingest.test_crash import ENVIRONMENT, ROOT
+
+ROWS = 200
+CALLS = "trace=write,writev,pwrite64,fsync,fdatasync"
+LINE = re.compile(r"^(?P<thread>\d+) +(?P<rest>.*)$")
+UNFINISHED = " <unfinished ...>"
+RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(?P<rest>.*)$")
+
+
+def strace() -> list[str]:
+    """The tracer's command, or a skip with the reason."""
+    tool = shutil.which("strace")
+    if tool is None:
+        pytest.skip("strace is not installed: make test-tools")
+    tried = subprocess.run([tool, "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"this system lets no process be traced: {tried.stderr.strip()}")
+    return [tool, "-f", "-y", "-s", "1000000", "-e", CALLS]
+
+
+def test_no_acknowledgement_precedes_the_sync_that_covers_it(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    command = [sys.executable, "-m", "tests.ingest.acknowledging", str(tmp_path / "home"), "0", str(ROWS)]
+    (tmp_path / "home").mkdir()
+    subprocess.run(
+        [*strace(), "-o", str(trace), *command], env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL, check=True
+    )
+    written: dict[int, set[int]] = {}  # rows that a thread has written and not synced, by thread
+    begun: dict[int, str] = {}
+    synced: set[int] = set()
+    acknowledged: set[int] = set()
+    for line in trace.read_text(errors="replace").splitlines():
+        found = LINE.match(line)
+        if found is None:
+            continue
+        thread, call = int(found["thread"]), found["rest"]
+        # An acknowledgement counts from where its call begins, everything else from where its call has ended.
+        if call.startswith("write(1<"):
+            for row in map(int, re.findall(r"ack-(\d+)\.", call)):
+                assert row in synced, f"row {row} was acknowledged before its sync"
+                acknowledged.add(row)
+            continue
+        if call.endswith(UNFINISHED):
+            begun[thread] = call.removesuffix(UNFINISHED)
+            continue
+        if resumed := RESUMED.match(call):
+            call = begun.pop(thread, "") + resumed["rest"]
+        if ".journal>" not in call:
+            continue
+        if call.startswith(("fdatasync", "fsync")):
+            if call.rstrip().endswith("= 0"):
+                synced |= written.pop(thread, set())
+        else:
+            written.setdefault(thread, set()).update(map(int, re.findall(r"row-(\d+)\.", call)))
+    assert acknowledged == set(range(ROWS))

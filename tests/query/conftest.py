@@ -1,0 +1,94 @@
+"""The table of the vectors in a real database: plain, and cut into partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelake._rust import Rows, parse_time
+from edgelake.errors import EdgeLakeError
+from edgelake.query.options import parse_options
+from edgelake.query.service import Queries
+from edgelake.store.base import ColumnInfo
+from edgelake.store.insert import Insertion
+from edgelake.store.partition import Interval, Partitioning
+from edgelake.store.stores import Stores
+
+VECTORS = Path(__file__).resolve().parent.parent / "vectors"
+INTERVALS = {"plain": None, "days": "1 day", "weeks": "1 week", "months": "1 month", "years": "1 year"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine in a loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@dataclass
+class Asked:
+    """Databases, and questions to them."""
+
+    stores: Stores
+    queries: Queries
+
+    async def text(self, sql: str, options: str = "stat = false", dbms: str = "edge") -> str:
+        answer = await self.queries.ask(dbms, sql, parse_options(options))
+        return b"".join([piece async for piece in answer.pieces()]).decode()
+
+    async def rows(self, sql: str, options: str = "stat = false", dbms: str = "edge") -> list[dict[str, Any]]:
+        """Rows of the json format; an empty text stands for null there."""
+        found = json.loads(await self.text(sql, options, dbms)).get("Query", [])
+        return [{key: None if value == "" else value for key, value in row.items()} for row in found]
+
+    async def failure(self, sql: str, options: str = "stat = false", dbms: str = "edge") -> EdgeLakeError:
+        with pytest.raises(EdgeLakeError) as caught:
+            await self.text(sql, options, dbms)
+        return caught.value
+
+
+async def fill(stores: Stores, interval: str | None) -> None:
+    """Table ``edge.t`` of the vectors, a row at a time: each has its time as that of its batch."""
+    content = json.loads((VECTORS / "increments.json").read_text())
+    store = await stores.connect("edge", memory=True)
+    columns = [ColumnInfo(name, kind) for name, kind in content["table"]["columns"]]
+    await store.change(lambda tx: tx.create_table("t", columns))
+    if interval is not None:
+        await stores.declare(Partitioning("edge", "t", "timestamp", Interval.parse(interval)))
+    names = [column.name for column in columns]
+    for row in content["rows"]["cluster_a"] + content["rows"]["cluster_b"]:
+        payload = json.dumps(dict(zip(names, row, strict=True))).encode()
+        at = parse_time(row[0], "utc")
+        assert at is not None
+        await store.insert(Insertion("t", Rows.parse(payload, timezone="utc"), at, tsd_name="128", tsd_id=1))
+
+
+def opened(folder: Path, interval: str | None) -> Iterator[Asked]:
+    stores = Stores(lambda: folder)
+    queries = Queries(stores, timezone="utc")
+    asyncio.run(fill(stores, interval))
+    yield Asked(stores, queries)
+    queries.close()
+    asyncio.run(stores.close())
+
+
+@pytest.fixture(scope="session", params=INTERVALS, ids=list(INTERVALS))
+def cut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    """The table, whole and in partitions: the answers are the same."""
+    yield from opened(tmp_path_factory.mktemp("dbms"), INTERVALS[request.param])
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    """The table, whole."""
+    yield from opened(tmp_path_factory.mktemp("dbms"), None)

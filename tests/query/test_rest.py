@@ -1,0 +1,82 @@
+"""SQL by REST: replies and error objects as clients see them."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+from pathlib import Path
+
+from edgelake.node import Node
+
+ROWS = b"\n".join(
+    b'{"timestamp": "2025-01-01T00:00:00Z", "id": %d, "name": "a \\"quoted\\" name"}' % n for n in range(5000)
+)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+async def asked(port: int, command: str, **headers: str) -> tuple[int, str, str]:
+    """Status, content type and body of a GET."""
+
+    def work() -> tuple[int, str, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/", headers={"User-Agent": "AnyLog/1.23", "command": command, **headers})
+        reply = connection.getresponse()
+        body = reply.read().decode()
+        connection.close()
+        return reply.status, reply.headers["content-type"], body
+
+    return await asyncio.to_thread(work)
+
+
+async def test_answers_and_errors(tmp_path: Path) -> None:
+    port = free_port()
+    async with Node(tmp_path, timezone="utc") as node:
+        await node.execute("connect dbms new_company where type = sqlite")
+        await node.execute(f"run rest server where external_ip = 127.0.0.1 and external_port = {port} and bind = true")
+        await node.ingest("new_company", "rand_data", ROWS)
+        await node.execute("flush buffers")
+
+        status, kind, body = await asked(port, 'sql new_company format=json "select count(*) from rand_data"')
+        assert (status, kind) == (200, "application/json")
+        assert json.loads(body) == {
+            "Query": [{"count(*)": 5000}],
+            "Statistics": [{"Count": 1, "Time": "00:00:00", "Nodes": 0}],
+        }
+
+        # More than a reply that is sent whole: it comes through the stream.
+        status, _, body = await asked(
+            port, "sql new_company format = json:output and stat = false select * from rand_data"
+        )
+        lines = [json.loads(line) for line in body.splitlines()]
+        assert (status, len(lines), lines[-1]["name"]) == (200, 5000, 'a "quoted" name')
+
+        _, _, body = await asked(port, "sql new_company select * from rand_data where timestamp > '2099-01-01'")
+        assert json.loads(body)["Statistics"][0]["Count"] == 0
+
+        for sql, status, number, message in (
+            ("select count(*) from nosuch", 404, 45, "nosuch"),
+            (
+                "select nocol from rand_data",
+                400,
+                46,
+                "Column 'nocol' is not recognized in table: new_company.rand_data",
+            ),
+            ("selec x", 400, 134, "selec"),
+            ("select value::nosuch from rand_data", 400, 195, "nosuch"),
+            ("select name::int from rand_data", 400, 194, "name"),
+        ):
+            found, kind, body = await asked(port, f'sql new_company format=json "{sql}"')
+            problem = json.loads(body)
+            assert (found, kind, problem["err_code"]) == (status, "application/json", number), sql
+            assert message in problem["local_msg"]
+            assert {"method", "node", "err_text"} <= problem.keys()
+        found, _, body = await asked(port, 'sql nodb format=json "select * from rand_data"')
+        assert (found, json.loads(body)["err_code"]) == (404, 5)
