@@ -336,7 +336,7 @@ class SqliteStore:
                 return
         except queue.Full:
             pass
-        connection.close()
+        connection.close(force=True)  # a reply that nobody read to its end leaves a statement open
 
 
 def _count(connection: apsw.Connection, table: str) -> int:
