@@ -90,6 +90,10 @@ class Node:
         await self.until(lambda: not self.names("watch_dir"))
         await self.operator.idle()
 
+    async def refused(self) -> None:
+        """A file stands in the error folder, with its reason."""
+        await self.until(lambda: any(name.endswith(".reason") for name in self.names("err_dir")))
+
     async def until(self, holds: Callable[[], bool], *, limit_s: float = 15.0) -> None:
         async with asyncio.timeout(limit_s):
             while not holds():  # noqa: ASYNC110 - the file system tells no event to a test

@@ -95,7 +95,7 @@ async def test_a_file_that_cannot_be_taken_goes_to_the_error_folder_with_its_rea
     content, number = REFUSED[name]
     async with running(tmp_path) as node:
         node.drop(name, content)
-        await node.until(lambda: len(node.names("err_dir")) == 2)
+        await node.refused()
         (path,) = (p for p in node.folder("err_dir").iterdir() if p.suffix != ".reason")
         kind = ".insert.sql" if name.endswith(".sql") else ".json"
         assert path.name.startswith(f"{name.removesuffix(kind)}.err_{number}.")

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from edgelake import _rust
+from edgelake.errors import DatabaseError
 from edgelake.ingest import rejects, source, sqlfile
 from edgelake.ingest.names import FileName, content_hash
 from edgelake.ingest.source import SourceFile
@@ -113,7 +115,7 @@ async def test_a_file_malformed_at_its_end_stores_nothing(tmp_path: Path, name: 
     content = lines(range(ROWS)).encode() + (late if isinstance(late, bytes) else late.encode())
     async with running(tmp_path) as node:
         node.drop("d.t.json", content)
-        await node.until(lambda: len(node.names("err_dir")) == 2)
+        await node.refused()
         assert list(node.ctx.stores.get("d").tables) == []
         (path,) = (p for p in node.folder("err_dir").iterdir() if p.suffix != ".reason")
         assert path.read_bytes() == content
@@ -126,7 +128,7 @@ async def test_a_file_malformed_at_its_end_stores_nothing(tmp_path: Path, name: 
 async def test_a_cut_gz_file_stores_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         node.drop("d.t.json.gz", gzip.compress(lines(range(ROWS)).encode())[:-20])
-        await node.until(lambda: len(node.names("err_dir")) == 2)
+        await node.refused()
         assert list(node.ctx.stores.get("d").tables) == []
 
 
@@ -203,6 +205,41 @@ def test_a_file_far_longer_than_a_block_takes_bounded_memory(tmp_path: Path) -> 
     found = subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()
     assert int(found[0]) == rows + 1
     assert int(found[1]) < 120 << 20
+
+
+@pytest.mark.parametrize("size", [4, ROWS], ids=["short", "long"])
+async def test_rows_that_the_database_refuses_are_kept_out_and_the_others_stored_once(
+    tmp_path: Path, size: int
+) -> None:
+    async with running(tmp_path, TSD, tsd=True) as node:
+        await node.ctx.stores.get("d").execute("CREATE TABLE t (n integer UNIQUE, text varchar)")
+        numbers_given = [*range(size), 1, 2]  # the last two are there already
+        node.drop("d.t.json", lines(numbers_given))
+        await node.settled()
+        assert await numbers(node) == list(range(size))
+        (path,) = (p for p in node.folder("err_dir").iterdir() if p.suffix != ".reason")
+        assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [1, 2]
+        reason = json.loads(path.with_name(path.name + ".reason").read_text())
+        assert [one["row"] for one in reason["rows"]] == [size + 1, size + 2]
+        assert "UNIQUE" in reason["rows"][0]["reason"]
+        assert await node.rows("SELECT rows FROM tsd_info", "almgm") == [(size,)]
+        assert await leftovers(node) == 0
+
+
+async def test_a_database_that_is_busy_makes_a_file_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as node:
+        with monkeypatch.context() as patch:
+
+            async def busy(*_: object, **__: object) -> object:
+                raise DatabaseError("d: database is locked") from apsw.BusyError("locked")
+
+            patch.setattr(SqliteStore, "insert", busy)
+            node.drop("d.t.json", lines(range(ROWS)))
+            await node.until(lambda: "locked" in node.operator.status().last_error)
+        assert node.names("watch_dir") == ["d.t.json"]
+        node.operator._again(node.folder("watch_dir") / "d.t.json")
+        await node.settled()
+        assert await numbers(node) == list(range(ROWS))
 
 
 async def test_others_are_stored_while_a_file_is_loaded(tmp_path: Path) -> None:
@@ -287,7 +324,7 @@ async def test_of_an_sql_file_that_fails_late_only_the_rest_is_handed_back(tmp_p
         node.drop("d.t.json", '{"timestamp": "2026-01-01T00:00:00Z", "text": "first long text", "n": 1}')
         await node.settled()
         node.drop("d.t.0.0.h.0.insert.sql", f"{statements(500)}INSERT INTO t (nosuch) VALUES (1);\n{statements(1)}")
-        await node.until(lambda: len(node.names("err_dir")) == 2)
+        await node.refused()
         (path,) = (p for p in node.folder("err_dir").iterdir() if p.suffix != ".reason")
         reason = json.loads(path.with_name(path.name + ".reason").read_text())
         kept = list(sqlfile.split([path.read_bytes()]))
@@ -306,7 +343,7 @@ async def test_an_sql_file_with_another_statement_at_its_end_stores_nothing(tmp_
         node.drop("d.t.json", '{"timestamp": "2026-01-01T00:00:00Z", "text": "first long text", "n": 1}')
         await node.settled()
         node.drop("d.t.0.0.h.0.insert.sql", statements(500) + "DROP TABLE t;")
-        await node.until(lambda: len(node.names("err_dir")) == 2)
+        await node.refused()
         assert await node.rows("SELECT count(*) FROM t") == [(1,)]
 
 

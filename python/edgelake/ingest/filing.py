@@ -129,7 +129,10 @@ def free_unique(folder: Path, name: str, number: int) -> Path:
 def write_reason(beside: Path, failure: EdgeLakeError, **more: object) -> None:
     """Why a file stands in the error folder, as JSON."""
     reason = {**failure.as_dict(), "time": datetime.now(UTC).isoformat(timespec="seconds"), **more}
-    beside.with_name(f"{beside.name}.reason").write_text(json.dumps(reason, indent=1, default=str) + "\n")
+    target = beside.with_name(f"{beside.name}.reason")
+    working = target.with_name(f"{target.name}_tmp")
+    working.write_text(json.dumps(reason, indent=1, default=str) + "\n")
+    working.rename(target)  # whoever sees it reads it whole
 
 
 def plain_name(name: str) -> str:

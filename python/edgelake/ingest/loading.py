@@ -11,17 +11,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgelake._rust import Rows
+from edgelake.errors import EdgeLakeError, StorageFullError
 from edgelake.ingest.counters import OperatorCounters
 from edgelake.ingest.rejects import Rejects
-from edgelake.ingest.source import Blocks, Content, SourceFile
+from edgelake.ingest.source import Blocks, Content, RetryLater, SourceFile
 from edgelake.store.catalogue import user_schema
-from edgelake.store.insert import Insertion
+from edgelake.store.engine import refuses_rows
+from edgelake.store.insert import Inserted, Insertion
 from edgelake.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
+
+MISSING_TABLE = 171  # and none may be made: nothing of the file goes anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Load:
             columns=self._content.columns,
             widen=stamp.widen,
         )
-        done = await self._store.insert(wanted, synchronous="FULL")
+        done = await self._stored(wanted)
         if done.replayed:
             log.info("%s: its rows were committed before, it is only archived", self._source.path.name)
             await self._reject(payload, self._misfits(rows), first_row)
@@ -93,6 +97,23 @@ class Load:
         self._counters.inserted(name.dbms, name.table, done.rows, done.seconds, partitions=done.partitions)
         self._counters.rejected_rows += len(done.rejected)
         await self._reject(payload, done.rejected, first_row)
+
+    async def _stored(self, wanted: Insertion) -> Inserted:
+        """Insert; rows that the database refuses for good are kept out, as those that fit no column are."""
+        try:
+            return await self._store.insert(wanted, synchronous="FULL")
+        except EdgeLakeError as problem:
+            if isinstance(problem, StorageFullError) or problem.number == MISSING_TABLE:
+                raise
+            if not refuses_rows(problem):
+                raise RetryLater(f"{self._source.path.name}: {problem}") from problem
+        try:
+            return await self._store.insert(wanted, synchronous="FULL", sparing=True)
+        except EdgeLakeError as problem:
+            if not refuses_rows(problem):
+                raise
+            # The rows at fault cannot be told from the others (a trigger that ends the transaction).
+            return await self._store.insert(replace(wanted, refusal=problem), synchronous="FULL")
 
     async def _progress(self) -> tuple[int, int]:
         """Rows of the file that an earlier run dealt with, and how many of them it stored."""
