@@ -59,3 +59,20 @@ def test_the_page_of_the_language_has_scripts() -> None:
 
 def test_the_command_reference_is_current() -> None:
     assert (ROOT / "docs" / "commands.md").read_text() == reference(Registry.discover()), "run: make docs"
+
+
+def anchors(page: Path) -> set[str]:
+    """Headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named(PAGES))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", _FENCE.sub("", page.read_text())):
+        if "://" in target:
+            continue
+        other = page.parent / target if target else page
+        assert other.exists(), f"{target} is not there"
+        if anchor:
+            assert anchor in anchors(other), f"{target} has no heading #{anchor}"

@@ -43,6 +43,7 @@ class Prompt:
             lexer=None if self._plain else LanguageLexer(ctx.registry),
             auto_suggest=None if self._plain else AutoSuggestFromHistory(),
         )
+        self._late_interrupt = False  # Ctrl-C came when a command was over, but no prompt there again
         ctx.parts[ENTER] = _enter
 
     def _history(self) -> History:
@@ -67,6 +68,8 @@ class Prompt:
         finally:
             # Reading a line took the signal away from the node.
             _on_interrupt(self._ctx.node.stopping.set)
+            if self._late_interrupt:
+                self._ctx.node.stopping.set()
 
     async def _serve(self) -> None:
         leaving = False
@@ -105,7 +108,12 @@ class Prompt:
     async def _execute(self, line: str) -> None:
         """Run a command; Ctrl-C ends it, not the node."""
         work = asyncio.create_task(execute(line, self._ctx, write, self._write_error))
-        _on_interrupt(work.cancel)
+        self._late_interrupt = False
+
+        def interrupt() -> None:
+            self._late_interrupt = not work.cancel()
+
+        _on_interrupt(interrupt)
         try:
             await asyncio.wait({work})
         finally:
