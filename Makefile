@@ -52,10 +52,12 @@ require:
 	@command -v cargo >/dev/null || { echo "A Rust toolchain (1.89 or newer) is missing: see https://rustup.rs, or apt-get install rustup"; exit 1; }
 	@command -v cc >/dev/null || { echo "A C compiler is missing: apt-get install build-essential"; exit 1; }
 
-# strace shows that no acknowledgement precedes the fsync that covers it.
+# strace shows that no acknowledgement precedes the fsync that covers it; curl runs the lines of the documentation.
 test-tools:
-	@command -v strace >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y strace; } \
-	  || { echo "strace is missing, and a test needs it: apt-get install strace"; exit 1; }
+	@for tool in strace curl; do \
+	  command -v $$tool >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y $$tool; } \
+	    || { echo "$$tool is missing, and a test needs it: apt-get install $$tool"; exit 1; }; \
+	done
 
 # The editable install compiles Cython and Rust; cargo and setuptools rebuild only what changed.
 $(STAMP): pyproject.toml setup.py Cargo.toml Cargo.lock $(shell find rust cython bench/load -name '*.rs' -o -name '*.pyx' -o -name 'Cargo.toml')

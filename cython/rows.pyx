@@ -349,8 +349,8 @@ cdef object _as_json(str name, list items):
 def records_from_columns(columns):
     """Rows as dictionaries: ``M8[us]`` as datetime in UTC, ``json`` decoded, nulls as None.
 
-    Takes columns of the kinds that ``columns_from_records`` makes. Raises ValueError for one whose memory doesn't fit
-    its kind or the other columns.
+    Takes columns of the kinds that ``columns_from_records`` makes, and ``O`` for a list of objects. Raises ValueError
+    for one whose memory doesn't fit its kind or the other columns.
     """
     cdef Py_ssize_t index, count = -1
     cdef list rows = []
@@ -373,6 +373,8 @@ def objects_from_column(column):
 
 
 cdef list _objects(str kind, object values, object ends, object nulls):
+    if kind == "O":
+        return values if isinstance(values, list) else list(values)
     cdef const unsigned char[::1] data = memoryview(values).cast("B")
     cdef const unsigned char[::1] mask = None
     cdef Py_ssize_t index, size = data.shape[0], count

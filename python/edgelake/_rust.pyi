@@ -85,6 +85,45 @@ class Rows:
     def to_json_lines(self, first: int = 0, last: int | None = None) -> bytes:
         """Rows ``first .. last``, one JSON object a line; nulls are left out except in the first."""
 
+@final
+class PayloadSplitter:
+    """Cuts a stream of rows into payloads of whole rows for ``Rows.parse``; holds a block and a row at most.
+
+    The stream is an object, a list of objects, or objects one after another. Up to ``block_bytes`` it comes out as it
+    came in, so that nearly JSON may be mended; a longer one has to be JSON as far as quotes and brackets go.
+    """
+
+    def __new__(cls, *, block_bytes: int, row_bytes: int, skip_rows: int = 0) -> Self:
+        """``skip_rows``: rows at the start that are left out."""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Blocks that the next bytes completed.
+
+        Raises PayloadError for what cannot be cut, RowTooLongError above ``row_bytes``; blocks before the fault come
+        first, then the next call raises.
+        """
+
+    def finish(self) -> list[bytes]:
+        """The last block; nothing for a blank stream. Raises as ``feed``."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that ended so far, skipped ones too; 0 while the stream is short."""
+
+@final
+class PayloadCheck:
+    """Looks through a stream of rows: each is parsed, none is kept."""
+
+    def __new__(cls, *, block_bytes: int, row_bytes: int, infer: bool = False, timezone: str | None = None) -> Self: ...
+    def feed(self, piece: bytes) -> None:
+        """Raises PayloadError and RowTooLongError, with the row and the place in the stream."""
+
+    def finish(self) -> tuple[int, _Schema]:
+        """Rows (0 for a blank stream), and with ``infer`` the schema of a new table that takes them."""
+
+def pick_rows(payload: bytes, numbers: list[int]) -> bytes:
+    """Rows of a payload as they stand in it, a line end behind each; ``numbers`` count from 0 and ascend."""
+
 def sanitize_name(name: str) -> str: ...
 def json_lines(payload: bytes) -> bytes:
     """The rows of a payload that ``Rows.parse`` takes, one JSON object a line, otherwise as they came."""

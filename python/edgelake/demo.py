@@ -42,16 +42,15 @@ create work directories
 connect dbms demo where type = sqlite
 connect dbms almgm where type = sqlite
 create table tsd_info where dbms = almgm
-set policy new_policy [operator] = {{}}
-set policy new_policy [operator][name] = demo-operator
-set policy new_policy [operator][company] = EdgeLake
-set policy new_policy [operator][ip] = 127.0.0.1
-set policy new_policy [operator][port] = {tcp}
-blockchain insert where policy = !new_policy and local = true
-operator_id = blockchain get operator bring.first [operator][id]
+p = create policy cluster where name = demo-cluster and company = EdgeLake
+blockchain insert where policy = !p and local = true
+c = blockchain get cluster bring.first [cluster][id]
+p = create policy operator where name = op1 and company = EdgeLake and cluster = !c and ip = !ip and port = {tcp}
+blockchain insert where policy = !p and local = true
+id = blockchain get operator bring.first [operator][id]
 run rest server where external_ip = 127.0.0.1 and external_port = {rest} and bind = true
 run streamer
-run operator where policy = !operator_id and create_table = true and update_tsd_info = true and archive_json = true
+run operator where policy = !id and create_table = true and update_tsd_info = true and archive_json = true
 """
 
 _STATUS = ("get processes", "get operator inserts", "get streaming")

@@ -107,6 +107,13 @@ class PayloadError(IngestError):
     text = "Failed to process JSON data"
 
 
+class RowTooLongError(PayloadError):
+    """A row of a payload that is longer than what is held of it."""
+
+    code = "ingest.row_too_long"
+    http_status = 413
+
+
 class MappingError(IngestError):
     """A document does not fit its mapping. It goes to the error folder; its batch and the stream go on."""
 

@@ -118,6 +118,19 @@ class Submit(Protocol):
     ) -> Awaitable[Stored]: ...
 
 
+Then = Callable[[Stored | None, BaseException | None], None]
+"""What became of a payload: stored, or the failure. Called on the loop."""
+
+
+class SubmitThen(Protocol):
+    """As ``Submit``, without a coroutine: ``then`` is called when the payload is durable, or was refused later on.
+
+    Raises as ``Submit`` when it is refused at once; then ``then`` is not called.
+    """
+
+    def __call__(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None: ...
+
+
 @dataclass(slots=True)
 class Status:
     """State of a service, for ``get processes`` and everything built on it. Making one does no I/O."""

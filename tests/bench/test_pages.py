@@ -99,8 +99,20 @@ def test_a_bench_that_fails_hides_no_other(tmp_path: Path, monkeypatch: pytest.M
     output = tmp_path / "out"
     assert bench.main(["all", "--quiet", "--output", str(output)], any_build=True) == 1
     content = json.loads((output / "summary.json").read_text())
-    failed = {r["key"] for r in content["results"] if r["failure"]}
-    assert failed == set(catalogue.BENCHES["rest"].measures)
+    failures = {r["key"]: r["failure"] for r in content["results"]}
+    assert {failures[key] for key in catalogue.BENCHES["rest"].measures} == {"OSError: no disk"}
+    assert failures["idle"] == "the bench gave no figure"
+
+
+def test_a_part_that_fails_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = __import__("edgelake.bench.rest", fromlist=["run"])
+    for part in ("stream", "memory"):
+        monkeypatch.setattr(module, part, _fails)
+    monkeypatch.setattr(module, "single", lambda settings: [catalogue.measured("rest", "single", 2.0, 3.0)])
+    found = bench.run_one("rest", bench.Settings(tmp_path, quiet=True))
+    assert [r.key for r in found] == list(catalogue.BENCHES["rest"].measures)
+    assert [r.key for r in found if not r.failure] == ["single"]
+    assert found[0].failure == "OSError: no disk; OSError: no disk"
 
 
 def _fails(settings: bench.Settings) -> list[Result]:

@@ -281,6 +281,12 @@ SINGLE_NODE = [
     ("get platform info", "get platform info"),
     ("test node", "test node"),
     ("exit operator", "exit operator"),
+    ("sql", 'sql d format = table "select count(*) from t"'),
+    (
+        "sql",
+        "sql d format=json and stat=false and timezone=utc select min(value) from t where timestamp > now() - 1 day",
+    ),
+    ("get datetime", "get datetime Europe/Berlin date()"),
     ("help", "help index script"),
 ]
 

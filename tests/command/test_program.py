@@ -7,16 +7,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import create_app_session
+from prompt_toolkit.document import Document
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from edgelake.__main__ import split_commands
+from edgelake.command.completion import LanguageCompleter, LanguageLexer
+from edgelake.command.console import show_reply
 from edgelake.command.context import Context
-from edgelake.command.prompt import LanguageCompleter, Prompt
+from edgelake.command.prompt import Prompt
+from edgelake.command.registry import Registry
+from edgelake.model import Reply
 
 
 def edgelake(*args: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -158,10 +164,13 @@ def test_the_prompt_reads_blocks_keeps_history_and_leaves_at_the_second_ctrl_c(
         ("x = get ", "sched", ["scheduler"]),
         ("help get ", "sched", ["scheduler"]),
         ("get event log ", "wh", ["where"]),
-        ("reset echo queue where ", "", ["size"]),
+        ("reset echo queue where ", "", ["size ="]),
         ("task stop where name = x ", "", ["and"]),
-        ("task stop where name = x and ", "", ["id", "scheduler", "start"]),
+        ("task stop where name = x and ", "", ["id =", "scheduler =", "start ="]),
         ("set debug ", "o", ["off", "on"]),
+        ("if !my_name then get ", "sched", ["scheduler"]),
+        ("do x = get ", "sched", ["scheduler"]),
+        ("schedule name = x and time = 1 second task get ", "sched", ["scheduler"]),
         ("print ", "!my", ["!my_name"]),
         ("print ", "$HO", ["$HOME"]),
         ("nonsense ", "x", []),
@@ -173,3 +182,23 @@ def test_completion(ctx: Context, before: str, last: str, holds: list[str]) -> N
     assert set(holds) <= set(found)
     if not holds:
         assert found == []
+
+
+def test_a_line_is_coloured_and_stays_as_it_is(registry: Registry) -> None:
+    text = 'x = get  scheduler !n where format = json "a b"  # why'
+    coloured = LanguageLexer(registry).lex_document(Document(text))(0)
+    assert "".join(part[1] for part in coloured) == text
+    styles = {part[1]: part[0] for part in coloured if part[0]}
+    assert styles["get"] == styles["scheduler"] == styles["where"]
+    assert len({styles["get"], styles["!n"], styles['"a b"'], styles["  # why"]}) == 4
+
+
+def test_a_streamed_reply_is_shown_as_it_comes(ctx: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = "é\r\nsecond".encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(len(whole)):
+            yield whole[at : at + 1]
+
+    asyncio.run(show_reply(Reply(stream=pieces()), ctx))
+    assert capsys.readouterr().out == "é\nsecond\n"

@@ -41,12 +41,14 @@ def test_the_scripts_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: 
         async with Node(tmp_path, caller=PROMPT) as node:
             for number, (text, output) in enumerate(blocks(page)):
                 shown: list[str] = []
-                node.ctx.parts["console"] = shown.append
+                node.ctx.parts["console"] = lambda text, end="\n", shown=shown: shown.append(
+                    text.rstrip("\n") + end if end else text
+                )
                 script = tmp_path / f"{number}.al"
                 script.write_text(text)
                 await node.execute(f"process {script}")
                 if output is not None:
-                    assert "\n".join(shown).replace("\r\n", "\n").strip() == output.strip(), text
+                    assert "".join(shown).replace("\r\n", "\n").strip() == output.strip(), text
 
     asyncio.run(scenario())
 
@@ -57,3 +59,20 @@ def test_the_page_of_the_language_has_scripts() -> None:
 
 def test_the_command_reference_is_current() -> None:
     assert (ROOT / "docs" / "commands.md").read_text() == reference(Registry.discover()), "run: make docs"
+
+
+def anchors(page: Path) -> set[str]:
+    """Headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named(PAGES))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", _FENCE.sub("", page.read_text())):
+        if "://" in target:
+            continue
+        other = page.parent / target if target else page
+        assert other.exists(), f"{target} is not there"
+        if anchor:
+            assert anchor in anchors(other), f"{target} has no heading #{anchor}"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgelake.errors import JournalError, OverloadedError, PayloadError
+from edgelake.errors import EdgeLakeError, JournalError, OverloadedError, PayloadError
 from edgelake.ingest.service import Ingest
+from edgelake.model import Stored
 from edgelake.store.sqlite import SqliteStore
 
 
@@ -123,3 +124,33 @@ def test_a_closed_pipeline_says_so(tmp_path: Path) -> None:
             await ingest.submit("plant", "t", b'{"n": 1}')
 
     asyncio.run(scenario())
+
+
+def test_a_callback_hears_what_a_coroutine_would(tmp_path: Path) -> None:
+    """The first payload opens the journal; later ones are taken at once; both are durable when they are told so."""
+
+    async def scenario() -> list[tuple[Stored | None, BaseException | None]]:
+        told: asyncio.Queue[tuple[Stored | None, BaseException | None]] = asyncio.Queue()
+
+        def then(stored: Stored | None, failure: BaseException | None) -> None:
+            told.put_nowait((stored, failure))
+
+        ingest = Ingest(tmp_path / "journal", timezone="UTC")
+        try:
+            heard = []
+            for payload in (b'{"n": 1}', b'{"n": 2}\n{"n": 3}'):
+                ingest.submit_then("plant", "t", payload, "0", "0", then)
+                heard.append(await told.get())
+            with pytest.raises(PayloadError):
+                ingest.submit_then("plant", "t", b"no JSON", "0", "0", then)
+            with pytest.raises(EdgeLakeError):
+                ingest.submit_then("plant", "t", b'{"n": 4}', "a.b", "0", then)
+        finally:
+            await ingest.stop()
+        ingest.submit_then("plant", "t", b'{"n": 4}', "0", "0", then)
+        heard.append(await told.get())
+        return heard
+
+    heard = asyncio.run(scenario())
+    assert [stored and stored.rows for stored, _ in heard] == [1, 2, None]
+    assert isinstance(heard[2][1], JournalError)

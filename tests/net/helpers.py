@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from edgelake.errors import EdgeLakeError, UnknownCommandError
-from edgelake.model import Caller, Reply, Stored
+from edgelake.model import Caller, Reply, Stored, Then
 from edgelake.net.rest import RestConfig, RestServer
 
 T = TypeVar("T")
@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 @dataclass
 class FakeNode:
-    """Remembers rows, files and commands. ``commands`` maps a line to what it answers."""
+    """Remembers rows, files and commands. ``commands`` maps a line to what it answers.
+
+    Rows are refused at once by ``refuse``, after a while by ``refuse_late``; they wait for ``hold``.
+    """
 
     rows: list[tuple[str, str, bytes, str, str]] = field(default_factory=list)
     files: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -30,6 +33,9 @@ class FakeNode:
     ran: list[tuple[str, Caller]] = field(default_factory=list)
     commands: dict[str, Callable[[], Coroutine[Any, Any, Reply]]] = field(default_factory=dict)
     refuse: EdgeLakeError | None = None
+    refuse_late: EdgeLakeError | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: asyncio.Event | None = None
     stored: Stored | None = None
 
     async def submit(
@@ -37,8 +43,25 @@ class FakeNode:
     ) -> Stored:
         if self.refuse is not None:
             raise self.refuse
+        self.begun.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refuse_late is not None:
+            raise self.refuse_late
         self.rows.append((dbms, table, payload, source, instructions))
         return self.stored or Stored(payload.count(b"{"))
+
+    def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
+        """As submit, for small payloads; ``then`` is called in a later turn of the loop, as by a journal."""
+        if self.refuse is not None:
+            raise self.refuse
+
+        def told(task: asyncio.Task[Stored]) -> None:
+            failure = task.exception()
+            then(None if failure else task.result(), failure)
+
+        work = self.submit(dbms, table, payload, source=source, instructions=instructions)
+        asyncio.get_running_loop().create_task(work).add_done_callback(told)
 
     async def put_file(
         self,
@@ -141,6 +164,7 @@ def new_server(node: FakeNode, config: RestConfig) -> RestServer:
         render=lambda reply: reply.text or "",
         put_file=node.put_file,
         post_data=node.post_data,
+        submit_then=node.submit_then,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -102,30 +101,6 @@ def test_stop_answers_what_still_runs_and_leaves_nothing_listening(site: Site, l
             site.connect()
         loop.run(site.server.start())
         assert site.command("get status")[0] == 200
-
-
-def test_stop_lets_a_running_put_end(site: Site, loop: Loop, node: FakeNode) -> None:
-    begun, end = loop.event(), loop.event()
-    plain = node.submit
-
-    async def slow(*args: str, **more: str) -> object:
-        begun.set()
-        await end.wait()
-        return await plain(*args, **more)  # type: ignore[arg-type]
-
-    node.submit = slow  # type: ignore[assignment]
-    server = new_server(node, RestConfig(internal_port=free_port()))
-    loop.run(server.start())
-    with socket.create_connection(("127.0.0.1", server.port)) as link:
-        link.sendall(
-            b'PUT / HTTP/1.1\r\nHost: x\r\ndbms: d\r\ntable: t\r\nmode: streaming\r\nContent-Length: 8\r\n\r\n{"a": 1}'
-        )
-        loop.run(begun.wait())
-        stopping = loop.begin(server.stop())
-        loop.loop.call_soon_threadsafe(end.set)
-        assert read_all(link).startswith(b"HTTP/1.1 200 OK")
-        stopping.result(5)
-    assert len(node.rows) == 1
 
 
 def streaming(pieces: int, size: int, closed: asyncio.Event | None = None, fail: bool = False) -> Reply:

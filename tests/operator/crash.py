@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgelake.ingest import filing
+from edgelake.ingest import source, sqlfile
 from edgelake.ingest.intake import Intake
 from edgelake.store.sqlite import SqliteStore
-from tests.operator.node import START, running
+from tests.operator.node import START, NoWidening, running
+
+SMALL_BLOCK = 4096
 
 
 def _die(*_: Any, **__: Any) -> Any:
@@ -27,7 +30,7 @@ def _before_insert() -> None:
 
 
 def _before_archive() -> None:
-    filing.move = _die
+    Intake._archive = _die  # type: ignore[method-assign]
 
 
 def _before_forget() -> None:
@@ -41,9 +44,30 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
+def _after_block(number: int) -> None:
+    """Small blocks, and SIGKILL when so many are committed."""
+    source.BLOCK_BYTES = sqlfile.BLOCK_BYTES = SMALL_BLOCK  # type: ignore[misc]
+    insert, seen = SqliteStore.insert, 0
+
+    async def counted(self: SqliteStore, wanted: Any, **options: Any) -> Any:
+        nonlocal seen
+        done = await insert(self, wanted, **options)
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    SqliteStore.insert = counted  # type: ignore[method-assign]
+
+
 async def main(home: Path, point: str, options: str) -> None:
-    POINTS[point]()
-    async with running(home, START + options, tsd="tsd" in options) as node:
+    kind, *more = point.split()
+    if kind == "block":
+        _after_block(int(more[0]))
+    else:
+        POINTS[kind]()
+    ingest = NoWidening() if "fixed" in more else None
+    async with running(home, START + options, tsd="tsd" in options, ingest=ingest) as node:
         await node.until(lambda: False, limit_s=30)
 
 

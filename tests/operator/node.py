@@ -15,6 +15,7 @@ from edgelake.command.local import language_context
 from edgelake.command.render import reply_text
 from edgelake.command.variables import Variables
 from edgelake.ingest.operator import Operator
+from edgelake.ingest.streaming import StreamSettings
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.policies import Policies
 from edgelake.store.stores import Stores
@@ -89,6 +90,10 @@ class Node:
         await self.until(lambda: not self.names("watch_dir"))
         await self.operator.idle()
 
+    async def refused(self) -> None:
+        """A file stands in the error folder, with its reason."""
+        await self.until(lambda: any(name.endswith(".reason") for name in self.names("err_dir")))
+
     async def until(self, holds: Callable[[], bool], *, limit_s: float = 15.0) -> None:
         async with asyncio.timeout(limit_s):
             while not holds():  # noqa: ASYNC110 - the file system tells no event to a test
@@ -109,6 +114,13 @@ async def running(
         yield node
     finally:
         await node.close()
+
+
+class NoWidening:
+    """Ingest whose tables don't change."""
+
+    def settings(self) -> list[StreamSettings]:
+        return [StreamSettings(widening=False)]
 
 
 def is_root() -> bool:

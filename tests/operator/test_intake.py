@@ -11,8 +11,7 @@ import pytest
 
 from edgelake.errors import AlreadyRunningError, EdgeLakeError
 from edgelake.ingest.names import content_hash
-from edgelake.ingest.streaming import StreamSettings
-from tests.operator.node import START, Node, is_root, running
+from tests.operator.node import START, Node, NoWidening, is_root, running
 
 TWO = '{"timestamp": "2026-01-01T00:00:00Z", "value": 1}\n{"timestamp": "2026-01-01T00:00:01Z", "value": 2.5}\n'
 
@@ -96,7 +95,7 @@ async def test_a_file_that_cannot_be_taken_goes_to_the_error_folder_with_its_rea
     content, number = REFUSED[name]
     async with running(tmp_path) as node:
         node.drop(name, content)
-        await node.until(lambda: len(node.names("err_dir")) == 2)
+        await node.refused()
         (path,) = (p for p in node.folder("err_dir").iterdir() if p.suffix != ".reason")
         kind = ".insert.sql" if name.endswith(".sql") else ".json"
         assert path.name.startswith(f"{name.removesuffix(kind)}.err_{number}.")
@@ -137,13 +136,6 @@ async def test_rows_that_do_not_fit_go_to_the_error_folder_and_the_rest_is_store
         reason = json.loads(path.with_name(path.name + ".reason").read_text())
         assert [row["row"] for row in reason["rows"]] == [2]
         assert len(node.names("archive_dir")) == 2
-
-
-class NoWidening:
-    """Ingest whose tables don't change."""
-
-    def settings(self) -> list[StreamSettings]:
-        return [StreamSettings(widening=False)]
 
 
 async def test_a_file_with_no_fitting_row_goes_whole(tmp_path: Path) -> None:

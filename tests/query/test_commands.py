@@ -120,6 +120,28 @@ async def test_the_test_format_and_its_comparison(tmp_path: Path) -> None:
         assert '"result": "Failed"' in await said(node, f"{compare} select id, name from t order by id desc")
 
 
+async def test_a_script_shows_answers_and_meets_their_errors(tmp_path: Path) -> None:
+    async with filled(tmp_path) as node:
+        shown: list[str] = []
+
+        def show(text: str, *, end: str = "\n") -> None:
+            shown.append(text + end)
+
+        node.ctx.parts["console"] = show
+        script = tmp_path / "ask.al"
+        script.write_text(
+            "on error goto failed\n"
+            "sql plant stat = false select max(id) as m from t\n"
+            "sql plant stat = false select name::int from t order by id\n"
+            "end script\n"
+            ":failed:\n"
+            "print it failed\n"
+        )
+        await node.execute(f"process {script}")
+        assert "".join(shown).split("\n", 1)[0] == '{"Query": [{"m": 2}]}'
+        assert shown[-1].strip() == "it failed"
+
+
 async def test_what_ran(tmp_path: Path) -> None:
     async with filled(tmp_path) as node:
         await node.execute("set query log on")

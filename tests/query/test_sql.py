@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -201,6 +202,15 @@ async def test_an_answer_that_is_not_read_to_its_end_gives_everything_back(asked
     assert await anext(pieces)
     await pieces.aclose()
     assert answer.job.ended is not None
+
+
+async def test_an_answer_that_nobody_reads_gives_everything_back(asked: Asked) -> None:
+    answer = await asked.queries.ask("edge", "select a.id from t a, t b, t c", parse_options("stat = false"))
+    job, pieces = answer.job, answer.pieces()
+    assert job.status == "Processing"
+    del answer, pieces
+    gc.collect()
+    assert job.status == "Stopped"
 
 
 async def test_rows_and_columns_for_programs(cut: Asked) -> None:

@@ -265,6 +265,11 @@ def test_many_rows_come_in_pieces() -> None:
     assert b"".join(payloads(columns, 10)) == payload_of(columns)
 
 
+def test_columns_of_objects_go_back_as_they_are() -> None:
+    columns = [("a", "O", ["x", None], None, None), ("b", "b1", b"\1\0", None, b"\0\1")]
+    assert records_from_columns(columns) == [{"a": "x", "b": True}, {"a": None, "b": None}]
+
+
 @pytest.mark.parametrize(
     "column",
     [

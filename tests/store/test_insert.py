@@ -9,6 +9,7 @@ import pytest
 
 from edgelake.errors import EdgeLakeError
 from edgelake.store.catalogue import SchemaColumns
+from edgelake.store.marker import FileMarker
 from edgelake.store.sqlite import SqliteStore
 from tests.store.rowset import NOW_US, fetch, insertion, kinds, us
 
@@ -116,7 +117,7 @@ def test_a_position_is_stored_with_its_rows_once(store: SqliteStore, path: Path)
 
 
 async def test_a_file_is_taken_once_until_it_is_forgotten(store: SqliteStore) -> None:
-    one = insertion({"v": 1}, marker=("plant.t.0.abc.json", "abc"))
+    one = insertion({"v": 1}, marker=FileMarker("plant.t.0.abc.json", "abc"))
     assert not (await store.insert(one)).replayed
     assert (await store.insert(one)).replayed
     await store.forget_file("plant.t.0.abc.json")

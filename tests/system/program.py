@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,16 +33,16 @@ create work directories
 connect dbms plant where type = sqlite
 connect dbms almgm where type = sqlite
 create table tsd_info where dbms = almgm
-operator_id = blockchain get operator bring.first [operator][id]
-if not !operator_id then
-do set policy new_policy [operator] = {{}}
-do set policy new_policy [operator][name] = op-1
-do set policy new_policy [operator][ip] = 127.0.0.1
-do set policy new_policy [operator][port] = 32148
-do blockchain insert where policy = !new_policy and local = true
-operator_id = blockchain get operator bring.first [operator][id]
+id = blockchain get operator bring.first [operator][id]
+if not !id then
+do p = create policy cluster where name = c1 and company = acme
+do blockchain insert where policy = !p and local = true
+do c = blockchain get cluster bring.first [cluster][id]
+do p = create policy operator where name = op1 and company = acme and cluster = !c and ip = !ip and port = 32148
+do blockchain insert where policy = !p and local = true
+id = blockchain get operator bring.first [operator][id]
 run streamer
-run operator where policy = !operator_id and create_table = true and update_tsd_info = true and archive_json = true
+run operator where policy = !id and create_table = true and update_tsd_info = true and archive_json = true
 run rest server where external_ip = 127.0.0.1 and external_port = {port} and bind = true
 """
 
@@ -106,6 +107,13 @@ class Program:
         assert self.process is not None
         self.process.kill()
         self.process.wait(10)
+
+    def until(self, holds: Callable[[], bool], *, limit_s: float = 20.0) -> None:
+        """Wait for something that the node does on its own; other processes are told of no event."""
+        ends = time.monotonic() + limit_s
+        while not holds():
+            assert time.monotonic() < ends, f"it did not happen within {limit_s} s:\n{self.log.read_text()}"
+            time.sleep(0.02)
 
     # ---- talking to it
 

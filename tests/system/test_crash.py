@@ -89,12 +89,12 @@ def settled(home: Path, script: str, at_least: int) -> list[int]:
     """Start once more, let it work off what waits, stop it, and read what its database holds."""
     with Program(home, script) as node:
         watch = home / "EdgeLake" / "data" / "watch"
-        ends = time.monotonic() + 60
-        while time.monotonic() < ends:
+
+        def idle() -> bool:
             node.post("flush buffers")
-            if not any(watch.iterdir()) and node.count("t") >= at_least:
-                break
-            time.sleep(0.05)  # files of the watch directory are taken without an event for other processes
+            return not any(watch.iterdir()) and node.count("t") >= at_least
+
+        node.until(idle, limit_s=60)
         assert node.stop() == 0
     return stored_numbers(home)
 

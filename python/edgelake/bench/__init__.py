@@ -11,12 +11,12 @@ import importlib
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from edgelake import _rust
 from edgelake.bench import machine
-from edgelake.bench.catalogue import BENCHES
+from edgelake.bench.catalogue import BENCHES, failed
 from edgelake.bench.results import Page, Result
 
 FULL_ROWS = 1_000_000
@@ -63,31 +63,46 @@ class Settings:
         return tempfile.TemporaryDirectory(prefix=f"edgelake-{prefix}-", dir=self.directory, ignore_cleanup_errors=True)
 
 
+class UnfinishedError(Exception):
+    """Some parts of a bench failed; ``found`` is what the others gave."""
+
+    def __init__(self, found: list[Result], reason: str) -> None:
+        super().__init__(reason)
+        self.found = found
+
+
+def gathered(settings: Settings, *parts: Callable[[Settings], Iterable[Result]]) -> list[Result]:
+    """The results of a bench's parts. Raises UnfinishedError at the end when one failed."""
+    found: list[Result] = []
+    reasons: list[str] = []
+    for part in parts:
+        try:
+            found += part(settings)
+        except Exception as problem:  # noqa: BLE001 - a part that fails must not hide the figures of the others
+            reasons.append(_reason(problem))
+            settings.say(f"failed: {reasons[-1]}")
+    if reasons:
+        raise UnfinishedError(found, "; ".join(reasons))
+    return found
+
+
 def run_one(name: str, settings: Settings) -> list[Result]:
     """Run one bench. What it could not measure stands in its results with the reason."""
     # Imported here: benches cost memory that `edgelake` itself must not pay.
     module = importlib.import_module(f"edgelake.bench.{name}")
-    found: list[Result] = []
+    reason = "the bench gave no figure"
     try:
-        found = [result for result in module.run(settings) if settings.wants(result.key)]
-    except Exception as problem:  # noqa: BLE001 - one bench that fails must not hide the figures of the others
-        reason = f"{type(problem).__name__}: {problem}"
-        for key, measure in BENCHES[name].measures.items():
-            if settings.wants(key):
-                found.append(
-                    Result(
-                        measure.what,
-                        0.0,
-                        measure.unit,
-                        measure.bar,
-                        measure.better,
-                        baseline_name=measure.baseline,
-                        bench=name,
-                        key=key,
-                        failure=reason,
-                    )
-                )
-    return found
+        found: list[Result] = module.run(settings)
+    except UnfinishedError as unfinished:
+        found, reason = unfinished.found, str(unfinished)
+    except Exception as problem:  # noqa: BLE001 - as above, of the other benches
+        found, reason = [], _reason(problem)
+    by_key = {result.key: result for result in found}
+    return [by_key.get(key) or failed(name, key, reason) for key in BENCHES[name].measures if settings.wants(key)]
+
+
+def _reason(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"
 
 
 def parser() -> argparse.ArgumentParser:

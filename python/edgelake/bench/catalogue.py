@@ -139,3 +139,10 @@ def measured(bench: str, key: str, figure: float, baseline: float | None = None,
         bench,
         key,
     )
+
+
+def failed(bench: str, key: str, reason: str) -> Result:
+    """Stands where a measure gave no figure."""
+    result = measured(bench, key, 0.0)
+    result.failure = reason
+    return result

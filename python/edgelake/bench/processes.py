@@ -23,6 +23,14 @@ class BenchError(Exception):
     """A bench that cannot go on, or an answer that is wrong."""
 
 
+class RefusedError(BenchError):
+    """A reply with another status than 200."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
 class NodeProcess:
     """A node in a process of its own, from a script; REST on a free port of the loopback.
 
@@ -44,7 +52,7 @@ class NodeProcess:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *program, str(path)],
-                env={**os.environ, "EDGELAKE_HOME": str(home)},
+                env={**_environment(), "EDGELAKE_HOME": str(home)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -70,7 +78,7 @@ class NodeProcess:
         return self._log.read_text(errors="replace")[-2000:].strip()
 
     def command(self, line: str, timeout_s: float = 60) -> bytes:
-        """The body of a GET. Raises BenchError for another status than 200."""
+        """The body of a GET. Raises RefusedError for another status than 200."""
         return get(self.port, {"command": line}, timeout_s)
 
     def rss_mb(self) -> float:
@@ -85,6 +93,11 @@ class NodeProcess:
             self.process.wait()
 
 
+def _environment() -> dict[str, str]:
+    """The environment, but for what keeps modules from being compiled once for all (an installed node has them so)."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextlib.contextmanager
 def node(home: Path, script: Sequence[str] = (), program: Sequence[str] | None = None) -> Iterator[NodeProcess]:
     """A ready node, stopped at the end."""
@@ -97,14 +110,15 @@ def node(home: Path, script: Sequence[str] = (), program: Sequence[str] | None =
 
 
 def get(port: int, headers: dict[str, str], timeout_s: float = 60) -> bytes:
-    """The body of a GET with these headers. Raises BenchError for another status than 200."""
+    """The body of a GET with these headers. Raises RefusedError for another status than 200."""
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         link.request("GET", "/", headers={"User-Agent": AGENT, **headers})
         reply = link.getresponse()
         body = reply.read()
         if reply.status != 200:
-            raise BenchError(f"{headers.get('command', 'GET')}: {reply.status} {body[:300].decode(errors='replace')}")
+            said = f"{headers.get('command', 'GET')}: {reply.status} {body[:300].decode(errors='replace')}"
+            raise RefusedError(reply.status, said)
         return body
     finally:
         link.close()

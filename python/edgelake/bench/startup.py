@@ -27,6 +27,7 @@ OPERATOR = (
     "and ip = 127.0.0.1 and port = 32148",
     "blockchain insert where policy = !own and local = true",
     "operator_id = blockchain get operator bring.first [operator][id]",
+    "run streamer",
     "run operator where policy = !operator_id and create_table = true and update_tsd_info = true "
     "and archive_json = true and compress_json = true",
 )
@@ -45,6 +46,8 @@ def _of_script(settings: Settings, suffix: str, script: Sequence[str]) -> list[R
     resident: list[float] = []
     with settings.folder("startup") as folder:
         runs = settings.rounds(RUNS)
+        with node(Path(folder) / "first", script):
+            pass  # compiles modules, fills the system's cache
         for at in range(runs):
             with node(Path(folder) / str(at), script) as made:
                 seconds.append(made.ready_seconds)

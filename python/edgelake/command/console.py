@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol, TextIO
 
 from edgelake.command.context import Context
 from edgelake.command.render import reply_text
 from edgelake.errors import EdgeLakeError
 from edgelake.model import Reply
 
-Show = Callable[[str], None]
+
+class Show(Protocol):
+    """Where texts are shown. With ``end = ""`` a text is a piece of a longer one."""
+
+    def __call__(self, text: str, *, end: str = "\n") -> None: ...
 
 
-def write(text: str, stream: TextIO | None = None) -> None:
-    """Write a text with the terminal's line breaks, ending in one."""
+def write(text: str, stream: TextIO | None = None, *, end: str = "\n") -> None:
+    """Write a text with the terminal's line breaks, ending in one; with ``end = ""`` as it is."""
     out = stream or sys.stdout
-    out.write(text.replace("\r\n", "\n").rstrip("\n") + "\n")
+    out.write(text.replace("\r\n", "\n").rstrip("\n") + end if end else text)
     out.flush()
 
 
 async def show_reply(reply: Reply, ctx: Context, show: Show = write) -> None:
     """Show a reply; a streamed one piece by piece."""
     if reply.stream is not None:
-        async for piece in reply.stream:
-            show(piece.decode(errors="replace"))
+        await _show_stream(reply.stream, show)
         return
     width = ctx.node.settings.get("output table width", 100)
     text = reply_text(reply, pretty=True, width=width)
@@ -33,12 +38,27 @@ async def show_reply(reply: Reply, ctx: Context, show: Show = write) -> None:
         show(text)
 
 
+async def _show_stream(stream: AsyncIterator[bytes], show: Show) -> None:
+    """Pieces may end anywhere: within a character, or within a line break."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    last = "\n"
+    async for piece in stream:
+        if text := decoder.decode(piece):
+            show(text, end="")
+            last = text[-1]
+    if rest := decoder.decode(b"", final=True):
+        show(rest, end="")
+        last = rest[-1]
+    if last != "\n":
+        show("\n", end="")
+
+
 def failure_text(failure: EdgeLakeError) -> str:
     """An error as the terminal shows it."""
     return f"Error {failure.number}: {failure}"
 
 
-async def execute(line: str, ctx: Context, show: Show = write, show_error: Show | None = None) -> bool:
+async def execute(line: str, ctx: Context, show: Show = write, show_error: Callable[[str], None] | None = None) -> bool:
     """Run a line and show its reply or error; False when it failed."""
     try:
         await show_reply(await ctx.execute(line), ctx, show)

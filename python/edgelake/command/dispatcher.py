@@ -28,6 +28,7 @@ from edgelake.model import CommandClass, Reply
 log = logging.getLogger(__name__)
 _CACHED_LINES = 512
 _FORMAT = re.compile(r"json|table|text", re.IGNORECASE)
+_LONGEST_USAGE = 120
 MAX_NESTING = 60
 MAX_VALUE_BYTES = 16 << 20
 
@@ -117,7 +118,12 @@ class Dispatcher:
         entry = match.command
         self._permit(ctx, entry.cls, entry.phrase)
         line, json_wanted = _without_format(line, first + match.used, entry.grammar)
-        args, kwargs = entry.grammar.parse(line, first + match.used, ctx.visible)
+        try:
+            args, kwargs = entry.grammar.parse(line, first + match.used, ctx.visible)
+        except CommandError as failure:
+            if not failure.hint and len(entry.usage) <= _LONGEST_USAGE:
+                failure.hint = f"usage: {entry.usage}"
+            raise
         reply = await entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
         if json_wanted:
             reply.json_wanted = True

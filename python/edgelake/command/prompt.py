@@ -5,77 +5,29 @@ Imported only when a person sits at the terminal. Source: spec "Command language
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
-from collections.abc import Iterable
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
 
+from edgelake.command.completion import LanguageCompleter, LanguageLexer
 from edgelake.command.console import execute, write
 from edgelake.command.context import Context
-from edgelake.command.grammar import Grammar
-from edgelake.command.tokenizer import balance, tokenise
+from edgelake.command.handlers.repeat import ENTER
+from edgelake.command.tokenizer import balance
 
 _LEAVE = "Press Ctrl-C again to leave the node, or write: exit node"
-
-
-class LanguageCompleter(Completer):
-    """Completes key words of commands, keys and allowed values of ``where`` pairs, and variables."""
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        text = document.text_before_cursor
-        last = "" if text[-1:].isspace() else text.split()[-1] if text.split() else ""
-        for word in self.words(text[: len(text) - len(last)], last):
-            yield Completion(word, start_position=-len(last))
-
-    def words(self, before: str, last: str) -> list[str]:
-        """What may stand where the last word is typed.
-
-        Args:
-            before: the line in front of that word.
-            last: what is typed of it.
-        """
-        if last[:1] == "!":
-            return [f"!{name}" for name in self._ctx.variables if name.startswith(last[1:])]
-        if last[:1] == "$":
-            return sorted(f"${name}" for name in self._ctx.variables.environ if name.startswith(last[1:]))
-        line = tokenise(before)
-        words = [word.text for word in line.words]
-        if len(words) >= 2 and words[1] == "=":
-            words = words[2:]
-        if words[:1] == ["help"]:
-            words = words[1:]
-        found = self._ctx.registry.next_words(words)
-        match = self._ctx.registry.match(line.words[len(line.words) - len(words) :])
-        if match is not None:
-            found += self._arguments(match.command.grammar, words[match.used :])
-        return sorted({word for word in found if word.startswith(last) and word != last})
-
-    def _arguments(self, grammar: Grammar, words: list[str]) -> list[str]:
-        """Keys, allowed values, or the word ``where``."""
-        if len(words) >= 2 and words[-1] == "=":
-            param = grammar.keys.get(words[-2])
-            if param is None:
-                return []
-            if param.kind.name == "true/false":
-                return ["true", "false"]
-            return [str(choice) for choice in param.choices]
-        in_pairs = grammar.where == "" or grammar.where in words
-        if not in_pairs:
-            choices = [str(choice) for param in grammar.positional for choice in param.choices]
-            return [*choices, *([grammar.where] if grammar.pairs else [])]
-        if words and words[-1] not in (grammar.where, "and"):
-            return ["and"]
-        used = {words[index - 1] for index in range(1, len(words)) if words[index] == "="}
-        return [param.key for param in grammar.pairs if param.key not in used or param.many]
 
 
 class Prompt:
@@ -85,8 +37,14 @@ class Prompt:
         self._ctx = ctx
         self._plain = bool(os.environ.get("NO_COLOR"))
         self._session: PromptSession[str] = PromptSession(
-            history=self._history(), completer=LanguageCompleter(ctx), complete_while_typing=False
+            history=self._history(),
+            completer=LanguageCompleter(ctx),
+            complete_while_typing=False,
+            lexer=None if self._plain else LanguageLexer(ctx.registry),
+            auto_suggest=None if self._plain else AutoSuggestFromHistory(),
         )
+        self._late_interrupt = False  # Ctrl-C came when a command was over, but no prompt there again
+        ctx.parts[ENTER] = _enter
 
     def _history(self) -> History:
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "edgelake"
@@ -105,6 +63,15 @@ class Prompt:
 
     async def run(self) -> None:
         """Serve the terminal."""
+        try:
+            await self._serve()
+        finally:
+            # Reading a line took the signal away from the node.
+            _on_interrupt(self._ctx.node.stopping.set)
+            if self._late_interrupt:
+                self._ctx.node.stopping.set()
+
+    async def _serve(self) -> None:
         leaving = False
         with patch_stdout(raw=True):
             while not self._ctx.node.stopping.is_set() and self._ctx.node.settings.get("cli", True):
@@ -139,10 +106,52 @@ class Prompt:
         return line
 
     async def _execute(self, line: str) -> None:
-        await execute(line, self._ctx, write, lambda text: write(self._red(text)))
+        """Run a command; Ctrl-C ends it, not the node."""
+        work = asyncio.create_task(execute(line, self._ctx, write, self._write_error))
+        self._late_interrupt = False
+
+        def interrupt() -> None:
+            self._late_interrupt = not work.cancel()
+
+        _on_interrupt(interrupt)
+        try:
+            await asyncio.wait({work})
+        finally:
+            work.cancel()
+        if work.cancelled():
+            self._write_error(f"Interrupted: {line[:60]}")
+        else:
+            work.result()
+
+    def _write_error(self, text: str) -> None:
+        columns = max(shutil.get_terminal_size().columns - 1, 40)
+        lines = [textwrap.fill(line, columns, break_long_words=False) for line in text.splitlines()]
+        write(self._red("\n".join(lines)))
 
     def _styled(self, text: str) -> FormattedText:
         return FormattedText([("" if self._plain else "ansicyan", text)])
 
     def _red(self, text: str) -> str:
         return text if self._plain else f"\x1b[31m{text}\x1b[0m"
+
+
+def _on_interrupt(action: Callable[[], object]) -> None:
+    """What SIGINT does from now on. Elsewhere than on the main thread it stays with the program."""
+    with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, action)
+
+
+async def _enter() -> None:
+    """Until Enter is pressed, while a command runs."""
+    loop, pressed = asyncio.get_running_loop(), asyncio.Event()
+    terminal = sys.stdin.fileno()
+
+    def read() -> None:
+        os.read(terminal, 1024)  # the terminal hands over whole lines
+        pressed.set()
+
+    loop.add_reader(terminal, read)
+    try:
+        await pressed.wait()
+    finally:
+        loop.remove_reader(terminal)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgelake import errors
+from edgelake.command.console import show_reply
 from edgelake.command.context import Context
 from edgelake.command.flow import Flow, Frame, Signal
 from edgelake.command.loops import Loop, bind, loop_end
-from edgelake.command.render import reply_text
 from edgelake.command.tokenizer import Line, balance, tokenise
 from edgelake.errors import CommandError, EdgeLakeError, ScriptError
+from edgelake.model import Reply
 
 _LABEL = re.compile(r":([^:\s]+):\s*(?:#.*)?")
 MAX_DEPTH = 40
@@ -272,16 +273,22 @@ class _Run:
         command = bind(statement.line.text, self.loops) if self.loops else statement.line.text
         try:
             reply = await self.ctx.dispatcher.run(command, self.ctx)
+            if self.frame.debug:
+                self._show(f"[{statement.number:04}] {command} --> Success")
+            await self._show_reply(reply)
         except EdgeLakeError as failure:
             if self.frame.debug:
                 self._show(f"[{statement.number:04}] {command} --> {failure.text}")
             return self._failed(statement, failure)
-        if self.frame.debug:
-            self._show(f"[{statement.number:04}] {command} --> Success")
-        text = reply_text(reply, pretty=True)
-        if text:
-            self._show(text)
         return self.frame.signal
+
+    async def _show_reply(self, reply: Reply) -> None:
+        show = self.ctx.parts.get("console")
+        if show is not None:
+            await show_reply(reply, self.ctx, show)
+        elif reply.stream is not None:
+            async for _ in reply.stream:  # nobody looks, but what answers runs by being asked
+                pass
 
     def _show(self, text: str) -> None:
         show = self.ctx.parts.get("console")

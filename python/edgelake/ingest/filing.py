@@ -110,11 +110,11 @@ def error_name(name: str, number: int, unique: int) -> str:
     return f"{name}.err_{number}.{unique}"
 
 
-def to_error(source: Path, folder: Path, failure: EdgeLakeError) -> Path:
+def to_error(source: Path, folder: Path, failure: EdgeLakeError, **more: object) -> Path:
     """Move a failed file to the error folder; the reason stands beside it as ``<file>.reason``. Raises OSError."""
     target = free_unique(folder, source.name, failure.number)
     moved = move(source, folder, target.name)
-    write_reason(moved, failure)
+    write_reason(moved, failure, **more)
     return moved
 
 
@@ -126,12 +126,13 @@ def free_unique(folder: Path, name: str, number: int) -> Path:
     return target
 
 
-def write_reason(beside: Path, failure: EdgeLakeError, rejected: list[dict[str, object]] | None = None) -> None:
+def write_reason(beside: Path, failure: EdgeLakeError, **more: object) -> None:
     """Why a file stands in the error folder, as JSON."""
-    reason: dict[str, object] = {**failure.as_dict(), "time": datetime.now(UTC).isoformat(timespec="seconds")}
-    if rejected is not None:
-        reason["rows"] = rejected
-    beside.with_name(f"{beside.name}.reason").write_text(json.dumps(reason, indent=1, default=str) + "\n")
+    reason = {**failure.as_dict(), "time": datetime.now(UTC).isoformat(timespec="seconds"), **more}
+    target = beside.with_name(f"{beside.name}.reason")
+    working = target.with_name(f"{target.name}_tmp")
+    working.write_text(json.dumps(reason, indent=1, default=str) + "\n")
+    working.rename(target)  # whoever sees it reads it whole
 
 
 def plain_name(name: str) -> str:
@@ -143,10 +144,11 @@ def plain_name(name: str) -> str:
     return ".".join([head, *parts[2:]]) if len(parts) > 2 and parts[0].isdigit() and parts[1].isdigit() else name
 
 
-def read_file(path: Path) -> bytes:
-    """Content of a file, unpacked when it is gzip'd. Raises OSError, EOFError for a cut gzip file."""
-    content = path.read_bytes()
-    return gzip.decompress(content) if path.name.endswith(".gz") else content
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """Content of a file piece by piece, unpacked when it is gzip'd. Raises OSError, EOFError for a cut gzip file."""
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as content:
+        while piece := content.read(COPY_BYTES):
+            yield piece
 
 
 def _sync(path: Path) -> None:

@@ -8,26 +8,27 @@ Source: spec "Ingestion", sections 7 and 14.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
+import weakref
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgelake import _rust
 from edgelake.errors import DatabaseMissingError, EdgeLakeError, PayloadError, StorageFullError, error
-from edgelake.ingest import filing
+from edgelake.ingest import filing, sqlfile
 from edgelake.ingest.counters import OperatorCounters
-from edgelake.ingest.names import INSERTED, FileName, content_hash
-from edgelake.ingest.records import pick_rows
+from edgelake.ingest.loading import Load, RowStamp
+from edgelake.ingest.names import INSERTED, FileName
+from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.settings import OperatorConfig
-from edgelake.ingest.sqlfile import run_statements, statements
-from edgelake.ingest.streaming import MappedRows, MapRows
-from edgelake.store.catalogue import user_schema
-from edgelake.store.insert import Inserted, Insertion
+from edgelake.ingest.source import Content, RetryLater, SourceFile, inspect, is_marker_of
+from edgelake.ingest.streaming import MapRows
+from edgelake.store.marker import FileMarker
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.tsd import OWN, TSD_DBMS, FileEntry, Selection, TsdTable
 
@@ -40,27 +41,6 @@ class _TsdRow:
 
     file_id: int
     date: str  # YYMMDDHHMMSS, as file names carry it
-
-
-class RetryLater(Exception):
-    """The file is good but has to wait (full disk, folder not writable): it stays where it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A file as it was when it was read."""
-
-    path: Path
-    name: FileName
-    identity: tuple[int, int, int]
-    content: bytes
-    hash: str
-
-    @property
-    def marker(self) -> tuple[str, str]:
-        """What the database remembers of the file until it is archived. A later file of that name is another one."""
-        inode, _, changed_ns = self.identity
-        return f"{self.path.name}|{inode}|{changed_ns}", self.hash
 
 
 class Intake:
@@ -89,6 +69,10 @@ class Intake:
         self._widens = widens
         self._map_rows = map_rows
         self._cleaned: set[str] = set()
+        self._one_long = asyncio.Semaphore(1)  # so that memory does not grow with the threads
+        self._hashes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self.stopping = False
+        """Set: long files are left between two blocks, their rest is for the next start."""
 
     async def take(self, path: Path) -> None:
         """Deal with a file for good. Raises RetryLater when it has to stay; a file that vanished is no error."""
@@ -121,10 +105,12 @@ class Intake:
             return
         store = self._store(name.dbms)
         await self._clean_markers(store)
-        if name.kind == "sql":
-            await self._take_sql(store, await asyncio.to_thread(_read, path, name))
-        else:
-            await self._take_json(store, await asyncio.to_thread(_read, path, name))
+        with self._open(path, name) as source:
+            async with self._one_long if source.may_be_long else contextlib.nullcontext():
+                await (self._take_sql if name.kind == "sql" else self._take_json)(store, source)
+
+    def _open(self, path: Path, name: FileName) -> SourceFile:
+        return SourceFile(path, name, lambda: not self.stopping)
 
     def _store(self, dbms: str) -> SqliteStore:
         try:
@@ -142,9 +128,7 @@ class Intake:
         self._cleaned.add(store.dbms)
         names = await store.read(lambda db: [row[0] for row in db.execute("SELECT name FROM _edgelake_files")])
         for marker in names:
-            file_name, _, identity = marker.partition("|")
-            seen = _identity(self._config.watch_dir / file_name)
-            if seen is None or f"{seen[0]}|{seen[2]}" != identity:
+            if not is_marker_of(marker, self._config.watch_dir):
                 await self._forget(store, marker)
 
     async def _forget(self, store: SqliteStore, marker: str) -> None:
@@ -153,57 +137,49 @@ class Intake:
 
     # ---- JSON
 
-    async def _take_json(self, store: SqliteStore, source: _Source) -> None:
+    async def _take_json(self, store: SqliteStore, source: SourceFile) -> None:
+        content = await asyncio.to_thread(inspect, source, infer=source.name.table not in store.tables)
+        if not self._config.update_tsd_info:
+            await self._load(store, source, content)
+            return
+        # Of equal files at once the second has to see that the first is entered.
+        async with self._hashes.setdefault(content.hash, asyncio.Lock()):
+            await self._load(store, source, content)
+
+    async def _load(self, store: SqliteStore, source: SourceFile, content: Content) -> None:
+        """Rows, TSD row, archive of a file that is all rows."""
         name, config = source.name, self._config
-        mapped = await self._mapped(source)
-        rows = await asyncio.to_thread(_rust.Rows.parse, mapped.payload)
-        tsd = await self._tsd_row(store, source)
-        member, tsd_id = (str(config.member), tsd.file_id) if tsd else ("0", 0)
+        tsd = await self._tsd_row(store, source, content.hash)
+        stamp = RowStamp("0", 0, config.create_table, self._widens(name.dbms, name.table))
         if isinstance(name.member, int) and name.member != config.member:
-            member, tsd_id = str(name.member), name.tsd_id
-        wanted = Insertion(
-            name.table,
-            rows,
-            time.time_ns() // 1000,
-            tsd_name=member,
-            tsd_id=tsd_id,
-            marker=source.marker,
-            create=config.create_table,
-            widen=self._widens(name.dbms, name.table),
-        )
+            stamp = replace(stamp, tsd_name=str(name.member), tsd_id=name.tsd_id)
+        elif tsd is not None:
+            stamp = replace(stamp, tsd_name=str(config.member), tsd_id=tsd.file_id)
         self._counters.file(name.dbms, name.table)
-        done = await store.insert(wanted, synchronous="FULL")
-        rejected = self._after_insert(store, wanted, done, name)
-        if tsd is not None:
-            await self._tsd_table().set_rows(source.hash, len(rows) - len(rejected))
-        if rejected and len(rejected) == len(rows):
-            await self._refuse(source.path, name, PayloadError(f"no row fits {name.dbms}.{name.table}"), rejected)
-        else:
-            if rejected or mapped.rejected:
-                await asyncio.to_thread(self._keep_rejected, source, mapped, rejected)
-            await asyncio.to_thread(self._archive, source, tsd)
-        await self._forget(store, source.marker[0])
+        rejects = Rejects(config.err_dir, source.path.name)
+        try:
+            await Load(store, source, content, stamp, rejects, self._counters, self._map_rows).run()
+            if tsd is not None:
+                await self._tsd_table().set_rows(content.hash, content.rows - rejects.count)
+            if rejects.count == content.rows:
+                failure = PayloadError(f"no row fits {name.dbms}.{name.table}")
+                await self._refuse(source.path, name, failure, rows_rejected=rejects.count, rows=rejects.reasons)
+            else:
+                if rejects.count:
+                    await asyncio.to_thread(self._keep_rejected, source, rejects)
+                await asyncio.to_thread(self._archive, source, content.hash, tsd)
+        finally:
+            rejects.discard()
+        await self._forget(store, source.marker(content.hash).name)
 
-    def _after_insert(
-        self, store: SqliteStore, wanted: Insertion, done: Inserted, name: FileName
-    ) -> Sequence[tuple[int, str]]:
-        """Count what was committed; returns the rejected rows, also for an insert that happened before a crash."""
-        if done.replayed:
-            log.info("%s: its rows were committed before, it is only archived", wanted.table)
-            _, rejected = wanted.rows.fit(user_schema(store.table(wanted.table)), wanted.insert_timestamp_us)
-            return rejected
-        self._counters.inserted(name.dbms, name.table, done.rows, done.seconds, partitions=done.partitions)
-        self._counters.rejected_rows += len(done.rejected)
-        return done.rejected
-
-    async def _tsd_row(self, store: SqliteStore, source: _Source) -> _TsdRow | None:
+    async def _tsd_row(self, store: SqliteStore, source: SourceFile, file_hash: str) -> _TsdRow | None:
         """The file's row in tsd_info: a new one, or the one that an interrupted run left. Raises 86 for a duplicate."""
-        name, file_hash = source.name, source.hash
+        name = source.name
         if not self._config.update_tsd_info or (name.member is not None and name.member != self._config.member):
             return None
         table = self._tsd_table()
         known = await table.details(Selection(file_hash=file_hash, limit=1))
-        if known and known[0]["rows"] and not await self._committed(store, source.marker):
+        if known and known[0]["rows"] and not await self._committed(store, source.marker(file_hash)):
             raise error(86, f"hash {file_hash} is in {OWN} with id {known[0]['file_id']}")
         if known:
             return _TsdRow(known[0]["file_id"], filing.tsd_date(known[0]["file_time"]))
@@ -211,82 +187,92 @@ class Intake:
         entry = FileEntry(name.dbms, name.table, file_hash, name.source, name.instructions, now_us)
         return _TsdRow(await table.add(entry), filing.tsd_date(now_us))
 
-    async def _committed(self, store: SqliteStore, marker: tuple[str, str]) -> bool:
+    async def _committed(self, store: SqliteStore, marker: FileMarker) -> bool:
         """Whether this very file was inserted by a run that ended before it was archived."""
         sql = "SELECT 1 FROM _edgelake_files WHERE name = ? AND hash = ?"
-        return await store.read(lambda db: db.execute(sql, marker).fetchone()) is not None
+        return await store.read(lambda db: db.execute(sql, (marker.name, marker.hash)).fetchone()) is not None
 
     def _tsd_table(self) -> TsdTable:
         return TsdTable(self._stores.get(TSD_DBMS))
 
-    async def _mapped(self, source: _Source) -> MappedRows:
-        """The file's rows as the mapping policy of its name makes them. Raises PayloadError when none is left."""
-        name, mapped = source.name, MappedRows(source.content)
-        if name.instructions != "0" and self._map_rows is not None:
-            mapped = await self._map_rows(name.dbms, name.table, source.content, name.instructions)
-        if not mapped.payload.strip():
-            why = mapped.rejected[0][1] if mapped.rejected else "no rows"
-            raise PayloadError(f"{source.path.name}: {why}")
-        return mapped
-
-    def _keep_rejected(self, source: _Source, mapped: MappedRows, rejected: Sequence[tuple[int, str]]) -> None:
+    def _keep_rejected(self, source: SourceFile, rejects: Rejects) -> None:
         """Rows that don't fit, as a file in the error folder; the rest of their file is in the table."""
-        count = len(rejected) + len(mapped.rejected)
-        failure = PayloadError(f"{count} rows of {source.path.name} do not fit the table")
-        plain = source.path.name.removesuffix(".gz")
-        target = filing.free_unique(self._config.err_dir, plain, failure.number)
-        reasons = [*((number, why) for number, why in rejected), *((None, why) for _, why in mapped.rejected)]
-        picked = [*pick_rows(mapped.payload, {number for number, _ in rejected}), *(row for row, _ in mapped.rejected)]
-        filing.write_file(target, (line + b"\n" for line in picked), compress=False)
-        filing.write_reason(
-            target,
-            failure,
-            [{"reason": why} if number is None else {"row": number + 1, "reason": why} for number, why in reasons],
-        )
+        failure = PayloadError(f"{rejects.count} rows of {source.path.name} do not fit the table")
+        rejects.keep(failure)
         name = source.name
-        self._counters.rejected_rows += len(mapped.rejected)
-        self._counters.failed("JSON", name.dbms, name.table, failure.number, reasons[0][1])
+        self._counters.failed("JSON", name.dbms, name.table, failure.number, str(rejects.reasons[0]["reason"]))
 
-    def _archive(self, source: _Source, tsd: _TsdRow | None) -> None:
-        config, name = self._config, source.name
+    def _archive(self, source: SourceFile, file_hash: str, tsd: _TsdRow | None) -> None:
+        config, name = self._config, replace(source.name, hash=file_hash)
         if not config.archive_json:
-            if _identity(source.path) == source.identity:
+            if source.is_in_place():
                 source.path.unlink()
             return
         if tsd is not None:
             name = name.with_tsd(config.member, tsd.file_id, tsd.date)
         folder = filing.day_folder(config.archive_dir, filing.file_day(name.tsd_date, source.path))
-        target = _free_archive_name(folder, FileName(**{**_fields(name), "hash": source.hash}))
-        if _identity(source.path) == source.identity and not name.compressed:
-            filing.move(source.path, folder, target, compress=config.compress_json)
+        shown = _free_archive_name(folder, name) + (".gz" if config.compress_json else "")
+        if source.is_in_place() and name.compressed == config.compress_json:
+            filing.move(source.path, folder, shown)
             return
         # Packed in another form than the archive's, or another file took the name meanwhile: write what was read.
         folder.mkdir(parents=True, exist_ok=True)
-        shown = f"{target}.gz" if config.compress_json else target
-        filing.write_file(folder / shown, iter([source.content]), compress=config.compress_json)
-        if _identity(source.path) == source.identity:
+        filing.write_file(folder / shown, source.pieces(), compress=config.compress_json)
+        if source.is_in_place():
             source.path.unlink()
 
     async def _archive_inserted(self, path: Path, name: FileName) -> None:
         """A file of immediate mode: its rows are in the table, it gets the member's number and is archived."""
-        source = await asyncio.to_thread(_read, path, name)
         self._counters.file(name.dbms, name.table, immediate=True)
-        plain = FileName(**{**_fields(name), "member": self._config.member})
-        await asyncio.to_thread(self._archive, _Source(path, plain, source.identity, source.content, name.hash), None)
+        with self._open(path, replace(name, member=self._config.member)) as source:
+            await asyncio.to_thread(self._archive, source, name.hash, None)
 
     # ---- SQL
 
-    async def _take_sql(self, store: SqliteStore, source: _Source) -> None:
-        name = source.name
-        found = statements(source.content.decode(), name.table)
+    async def _take_sql(self, store: SqliteStore, source: SourceFile) -> None:
+        script = await asyncio.to_thread(sqlfile.inspect, source)
+        marker = source.marker(script.hash)
+        sql = "SELECT coalesce(rows, ?) FROM _edgelake_files WHERE name = ? AND hash = ?"
+        values = (script.statements, marker.name, marker.hash)
+        found: tuple[int] | None = await store.read(lambda db: db.execute(sql, values).fetchone())
+        done = found[0] if found else 0
+        groups = sqlfile.Groups(source, done)
+        try:
+            while done < script.statements and (group := await asyncio.to_thread(groups.next)):
+                source.check_unchanged()
+                after = done + len(group)
+                reached = source.marker(script.hash, after if after < script.statements else None)
+                await self._run_group(store, source.name, group, reached)
+                done = after
+        except StorageFullError:
+            raise
+        except EdgeLakeError as failure:
+            if not done:
+                raise
+            await asyncio.to_thread(self._refuse_rest, source, done, failure)
+            self._count_failure(source.path, source.name, failure)
+        else:
+            await asyncio.to_thread(self._archive_sql, source)
+        await self._forget(store, marker.name)
+
+    async def _run_group(self, store: SqliteStore, name: FileName, group: list[str], reached: FileMarker) -> None:
         started = time.perf_counter()
-        count = await store.change(lambda tx: run_statements(tx, found, source.marker))
+        count = await store.change(lambda tx: sqlfile.run_statements(tx, group, reached))
         if count is not None:
             self._counters.inserted(name.dbms, name.table, count, time.perf_counter() - started)
-        await asyncio.to_thread(self._archive_sql, source)
-        await self._forget(store, source.marker[0])
 
-    def _archive_sql(self, source: _Source) -> None:
+    def _refuse_rest(self, source: SourceFile, done: int, failure: EdgeLakeError) -> None:
+        """A long file that failed on its way: what is not in the table goes to the error folder."""
+        name = source.path.name
+        failure.detail = f"{failure.detail}; {done} statements before are in the table and left out here"
+        log.warning("the rest of %s goes to the error folder: %s", name, failure)
+        target = filing.free_unique(self._config.err_dir, name, failure.number)
+        filing.write_file(target, sqlfile.rest(source, done), compress=source.name.compressed)
+        filing.write_reason(target, failure, statements_stored=done)
+        if source.is_in_place():
+            source.path.unlink()
+
+    def _archive_sql(self, source: SourceFile) -> None:
         """To the archive's day tree with a hard link in the backup folder, or away."""
         config = self._config
         if not config.archive_sql:
@@ -303,20 +289,11 @@ class Intake:
 
     # ---- failures
 
-    async def _refuse(
-        self,
-        path: Path,
-        name: FileName | None,
-        failure: EdgeLakeError,
-        rejected: Sequence[tuple[int, str]] = (),
-    ) -> None:
+    async def _refuse(self, path: Path, name: FileName | None, failure: EdgeLakeError, **more: object) -> None:
         self._count_failure(path, name, failure)
         log.warning("%s goes to the error folder: %s", path.name, failure)
         try:
-            moved = await asyncio.to_thread(filing.to_error, path, self._config.err_dir, failure)
-            if rejected:
-                rows: list[dict[str, object]] = [{"row": number + 1, "reason": why} for number, why in rejected]
-                await asyncio.to_thread(filing.write_reason, moved, failure, rows)
+            await asyncio.to_thread(filing.to_error, path, self._config.err_dir, failure, **more)
         except FileNotFoundError:
             if path.exists():
                 raise RetryLater(f"{path.name}: the error folder is missing") from None
@@ -327,28 +304,6 @@ class Intake:
         dbms, table = (name.dbms, name.table) if name else (*path.name.split("."), "", "")[:2]
         kind = "SQL" if path.name.removesuffix(".gz").endswith(".sql") or failure.code == "dbms.failed" else "JSON"
         self._counters.failed(kind, dbms, table, failure.number, failure.text)
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        seen = path.stat()
-    except OSError:
-        return None
-    return (seen.st_ino, seen.st_size, seen.st_mtime_ns)
-
-
-def _read(path: Path, name: FileName) -> _Source:
-    """Runs in a thread: content and hash. Raises OSError, EOFError or zlib.error."""
-    identity = _identity(path)
-    if identity is None:
-        raise FileNotFoundError(str(path))
-    content = filing.read_file(path)
-    known = name.hash if name.hash != "0" else content_hash(name.dbms, name.table, content)
-    return _Source(path, name, identity, content, known)
-
-
-def _fields(name: FileName) -> dict[str, Any]:
-    return {field: getattr(name, field) for field in FileName.__slots__}
 
 
 def _free_archive_name(folder: Path, name: FileName) -> str:

@@ -6,7 +6,9 @@ Source: spec "Ingestion", section 5.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -78,6 +80,19 @@ class FileName:
 def content_hash(dbms: str, table: str, content: bytes) -> str:
     """md5 over ``dbms.table`` and the content; it names a file, nothing relies on it being hard to forge."""
     return _rust.payload_hash(dbms, table, content)
+
+
+def running_hash(dbms: str, table: str) -> hashlib._Hash:
+    """``content_hash`` of content that comes in pieces: ``update`` with each, then ``hexdigest``."""
+    return hashlib.md5(f"{dbms}.{table}".encode(), usedforsecurity=False)
+
+
+def pieces_hash(dbms: str, table: str, pieces: Iterable[bytes]) -> str:
+    """``content_hash`` of pieces."""
+    found = running_hash(dbms, table)
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
 
 
 def batch_hash(dbms: str, table: str, node: str, position: int) -> str:

@@ -14,8 +14,9 @@ from typing import Protocol
 
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.counters import OperatorCounters, clock
-from edgelake.ingest.intake import Intake, RetryLater
+from edgelake.ingest.intake import Intake
 from edgelake.ingest.settings import MAX_THREADS, OperatorConfig
+from edgelake.ingest.source import RetryLater
 from edgelake.model import Status
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Operator:
         """Check the directories and begin. Raises EdgeLakeError 35 or 63."""
         self.config.check()
         self._since = time.time()
+        self._intake.stopping = False
         self._workers = [asyncio.create_task(self._work(n), name=f"operator {n}") for n in range(len(self.busy))]
         try:
             self._watcher.start()
@@ -88,10 +90,14 @@ class Operator:
         self._storing(self.batches)
 
     async def stop(self) -> None:
-        """Take no more files, finish those in work. Files that wait stay in the watch directory."""
+        """Take no more files, finish those in work, long ones up to the next block.
+
+        Files that wait, and the rest of long ones, stay in the watch directory for the next start.
+        """
         if not self._since:
             return
         self._since = 0.0
+        self._intake.stopping = True
         self._storing(None)
         self._watcher.stop()
         for timer in self._retries.values():
@@ -163,12 +169,14 @@ class Operator:
 
     def _retry(self, path: Path, why: str) -> None:
         """The file stays and is tried again; the log has the reason once, not at every attempt."""
+        if not self._since:
+            log.info("%s", why)
+            return
         self._last_error = why
         if self._told.get(path) != why:
             self._told[path] = why
             log.error("%s stays in the watch directory, next attempt in %g s: %s", path.name, RETRY_S, why)
-        if self._since:
-            self._retries[path] = asyncio.get_running_loop().call_later(RETRY_S, self._again, path)
+        self._retries[path] = asyncio.get_running_loop().call_later(RETRY_S, self._again, path)
 
     def _again(self, path: Path) -> None:
         self._retries.pop(path, None)

@@ -6,22 +6,24 @@ Source: spec "Ingestion", sections 2, 3 and 5.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgelake import _rust
+from edgelake._rust import PayloadCheck
 from edgelake.errors import CommandError, PayloadError, error
 from edgelake.ingest import filing
-from edgelake.ingest.names import FileName, check_part, content_hash
+from edgelake.ingest.names import FileName, check_part, running_hash
+from edgelake.ingest.settings import BLOCK_BYTES, ROW_BYTES
 from edgelake.ingest.streaming import StreamCounts
 from edgelake.model import Stored
 
 FILE_TYPES = ("json",)
+GATHER_BYTES = 1 << 20
+"""What is handed to a thread at once."""
 
 
 @dataclass(slots=True)
@@ -64,14 +66,23 @@ class FilePut:
             check_part(text, what)
         prep, watch = self._directories()
         working = prep / f"{dbms}.{table}.{os.getpid()}.{time.time_ns()}.{next(self._unique)}.put_tmp"
+        incoming = _Incoming(working, dbms, table)
         try:
-            await _write(working, pieces)
-            rows, file_hash = await asyncio.to_thread(_inspect, working, dbms, table)
-            name = FileName(dbms, table, source, file_hash, instructions)
-            await asyncio.to_thread(_hand_over, working, watch, name)
+            held: list[bytes] = []
+            held_bytes = 0
+            async for piece in pieces:
+                held.append(piece)
+                held_bytes += len(piece)
+                if held_bytes >= GATHER_BYTES:
+                    await asyncio.to_thread(incoming.take, held)
+                    held, held_bytes = [], 0
+            name = FileName(dbms, table, source, "0", instructions)
+            rows, file_hash = await asyncio.to_thread(_complete, incoming, held, working, watch, name)
         except BaseException:
             working.unlink(missing_ok=True)
             raise
+        finally:
+            incoming.close()
         count = self._counts.setdefault((dbms, table), _Count())
         count.files, count.rows, count.last_s = count.files + 1, count.rows + rows, time.time()
         return Stored(rows, file_hash=file_hash)
@@ -84,33 +95,64 @@ class FilePut:
         ]
 
 
-async def _write(working: Path, pieces: AsyncIterator[bytes]) -> None:
-    with working.open("wb") as file:
-        async for piece in pieces:
-            await asyncio.to_thread(file.write, piece) if len(piece) > 65536 else file.write(piece)
+class _Incoming:
+    """A body on its way into a file: written, hashed and looked through as it comes. In threads, one call at a time."""
+
+    def __init__(self, working: Path, dbms: str, table: str) -> None:
+        self._file = working.open("xb")
+        self._hash = running_hash(dbms, table)
+        self._check = PayloadCheck(block_bytes=BLOCK_BYTES, row_bytes=ROW_BYTES)
+        self._blank = True
+
+    def take(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self._file.write(piece)
+            self._hash.update(piece)
+            self._blank = self._blank and not piece.strip()
+            self._check.feed(piece)
+
+    def finish(self) -> tuple[int, str]:
+        """Rows and hash of the body, which is durable then. Raises as ``FilePut.put``."""
+        if self._blank:
+            raise error(67, "Message Body is empty")
+        rows, _ = self._check.finish()
+        if not rows:
+            raise PayloadError("the body holds no rows")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return rows, self._hash.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _inspect(working: Path, dbms: str, table: str) -> tuple[int, str]:
-    content = working.read_bytes()
-    if not content.strip():
-        raise error(67, "Message Body is empty")
-    rows = len(_rust.Rows.parse(content))
-    if rows == 0:
-        raise PayloadError("the body holds no rows")
-    return rows, content_hash(dbms, table, content)
+def _complete(
+    incoming: _Incoming, rest: Iterable[bytes], working: Path, watch: Path, name: FileName
+) -> tuple[int, str]:
+    incoming.take(rest)
+    rows, file_hash = incoming.finish()
+    _hand_over(working, watch, replace(name, hash=file_hash))
+    return rows, file_hash
 
 
 def _hand_over(working: Path, watch: Path, name: FileName) -> None:
-    """Durable, then into the watch directory by one rename. A waiting file of equal content is another file."""
-    with working.open("rb") as file:
-        os.fsync(file.fileno())
+    """Into the watch directory by a rename, which its watcher takes at once.
+
+    A waiting file of equal content is another file: nothing is replaced. Its own name with ``_tmp`` holds a name for
+    the one that got it, since a rename would not fail.
+    """
     number = 0
     while True:
         target = watch / name.text(number)
-        # A link fails where a rename would replace a file that still waits.
-        with contextlib.suppress(FileExistsError):
-            os.link(working, target)
-            break
         number += 1
+        held = target.with_name(f"{target.name}_tmp")
+        try:
+            os.link(working, held)
+        except FileExistsError:
+            continue
+        if not target.exists():
+            held.rename(target)
+            break
+        held.unlink()
     working.unlink()
     filing.sync_directory(watch)

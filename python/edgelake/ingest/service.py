@@ -23,19 +23,20 @@ from pathlib import Path
 
 from edgelake import _rust
 from edgelake._rust import Pipeline
-from edgelake.errors import JournalError, MappingError, OverloadedError
+from edgelake.errors import EdgeLakeError, JournalError, MappingError, OverloadedError
 from edgelake.ingest.archiver import Archiver
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.errorfiles import ErrorFiles
 from edgelake.ingest.filer import Filer
 from edgelake.ingest.names import FileName, check_part
-from edgelake.ingest.streaming import MappedRows, MapRows, StreamCounts, StreamSettings, StreamTotals, in_force
+from edgelake.ingest.streaming import MapRows, StreamCounts, StreamSettings, StreamTotals, in_force
 from edgelake.ingest.writer import Writer
-from edgelake.model import Status, Stored
+from edgelake.model import Status, Stored, Then
 from edgelake.store.sqlite import SqliteStore
 
 ROOM = 0  # the ticket under which the pipeline tells that there is room again
 KNOWN_NAMES = 4096
+ONE_ROW = Stored(1)  # most outcomes of single readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Ingest:
         self._filer: Filer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, asyncio.Future[Stored]] = {}
+        self._then: dict[int, Then] = {}
+        self._first: set[asyncio.Task[None]] = set()
         self._flushes: dict[int, asyncio.Future[None]] = {}
         self._room: asyncio.Future[None] | None = None
         self._writers: dict[str, Writer] = {}
@@ -183,36 +186,33 @@ class Ingest:
         """
         if self._pipeline is None and not self._stopped:
             await self.start()
-        if source != "0":
-            check_part(source, "source")
+        if instructions != "0" and self.map_rows is not None:
+            return await self._submit_mapped(self.map_rows, dbms, table, payload, source, instructions, wait)
+        return await self._submit(dbms, table, payload, source, instructions, wait)
+
+    async def _submit_mapped(
+        self, map_rows: MapRows, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
+    ) -> Stored:
         dbms, table = self._name(dbms), self._name(table)
-        if instructions == "0":
-            return await self._submit(dbms, table, payload, source, instructions, wait)
-        check_part(instructions, "instructions")
-        if self.map_rows is None:
-            return await self._submit(dbms, table, payload, source, instructions, wait)
-        mapped = await self.map_rows(dbms, table, payload, instructions)
+        mapped = await map_rows(dbms, table, payload, instructions)
         stored = Stored(0)
         if mapped.payload:
             stored = await self._submit(dbms, table, mapped.payload, source, instructions, wait)
         if not mapped.rejected:
             return stored
         name = FileName(dbms, table, source, "0", instructions)
-        await asyncio.to_thread(self._keep_unmapped, name, mapped)
-        reason = mapped.rejected[0][1]
-        return Stored(stored.rows, stored.rejected + len(mapped.rejected), reason)
-
-    def _keep_unmapped(self, name: FileName, mapped: MappedRows) -> None:
-        failure = MappingError(f"elements that mapping policy {name.instructions} does not fit")
-        lines = b"".join(line + b"\n" for line, _ in mapped.rejected)
-        self._errors.add(name, failure, lines, [reason for _, reason in mapped.rejected])
+        failure = MappingError(f"elements that mapping policy {instructions} does not fit")
+        reasons = [reason for _, reason in mapped.rejected]
+        lines = _rust.pick_rows(payload, [number for number, _ in mapped.rejected])
+        await asyncio.to_thread(self._errors.add, name, failure, lines, reasons)
+        return Stored(stored.rows, stored.rejected + len(reasons), reasons[0])
 
     async def _submit(
         self, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
     ) -> Stored:
         while True:
             try:
-                ticket = self.pipeline.submit(dbms, table, payload, source, instructions)
+                ticket = self._taken(dbms, table, payload, source, instructions)
                 break
             except OverloadedError:
                 if not wait:
@@ -221,6 +221,33 @@ class Ingest:
         waiting: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = waiting
         return await waiting
+
+    def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
+        """As ``submit``, with a callback instead of a coroutine: for entries that take single readings."""
+        is_mapped = instructions != "0" and self.map_rows is not None
+        if self._pipeline is not None and not is_mapped:
+            self._then[self._taken(dbms, table, payload, source, instructions)] = then
+            return
+
+        async def first() -> None:  # which opens the journal, or needs a mapping
+            try:
+                stored = await self.submit(dbms, table, payload, source=source, instructions=instructions)
+            except EdgeLakeError as failure:
+                then(None, failure)
+            else:
+                then(stored, None)
+
+        task = asyncio.get_running_loop().create_task(first())
+        self._first.add(task)
+        task.add_done_callback(self._first.discard)
+
+    def _taken(self, dbms: str, table: str, payload: bytes, source: str, instructions: str) -> int:
+        """The ticket of a payload that the pipeline took."""
+        if source != "0":
+            check_part(source, "source")
+        if instructions != "0":
+            check_part(instructions, "instructions")
+        return self.pipeline.submit(self._name(dbms), self._name(table), payload, source, instructions)
 
     def _name(self, name: str) -> str:
         """A database's or table's name as it stands in databases and files (spec: ingestion, section 8)."""
@@ -246,6 +273,12 @@ class Ingest:
 
     def _resolve(self) -> None:
         for ticket, rows, rejected, reason, failure in self.pipeline.completions():
+            if (then := self._then.pop(ticket, None)) is not None:
+                if failure is not None:
+                    then(None, failure)
+                else:
+                    then(ONE_ROW if rows == 1 and not rejected else Stored(rows, rejected, reason), None)
+                continue
             waiting = self._waiting.pop(ticket, None)
             if waiting is None:
                 if ticket == ROOM:

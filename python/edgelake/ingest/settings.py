@@ -10,6 +10,10 @@ from edgelake.errors import EdgeLakeError, error
 
 FILE_TYPES = frozenset({"json", "sql", "gz"})
 MAX_THREADS = 10
+BLOCK_BYTES = 8 << 20
+"""A file up to here is one transaction; a longer one is inserted in blocks of about this size."""
+ROW_BYTES = 64 << 20
+"""Longest row (or SQL statement) of a file."""
 
 
 @dataclass(frozen=True, slots=True)

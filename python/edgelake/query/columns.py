@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
-from edgelake._cython.rows import objects_from_column
+from edgelake._cython.rows import records_from_columns
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -13,20 +13,19 @@ if TYPE_CHECKING:
 Block = list[tuple[str, str, str, Any, bytes | None]]
 """Of each column: title, kind, type code, values (bytes, or a list for code O), a byte per row that is 1 for null."""
 
-_KINDS: Final = {"?": "b1", "q": "i8", "d": "f8"}
+_KINDS: Final = {"?": "b1", "q": "i8", "d": "f8", "O": "O"}
 
 
 def rows(block: Block) -> list[dict[str, Any]]:
     """Rows of a block: times as datetime in UTC, a null as None."""
-    titles = [column[0] for column in block]
-    values = [_objects(*column) for column in block]
-    return [dict(zip(titles, row, strict=True)) for row in zip(*values, strict=True)]
+    return records_from_columns(
+        (title, _kind(kind, code), values, None, nulls) for title, kind, code, values, nulls in block
+    )
 
 
-def _objects(title: str, kind: str, code: str, data: Any, nulls: bytes | None) -> list[Any]:
-    if code == "O":
-        return list(data)
-    return objects_from_column((title, "M8[us]" if kind == "timestamp" else _KINDS[code], data, None, nulls))
+def _kind(kind: str, code: str) -> str:
+    """The kind of a column, as the Cython module reads it."""
+    return "M8[us]" if kind == "timestamp" and code == "q" else _KINDS[code]
 
 
 async def arrays(titles: list[str], blocks: AsyncIterator[Block]) -> dict[str, ndarray]:

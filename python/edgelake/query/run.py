@@ -104,8 +104,8 @@ class Run:
             with contextlib.suppress(apsw.ConnectionClosedError):
                 connection.interrupt()
 
-    async def close(self) -> None:
-        """Give the connections back. Idempotent."""
+    def close(self) -> None:
+        """Give the connections back, when nothing runs on them any more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
         self._connections.clear()

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ class Limits:
 
 
 class Answer:
-    """The answer of a select: text in pieces, and how many rows it had. To be read once, or closed."""
+    """The answer of a select: text in pieces, and how many rows it had. To be read once."""
 
     def __init__(
         self, job: Job, run: Run, reader: RowReader, jobs: Jobs, titles: list[str], max_volume_bytes: int | None
@@ -64,6 +65,9 @@ class Answer:
         self._reader = reader
         self._jobs = jobs
         self._max_volume_bytes = max_volume_bytes
+        # Who drops an answer unread (a command whose reply nobody wants) leaves nothing open.
+        self._dropped = weakref.finalize(self, _drop, run, jobs, job)
+        self._dropped.atexit = False
 
     async def pieces(self, max_bytes: int = PIECE_BYTES) -> AsyncGenerator[bytes]:
         """The text. Ends the query, however it is left."""
@@ -86,7 +90,7 @@ class Answer:
             failure = raised
             raise
         finally:
-            await self._end(failure)
+            self._end(failure)
 
     async def blocks(self, rows: int = BLOCK_ROWS) -> AsyncGenerator[list[Any]]:
         """Columns of ``rows`` rows at a time. Ends the query, however it is left."""
@@ -100,10 +104,11 @@ class Answer:
             failure = raised
             raise
         finally:
-            await self._end(failure)
+            self._end(failure)
 
-    async def _end(self, failure: BaseException | None) -> None:
-        await self._run.close()
+    def _end(self, failure: BaseException | None) -> None:
+        self._dropped.detach()
+        self._run.close()
         self._jobs.end(self.job, failure)
 
 
@@ -164,7 +169,7 @@ class Queries:
             reader = await run.open(plan, render, elapsed_s=time.monotonic() - started)
             job.status = "Processing"
         except BaseException as failure:
-            await run.close()
+            run.close()
             self.jobs.end(job, failure)
             raise
         titles = [output["title"] for output in outputs]
@@ -267,6 +272,11 @@ class Queries:
     def _limit(self, options: Options) -> float | None:
         wanted = [s for s in (options.max_time_s, self.limits.timeout_s) if s is not None]
         return min(wanted, default=None)
+
+
+def _drop(run: Run, jobs: Jobs, job: Job) -> None:
+    run.close()
+    jobs.end(job, GeneratorExit())
 
 
 def _note(job: Job, plan: Plan) -> None:

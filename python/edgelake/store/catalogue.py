@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS _edgelake_partitioning (
   dbms TEXT, table_name TEXT, column_name TEXT, amount INTEGER, unit TEXT,
   PRIMARY KEY (dbms, table_name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_journal (table_name TEXT PRIMARY KEY, position INTEGER) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS _edgelake_files (name TEXT PRIMARY KEY, hash TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_files (
+  name TEXT PRIMARY KEY, hash TEXT, rows INTEGER, stored INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_batches (
   table_name TEXT, first INTEGER, last INTEGER, source TEXT, instructions TEXT, path TEXT, tsd_hash TEXT, rows INTEGER,
   PRIMARY KEY (table_name, first)) WITHOUT ROWID;
@@ -51,8 +52,12 @@ def is_text(kind: str) -> bool:
 
 
 def prepare(connection: apsw.Connection) -> None:
-    """Make the catalogue's tables where they are missing."""
+    """Make the catalogue's tables, and columns that came later, where they are missing."""
     connection.execute(_TABLES)
+    known = {row[1] for row in connection.execute("PRAGMA table_info(_edgelake_files)")}
+    for column in ("rows", "stored"):
+        if column not in known:
+            connection.execute(f"ALTER TABLE _edgelake_files ADD COLUMN {column} INTEGER")
 
 
 def user_schema(table: TableInfo) -> list[tuple[str, str, bool]]:

@@ -13,8 +13,9 @@ from edgelake.errors import EdgeLakeError, RefusedError, error
 from edgelake.store import batches
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.batches import StoredBatch
-from edgelake.store.catalogue import user_schema
+from edgelake.store.catalogue import SchemaColumns, user_schema
 from edgelake.store.engine import quote, refuses_rows, to_error
+from edgelake.store.marker import FileMarker
 from edgelake.store.schema import Transaction
 
 
@@ -25,10 +26,11 @@ class Insertion:
     Attributes:
         insert_timestamp_us: time of the batch, the same for all its rows.
         position: journal position that these rows reach, kept with the table's rows; None = no journal.
-        marker: (file name, hash) of a file whose rows these are; None = no file.
+        marker: of a file whose rows these are; None = no file.
         batch: what is to be done behind the commit; its rows are filled in.
         refusal: why none of the rows may come in; only the position is kept then.
         create: make a missing table; False raises error 171.
+        columns: of a table that is made; None = as these rows want them.
         widen: add columns and widen types; False = rows that don't fit are rejected.
     """
 
@@ -38,8 +40,9 @@ class Insertion:
     tsd_name: str = "0"
     tsd_id: int = 0
     position: int | None = None
-    marker: tuple[str, str] | None = None
+    marker: FileMarker | None = None
     create: bool = True
+    columns: SchemaColumns | None = None
     widen: bool = True
     batch: StoredBatch | None = None
     refusal: EdgeLakeError | None = None
@@ -118,7 +121,7 @@ class Inserter:
         if wanted.position is not None:
             tx.execute("INSERT OR REPLACE INTO _edgelake_journal VALUES (?, ?)", (wanted.table, wanted.position))
         if wanted.marker is not None:
-            tx.execute("INSERT INTO _edgelake_files VALUES (?, ?)", wanted.marker)
+            wanted.marker.write(tx, done.rows)
         if wanted.batch is not None:
             batches.put(tx, replace(wanted.batch, rows=done.rows))
         return done
@@ -130,17 +133,14 @@ class Inserter:
             ).fetchone()
             if found and found[0] >= wanted.position:
                 return True
-        if wanted.marker is not None:
-            sql = "SELECT 1 FROM _edgelake_files WHERE name = ? AND hash = ?"
-            return tx.execute(sql, wanted.marker).fetchone() is not None
-        return False
+        return wanted.marker is not None and wanted.marker.covered(tx)
 
     def _prepare_table(self, tx: Transaction, wanted: Insertion) -> tuple[TableInfo, Sequence[ColumnInfo], bool]:
         info = tx.table(wanted.table)
         if info is None:
             if not wanted.create:
                 raise error(171, f"{tx.dbms}.{wanted.table}", hint="create the table, or allow create_table")
-            columns = [ColumnInfo(*c) for c in wanted.rows.infer()]
+            columns = [ColumnInfo(*c) for c in wanted.columns or wanted.rows.infer()]
             return tx.create_table(wanted.table, columns), columns, True
         changes: list[ColumnInfo] = []
         if wanted.widen and info.is_own:

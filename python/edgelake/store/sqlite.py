@@ -136,9 +136,12 @@ class SqliteStore:
 
         return self.change_blocking(work, synchronous=synchronous)
 
-    async def insert(self, wanted: Insertion, *, synchronous: Synchronous = "NORMAL") -> Inserted:
-        """Insert one flush in a transaction of its own."""
-        return await self.change(lambda tx: self._inserter.insert(tx, wanted), synchronous=synchronous)
+    async def insert(
+        self, wanted: Insertion, *, synchronous: Synchronous = "NORMAL", sparing: bool = False
+    ) -> Inserted:
+        """Insert one flush in a transaction of its own; ``sparing`` and what is raised: as ``store_many``."""
+        insert = self._inserter.insert_sparing if sparing else self._inserter.insert
+        return await self.change(lambda tx: insert(tx, wanted), synchronous=synchronous)
 
     async def execute(self, sql: str) -> int:
         """Run a statement of a user that changes something; returns the number of rows changed.
@@ -336,7 +339,7 @@ class SqliteStore:
                 return
         except queue.Full:
             pass
-        connection.close()
+        connection.close(force=True)  # a reply that nobody read to its end leaves a statement open
 
 
 def _count(connection: apsw.Connection, table: str) -> int:

@@ -1,7 +1,7 @@
 //! Core errors to Python's: one arm per error, one class per error.
 
 use edgelake_core::query::error::QueryError as Refused;
-use edgelake_core::rows;
+use edgelake_core::rows::{self, SplitError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyErr, import_exception};
@@ -10,6 +10,7 @@ use crate::query::Failure;
 
 import_exception!(edgelake.errors, DatabaseError);
 import_exception!(edgelake.errors, PayloadError);
+import_exception!(edgelake.errors, RowTooLongError);
 import_exception!(edgelake.errors, QueryError);
 import_exception!(edgelake.errors, QueryStoppedError);
 import_exception!(edgelake.errors, QueryTooLargeError);
@@ -30,6 +31,14 @@ pub fn payload(py: Python<'_>, error: &rows::PayloadError) -> PyErr {
     match made {
         Ok(value) => PyErr::from_value(value),
         Err(error) => error,
+    }
+}
+
+/// `PayloadError`, or `RowTooLongError` with the place.
+pub fn split(py: Python<'_>, error: &SplitError) -> PyErr {
+    match error {
+        SplitError::Payload(error) => payload(py, error),
+        SplitError::RowTooLong { .. } => RowTooLongError::new_err(error.to_string()),
     }
 }
 

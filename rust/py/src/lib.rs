@@ -5,6 +5,7 @@ mod errors;
 mod flush;
 mod load;
 mod mapping;
+mod payload;
 mod pipeline;
 mod query;
 mod rows;
@@ -33,6 +34,8 @@ mod _rust {
     use crate::load::{load_put, workload_body};
     #[pymodule_export]
     use crate::mapping::MappingProgram;
+    #[pymodule_export]
+    use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
     #[pymodule_export]
     use crate::pipeline::Pipeline;
     #[pymodule_export]

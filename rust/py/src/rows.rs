@@ -25,7 +25,7 @@ type Memories = Vec<(
 )>;
 
 /// Payloads above this are parsed without the interpreter's lock.
-const DETACH_BYTES: usize = 64 * 1024;
+pub const DETACH_BYTES: usize = 64 * 1024;
 
 pub fn to_schema(columns: Columns) -> PyResult<Schema> {
     let columns = columns
@@ -43,7 +43,7 @@ pub fn to_schema(columns: Columns) -> PyResult<Schema> {
     Ok(Schema { columns })
 }
 
-fn to_columns(defs: Vec<ColumnDef>) -> Columns {
+pub fn to_columns(defs: Vec<ColumnDef>) -> Columns {
     defs.into_iter()
         .map(|def| (def.name, def.kind.to_string(), def.default_now))
         .collect()

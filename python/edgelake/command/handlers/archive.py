@@ -14,7 +14,7 @@ from edgelake.command.handlers.paths import existing
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, EdgeLakeError
 from edgelake.ingest import filing
-from edgelake.ingest.names import FIELDS, FileName, check_part, content_hash
+from edgelake.ingest.names import FIELDS, FileName, check_part, pieces_hash
 from edgelake.model import CommandClass, Reply, Table
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d\d-\d\d-\d\d")
@@ -68,8 +68,7 @@ async def file_hash(ctx: Context, path: str) -> Reply:
     """md5 of a data file, over the database and table of its name and its content."""
     found = existing(ctx, path)
     name = FileName.parse(found.name)
-    content = await asyncio.to_thread(filing.read_file, found)
-    return Reply.of_text(content_hash(name.dbms, name.table, content))
+    return Reply.of_text(await asyncio.to_thread(pieces_hash, name.dbms, name.table, filing.pieces_of(found)))
 
 
 @command(
@@ -103,8 +102,8 @@ async def time_file_rename(
         "instructions": instructions or known.instructions,
     }
     if not parts["hash"]:
-        content = await asyncio.to_thread(filing.read_file, found)
-        parts["hash"] = content_hash(parts["dbms"], parts["table"], content)
+        pieces = filing.pieces_of(found)
+        parts["hash"] = await asyncio.to_thread(pieces_hash, parts["dbms"], parts["table"], pieces)
     for what, text in parts.items():
         check_part(text, what)
     fields = (parts["dbms"], parts["table"], parts["source"], parts["hash"], parts["instructions"])

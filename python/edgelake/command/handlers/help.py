@@ -5,6 +5,7 @@ Source: spec "Command language", section 13.
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated, Any
 
 from edgelake.command.context import Context
@@ -13,6 +14,8 @@ from edgelake.command.registry import Command, command
 from edgelake.command.tokenizer import tokenise
 from edgelake.errors import CommandError
 from edgelake.model import CommandClass, Reply
+
+_WIDTH = 87  # of a usage line, behind its title
 
 
 @command(
@@ -52,7 +55,8 @@ async def help_(ctx: Context, what: Annotated[str, Tail()] = "") -> Reply:
 def help_text(entry: Command) -> str:
     """Usage, explanation, examples, index and link of a command."""
     state = "\r\n             Not available yet." if entry.later else ""
-    lines = [f"Usage:       {entry.usage}{state}", f"Explanation: {entry.help.splitlines()[0] if entry.help else ''}"]
+    usage = "\r\n             ".join(textwrap.wrap(entry.usage, _WIDTH, break_long_words=False))
+    lines = [f"Usage:       {usage}{state}", f"Explanation: {entry.help.splitlines()[0] if entry.help else ''}"]
     lines += [f"             {line}" for line in entry.help.splitlines()[1:] if line]
     lines.append("Examples:    " + "\r\n             ".join(entry.examples))
     lines.append(f"Index:       {', '.join(entry.topics)}")

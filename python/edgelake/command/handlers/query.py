@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from edgelake import _rust
+from edgelake.command.console import show_reply, write
 from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Tail
 from edgelake.command.registry import command
@@ -70,9 +71,7 @@ async def sql(ctx: Context, dbms: str, *, statement: Annotated[str, Tail()]) -> 
             pass
         return _written("the answer is not printed", answer.job.rows)
     if options.destination == "stdout" and ctx.caller.entry == "rest":
-        show = ctx.parts.get("console", print)
-        async for piece in pieces:
-            show(piece.decode(errors="replace"))
+        await show_reply(Reply(stream=pieces), ctx, ctx.parts.get("console", write))
         return _written("the answer is on the node's terminal", answer.job.rows)
     framed = options.test
     media_type = "text/plain; charset=utf-8" if framed else queries.media_type(options)

@@ -111,6 +111,7 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
         put_file=ctx.parts.get("put_file", no_file),
         post_data=ctx.parts.get("post_data", no_data),
         log_to=(log_call, lambda: ctx.logs.rest_all),
+        submit_then=getattr(ctx.ingest, "submit_then", None),
     )
 
 

@@ -9,6 +9,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
 
+from edgelake._rust import PayloadSplitter
 from edgelake.errors import BodyEncodingError, BodyTooLargeError, RequestError
 from edgelake.net.rest.config import BodyLimits
 from edgelake.net.rest.exchange import Exchange, Headers
@@ -128,32 +129,12 @@ def announced_bytes(headers: Headers) -> int | None:
 async def blocks(body: Body, limits: BodyLimits) -> AsyncIterator[bytes]:
     """Rows of a streamed body as payloads that can be stored one by one.
 
-    A short body is one block. A longer one with an object per line is cut between lines, so that memory stays
-    bounded however long it is. A JSON list, or an object without line ends, can't be cut: it is held whole.
+    A short body is one block, as it came. A longer one (objects one after another, or a list) is cut between rows, so
+    that memory stays bounded however long it is. Raises PayloadError, RowTooLongError, and what ``pieces`` raises.
     """
-    pending = bytearray()
-    listed: bool | None = None
+    splitter = PayloadSplitter(block_bytes=limits.block_bytes, row_bytes=limits.whole_bytes)
     async for piece in body.pieces():
-        pending += piece
-        if listed is None:
-            pending = pending.lstrip()
-            listed = pending[:1] == b"[" if pending else None
-        if len(pending) < limits.block_bytes:
-            continue
-        cut = 0 if listed else _line_border(pending)
-        if cut:
-            yield bytes(memoryview(pending)[:cut])
-            del pending[:cut]
-        elif len(pending) > limits.whole_bytes:
-            raise BodyTooLargeError(
-                f"A JSON list or object of more than {limits.whole_bytes:,} bytes has to be held whole",
-                hint="send one JSON object per line (NDJSON); such a body may be as long as the total limit",
-            )
-    if pending.strip():
-        yield bytes(pending)
-
-
-def _line_border(pending: bytearray) -> int:
-    """Where the last line begins that may begin a row: an object in the first column, else any line; 0 = nowhere."""
-    cut = pending.rfind(b"\n{")
-    return (cut if cut >= 0 else pending.rfind(b"\n")) + 1
+        for block in splitter.feed(piece):
+            yield block
+    for block in splitter.finish():
+        yield block

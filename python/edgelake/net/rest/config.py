@@ -14,8 +14,8 @@ class BodyLimits:
 
     Attributes:
         total_bytes: largest body, after decompression; above it 413.
-        block_bytes: a streamed body with one JSON object per line is stored in blocks of about this size.
-        whole_bytes: largest body that must be held whole (JSON list, one object, ``command: data``, commands).
+        block_bytes: a longer streamed body is stored in blocks of about this size.
+        whole_bytes: largest body that must be held whole (``command: data``, commands), largest row of a streamed one.
         idle_seconds: longest silence inside a body (a short body: its whole duration); beyond it 408.
     """
 

@@ -43,8 +43,7 @@ async def put(headers: Headers, body: Body, hooks: RestHooks, limits: BodyLimits
     source, instructions = headers.get("source") or "0", headers.get("instructions") or "0"
     if (headers.get("mode") or "file").strip().lower() == "streaming":
         rows = _Streamed(hooks, dbms, table, source, instructions)
-        async for block in blocks(body, limits):
-            await rows.store(block)
+        await rows.store(blocks(body, limits))
         stored = rows.stored()
     else:
         kind = (headers.get("type") or "json").strip().lower()
@@ -66,8 +65,9 @@ async def _not_empty(body: Body) -> AsyncIterator[bytes]:
 class _Streamed:
     """The blocks of one streamed body, stored one after the other.
 
-    Each block is durable before the next one is read. When a later block is refused, the blocks before it stay:
-    the error says so, with their number of rows (``where.rows_stored``), so that the client can send the rest.
+    Each block is durable before the next one is read. When a later block is refused, or the body breaks off, the blocks
+    before it stay: the error says so, with their number of rows (``where.rows_stored``), so that the client can send
+    the rest.
     """
 
     def __init__(self, hooks: RestHooks, dbms: str, table: str, source: str, instructions: str) -> None:
@@ -78,19 +78,20 @@ class _Streamed:
         self._rejected = 0
         self._reason = ""
 
-    async def store(self, block: bytes) -> None:
+    async def store(self, blocks: AsyncIterator[bytes]) -> None:
         dbms, table, source, instructions = self._where
         try:
-            stored = await self._hooks.submit(dbms, table, block, source=source, instructions=instructions)
+            async for block in blocks:
+                stored = await self._hooks.submit(dbms, table, block, source=source, instructions=instructions)
+                self._blocks += 1
+                self._rows += stored.rows
+                self._rejected += stored.rejected
+                self._reason = self._reason or stored.reason
         except EdgeLakeError as problem:
             if self._blocks:
                 problem.detail = f"{problem.detail or problem.text}; {self._rows} rows before it in the body are stored"
                 problem.where = {**problem.where, "rows_stored": self._rows, "rows_rejected": self._rejected}
             raise
-        self._blocks += 1
-        self._rows += stored.rows
-        self._rejected += stored.rejected
-        self._reason = self._reason or stored.reason
 
     def stored(self) -> Stored:
         if not self._blocks:

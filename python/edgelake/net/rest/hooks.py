@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgelake.errors import NotAvailableError
-from edgelake.model import Caller, Execute, Reply, Stored, Submit
+from edgelake.model import Caller, Execute, Reply, Stored, Submit, SubmitThen
 
 
 class PutFile(Protocol):
@@ -59,7 +59,7 @@ async def no_data(agent: str, topic: str, payload: bytes) -> Stored:
     raise NotAvailableError("POST command: data needs 'run msg client where broker = rest ...'")
 
 
-def _no_log(text: str, failed: bool) -> None:
+def no_log(text: str, failed: bool) -> None:
     """Nobody wants to know."""
 
 
@@ -69,6 +69,7 @@ class RestHooks:
 
     Attributes:
         submit: rows of one table; returns when they are durable.
+        submit_then: the same with a callback, for small payloads; None = these take the way of the others.
         execute: one command line for a caller.
         caller_for: classes of a client.
         log_call, log_all: gets the failed requests, or all of them while ``log_all()`` is true.
@@ -81,5 +82,6 @@ class RestHooks:
     render: Render
     put_file: PutFile = no_file
     post_data: PostData = no_data
-    log_call: LogCall = _no_log
+    log_call: LogCall = no_log
     log_all: Callable[[], bool] = bool
+    submit_then: SubmitThen | None = None

@@ -9,17 +9,24 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from granian._granian import SocketHolder
+from granian._futures import _future_watcher_wrapper
+from granian._granian import CallbackScheduler, RSGIWorker, SocketHolder, WorkerSignal
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from edgelake.errors import AddressInUseError, ServiceError
 from edgelake.net.rest.config import RestConfig, join_address
+from edgelake.net.rest.exchange import Exchange, Scope
 
 log = logging.getLogger(__name__)
+
+Begin = Callable[[Scope, Exchange], bool]
+"""Takes a request, or leaves it to the loop. Called on granian's Python thread."""
 
 BACKLOG = 1024
 BUFFER_BYTES = 408 << 10  # of a connection; the head of a request must fit
@@ -36,6 +43,11 @@ class _Granian(Server):
         self._listener = listener
         self._fd = -1
         self._inode = -1
+
+    async def serve_with(self, begin: Begin | None) -> None:
+        """Serve until ``end``; ``begin`` sees each request before the loop does."""
+        spawn: Any = partial(_worker, begin) if begin is not None else None
+        await self.serve(spawn)
 
     def _init_shared_socket(self) -> None:
         # SocketHolder takes the descriptor over and closes it when the server stops.
@@ -72,16 +84,53 @@ class _Granian(Server):
         self.main_loop_interrupt.set()
 
 
+async def _worker(begin: Begin, worker_id: int, signal: WorkerSignal, handle: Any, sock: Any, *options: Any) -> None:
+    """granian's own RSGI worker (``Server._spawn_rsgi_worker``), but for who sees a request first."""
+    *of_threads, _task_impl, http, http1, http2, websockets, files, _access_log, tls, _scope = options
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    signal.add_cb(partial(loop.call_soon_threadsafe, ended.set_result, None))
+    make: Any = RSGIWorker  # its type stub lacks arguments
+    worker = make(worker_id, sock, None, *of_threads, http, http1, http2, websockets, files, *tls, (None, None))
+    worker.serve_async(_scheduler(loop, begin, handle), loop, signal)
+    await ended
+
+
+def _scheduler(loop: asyncio.AbstractEventLoop, begin: Begin, handle: Any) -> Any:
+    """What granian's Python thread calls with each request."""
+    wrap: Any = _future_watcher_wrapper
+    answered = wrap(handle)
+    make: Any = CallbackScheduler
+    scheduler = make(loop, answered, None, None, None)
+    context = scheduler._ctx
+
+    def run(work: Coroutine[Any, Any, None], watcher: Any) -> None:
+        watcher.taskref(loop.create_task(work))
+
+    def schedule(watcher: Any) -> None:
+        try:
+            if begin(watcher.scope, watcher.proto):
+                return
+        except Exception:  # nobody above would see it
+            log.exception("REST: a request could not be looked at")
+        loop.call_soon_threadsafe(run, answered(watcher), watcher, context=context)
+
+    scheduler._schedule_fn = schedule
+    return scheduler
+
+
 class Listener:
     """One address that is listened on.
 
     Args:
         handle: answers one request: ``async def handle(scope, proto)`` of granian's RSGI.
+        begin: asked on granian's thread whether it takes a request; those that it does not take go to ``handle``.
     """
 
-    def __init__(self, config: RestConfig, handle: Any) -> None:
+    def __init__(self, config: RestConfig, handle: Any, begin: Begin | None = None) -> None:
         self._config = config
         self._handle = handle
+        self._begin = begin
         self._server: _Granian | None = None
         self._serving: asyncio.Task[None] | None = None
         self.port = 0
@@ -95,7 +144,7 @@ class Listener:
         except (OSError, ssl.SSLError, ValueError) as problem:
             listener.close()
             raise ServiceError(f"SSL Connection: {problem}", hint="check the certificate and key files") from problem
-        self._serving = asyncio.create_task(server.serve(), name="rest server")
+        self._serving = asyncio.create_task(server.serve_with(self._begin), name="rest server")
         for _ in range(10):  # the worker starts within the first turns of the loop, or fails there
             await asyncio.sleep(0)
         if (failure := server.failed()) is not None:

@@ -7,12 +7,17 @@ text of a request or an error in the status line or a header. ``rest_compat = st
 from __future__ import annotations
 
 import json
+import logging
 from http import HTTPStatus
 from typing import Any
 
-from edgelake.errors import EdgeLakeError, OverloadedError, StoppingError
+from granian._granian import RSGIProtocolClosed
+
+from edgelake.errors import EdgeLakeError, OverloadedError, RequestError, StoppingError
 from edgelake.model import Stored
 from edgelake.net.rest.exchange import Exchange, HeaderList
+
+log = logging.getLogger(__name__)
 
 CORS: HeaderList = [
     ("access-control-allow-origin", "*"),
@@ -60,6 +65,18 @@ def error_body(problem: EdgeLakeError, method: str, address: str) -> bytes:
     """The error object of section 10."""
     node = address.rpartition(":")[0]
     return json_text({"method": method.lower(), "node": node, **problem.as_dict()}).encode("utf-8", "replace")
+
+
+def as_error(problem: BaseException, method: str) -> EdgeLakeError:
+    """Any failure of a request as the client is told it; a fault of the node goes to the log with its details."""
+    if isinstance(problem, EdgeLakeError):
+        return problem
+    if isinstance(problem, RSGIProtocolClosed):
+        return RequestError("The connection ended, or the body is damaged, before the request was complete")
+    log.error("REST %s failed", method, exc_info=problem)
+    fault = EdgeLakeError("The request failed inside the node; its log has the details")
+    fault.http_status = 500
+    return fault
 
 
 def send_error(out: Exchange, problem: EdgeLakeError, method: str, address: str) -> None:

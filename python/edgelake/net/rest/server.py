@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from edgelake.model import Execute, Status, Submit
+from edgelake.model import Execute, Status, Submit, SubmitThen
 from edgelake.net.rest.callers import caller_rule
 from edgelake.net.rest.calls import CallStatistics, Pool
 from edgelake.net.rest.config import RestConfig, join_address
 from edgelake.net.rest.entry import Entry
-from edgelake.net.rest.hooks import CallerFor, LogCall, PostData, PutFile, Render, RestHooks, no_data, no_file
+from edgelake.net.rest.hooks import CallerFor, LogCall, PostData, PutFile, Render, RestHooks, no_data, no_file, no_log
 from edgelake.net.rest.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class RestServer:
         caller_for: classes of a client; by default the rule for a node without identities.
         put_file, post_data: file mode of PUT, and ``command: data``; without them these are refused.
         log_to: where lines about requests go, and whether all are wanted or the failed ones.
+        submit_then: as ``submit``, with a callback: the short way of small payloads.
     """
 
     name = "rest"
@@ -45,11 +46,12 @@ class RestServer:
         caller_for: CallerFor | None = None,
         put_file: PutFile = no_file,
         post_data: PostData = no_data,
-        log_to: tuple[LogCall, Callable[[], bool]] | None = None,
+        log_to: tuple[LogCall, Callable[[], bool]] = (no_log, bool),
+        submit_then: SubmitThen | None = None,
     ) -> None:
         self.config = config
         rule = caller_for or caller_rule((config.external[0], config.internal[0]))
-        hooks = RestHooks(submit, execute, rule, render, put_file, post_data, *(log_to or ()))
+        hooks = RestHooks(submit, execute, rule, render, put_file, post_data, *log_to, submit_then)
         self.pool = Pool(config.threads, config.waiting)
         self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)
         self._listener: Listener | None = None
@@ -60,10 +62,11 @@ class RestServer:
 
     async def start(self) -> None:
         """Bind and serve. Raises AddressInUseError with the system's reason, ServiceError for a bad certificate."""
-        listener = Listener(self.config, self._entry.handle)
+        short = self._entry.short
+        listener = Listener(self.config, self._entry.handle, short.begin if short is not None else None)
         await listener.start()
         self._listener, self._port = listener, listener.port
-        self._entry.stopping = False
+        self._entry.accept()
         self._watch = asyncio.create_task(self._tick(), name="rest watch")
         self._since_us = time.time_ns() // 1000
         log.info("REST Server initiated on %s", self.bound)
@@ -80,7 +83,7 @@ class RestServer:
         if not await listener.close(CLOSE_SECONDS):
             log.warning("REST Server %s: the listening socket is not closed yet", self.bound)
         if self._entry.is_serving(asyncio.current_task()):  # "exit rest" over REST: its own reply goes out first
-            self._entry.stopping = True
+            self._entry.stop_accepting()
             self._ending = asyncio.create_task(self._end(listener), name="rest end")
         else:
             await self._end(listener)

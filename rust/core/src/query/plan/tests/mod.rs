@@ -362,7 +362,7 @@ fn engines_get_what_the_dialect_lacks() {
         panic!("{:?}", made.work)
     };
     assert!(
-        sql.starts_with("WITH edgelake_parts_0 AS (SELECT \"row_id\","),
+        sql.starts_with("WITH edgelake_parts_0 AS (SELECT \"row_id\" AS \"row_id\","),
         "{sql}"
     );
     assert!(

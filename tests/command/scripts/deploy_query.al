@@ -1,0 +1,3 @@
+# A node that only asks.
+on error ignore
+query_started = true

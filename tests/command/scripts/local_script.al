@@ -1,0 +1,2 @@
+# What only this node needs.
+local_script = done
