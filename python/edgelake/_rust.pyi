@@ -125,6 +125,9 @@ def pick_rows(payload: bytes, numbers: list[int]) -> bytes:
     """Rows of a payload as they stand in it, a line end behind each; ``numbers`` count from 0 and ascend."""
 
 def sanitize_name(name: str) -> str: ...
+def json_lines(payload: bytes) -> bytes:
+    """The rows of a payload that ``Rows.parse`` takes, one JSON object a line, otherwise as they came."""
+
 def payload_hash(dbms: str, table: str, data: bytes) -> str:
     """md5 over ``<dbms>.<table>`` and the data, as hex."""
 

@@ -22,6 +22,7 @@ from edgelake.command.machine_values import announce
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
+from edgelake.inputs.instructed import Instructions
 from edgelake.inputs.mapped import MappedSubmit, declare_in
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
@@ -84,6 +85,7 @@ class Node:
         ctx.queries = Queries(ctx.stores, timezone=timezone)
         ctx.queries.jobs.on_end = self._query_ended
         mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
+        ctx.ingest.map_rows = Instructions(ctx.policies.get, declare_in(ctx.stores), timezone=timezone)
         clients = MessageClients(mapped)
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts["post_data"] = clients.post

@@ -65,6 +65,25 @@ BENCHES: dict[str, Bench] = {
             "back": Measure("columns to records", "rows/s", 1.2, "higher", "dict(zip(...)) of each row"),
         },
     ),
+    "ingest": Bench(
+        "readings in from a Python program: 1,000,000 rows of workload W",
+        {
+            "library": Measure(
+                "W from memory to committed rows, each body durable before it is acknowledged",
+                "rows/s",
+                1.5,
+                "higher",
+                NATIVE,
+            ),
+            "library-single": Measure(
+                "single rows, 64 unanswered at a time, each durable, until all are committed",
+                "rows/s",
+                0.3,
+                "higher",
+                "a write and fdatasync for every 64 rows",
+            ),
+        },
+    ),
     "rest": Bench(
         "readings in over REST: 1,000,000 rows of workload W",
         {

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 AGENT = "AnyLog/1.23"
 START_SECONDS = 30
@@ -199,7 +199,7 @@ def resident_mb(pid: int) -> float:
     return _status_mb(pid, "VmRSS:")
 
 
-def peak_resident_mb(pid: int) -> float:
+def peak_resident_mb(pid: int | Literal["self"]) -> float:
     """The most it ever was."""
     return _status_mb(pid, "VmHWM:")
 
@@ -209,7 +209,7 @@ def reset_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def _status_mb(pid: int, name: str) -> float:
+def _status_mb(pid: int | Literal["self"], name: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 1024

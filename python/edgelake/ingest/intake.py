@@ -27,6 +27,7 @@ from edgelake.ingest.names import INSERTED, FileName
 from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.ingest.source import Content, RetryLater, SourceFile, inspect, is_marker_of
+from edgelake.ingest.streaming import MapRows
 from edgelake.store.marker import FileMarker
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.tsd import OWN, TSD_DBMS, FileEntry, Selection, TsdTable
@@ -48,6 +49,7 @@ class Intake:
     Args:
         members: numbers of the cluster's members, whose files may come in.
         widens: whether a table may get new columns and wider types.
+        map_rows: applies the mapping policy that a file's name says.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Intake:
         *,
         members: Callable[[], frozenset[int]] = frozenset,
         widens: Callable[[str, str], bool] = lambda dbms, table: True,
+        map_rows: MapRows | None = None,
     ) -> None:
         self._config = config
         self._stores = stores
         self._counters = counters
         self._members = members
         self._widens = widens
+        self._map_rows = map_rows
         self._cleaned: set[str] = set()
         self._one_long = asyncio.Semaphore(1)  # so that memory does not grow with the threads
         self._hashes: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -134,13 +138,18 @@ class Intake:
     # ---- JSON
 
     async def _take_json(self, store: SqliteStore, source: SourceFile) -> None:
-        content = await asyncio.to_thread(inspect, source, infer=source.name.table not in store.tables)
+        mapped = self._mapping_of(source.name) is not None  # the policy tells the columns then
+        infer = not mapped and source.name.table not in store.tables
+        content = await asyncio.to_thread(inspect, source, infer=infer)
         if not self._config.update_tsd_info:
             await self._load(store, source, content)
             return
         # Of equal files at once the second has to see that the first is entered.
         async with self._hashes.setdefault(content.hash, asyncio.Lock()):
             await self._load(store, source, content)
+
+    def _mapping_of(self, name: FileName) -> MapRows | None:
+        return self._map_rows if name.instructions != "0" else None
 
     async def _load(self, store: SqliteStore, source: SourceFile, content: Content) -> None:
         """Rows, TSD row, archive of a file that is all rows."""
@@ -154,7 +163,8 @@ class Intake:
         self._counters.file(name.dbms, name.table)
         rejects = Rejects(config.err_dir, source.path.name)
         try:
-            await Load(store, source, content, stamp, rejects, self._counters).run()
+            mapping = self._mapping_of(name)
+            await Load(store, source, content, stamp, rejects, self._counters, mapping).run()
             if tsd is not None:
                 await self._tsd_table().set_rows(content.hash, content.rows - rejects.count)
             if rejects.count == content.rows:

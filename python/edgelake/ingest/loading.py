@@ -18,6 +18,7 @@ from edgelake.errors import EdgeLakeError, StorageFullError
 from edgelake.ingest.counters import OperatorCounters
 from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.source import Blocks, Content, RetryLater, SourceFile
+from edgelake.ingest.streaming import MapRows
 from edgelake.store.catalogue import user_schema
 from edgelake.store.engine import refuses_rows
 from edgelake.store.insert import Inserted, Insertion
@@ -39,7 +40,11 @@ class RowStamp:
 
 
 class Load:
-    """One file into its table. What does not fit goes to ``rejects``."""
+    """One file into its table. What does not fit goes to ``rejects``.
+
+    Args:
+        map_rows: applies the mapping policy that the file's name tells; None = its rows are taken as they are.
+    """
 
     def __init__(
         self,
@@ -49,7 +54,9 @@ class Load:
         stamp: RowStamp,
         rejects: Rejects,
         counters: OperatorCounters,
+        map_rows: MapRows | None = None,
     ) -> None:
+        self._map_rows = map_rows
         self._store = store
         self._source = source
         self._content = content
@@ -77,6 +84,9 @@ class Load:
 
     async def _insert(self, payload: bytes, rows: Rows, first_row: int) -> None:
         after = first_row + len(rows)
+        payload, rows = await self._mapped(payload, rows)
+        if not len(rows) and self._content.short is not None:
+            return  # the policy kept all out, the file is refused
         stamp, name = self._stamp, self._source.name
         wanted = Insertion(
             name.table,
@@ -97,6 +107,19 @@ class Load:
         self._counters.inserted(name.dbms, name.table, done.rows, done.seconds, partitions=done.partitions)
         self._counters.rejected_rows += len(done.rejected)
         await self._reject(payload, done.rejected, first_row)
+
+    async def _mapped(self, payload: bytes, rows: Rows) -> tuple[bytes, Rows]:
+        """A block after the file's mapping policy; what that keeps out is rejected."""
+        if self._map_rows is None:
+            return payload, rows
+        name = self._source.name
+        mapped = await self._map_rows(name.dbms, name.table, payload, name.instructions)
+        if mapped.rejected:
+            await asyncio.to_thread(self._rejects.add_lines, mapped.rejected)
+            self._counters.rejected_rows += len(mapped.rejected)
+        if not mapped.payload:
+            return b"", Rows.from_columns([])
+        return mapped.payload, await asyncio.to_thread(Rows.parse, mapped.payload)
 
     async def _stored(self, wanted: Insertion) -> Inserted:
         """Insert; rows that the database refuses for good are kept out, as those that fit no column are."""
@@ -127,10 +150,10 @@ class Load:
         """Find the rejected rows of blocks that an earlier run committed."""
         blocks, first_row = Blocks(self._source), 0
         while first_row < done_rows and (block := await asyncio.to_thread(blocks.next)) is not None:
-            payload, rows = block
+            payload, rows = await self._mapped(*block)
             rejected = await asyncio.to_thread(self._misfits, rows)
             await self._reject(payload, [one for one in rejected if first_row + one[0] < done_rows], first_row)
-            first_row += len(rows)
+            first_row += len(block[1])
 
     def _misfits(self, rows: Rows) -> Sequence[tuple[int, str]]:
         _, rejected = rows.fit(user_schema(self._store.table(self._source.name.table)), self._now_us)

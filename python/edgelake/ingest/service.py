@@ -23,13 +23,13 @@ from pathlib import Path
 
 from edgelake import _rust
 from edgelake._rust import Pipeline
-from edgelake.errors import EdgeLakeError, JournalError, OverloadedError
+from edgelake.errors import EdgeLakeError, JournalError, MappingError, OverloadedError
 from edgelake.ingest.archiver import Archiver
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.errorfiles import ErrorFiles
 from edgelake.ingest.filer import Filer
-from edgelake.ingest.names import check_part
-from edgelake.ingest.streaming import StreamCounts, StreamSettings, StreamTotals, in_force
+from edgelake.ingest.names import FileName, check_part
+from edgelake.ingest.streaming import MappedRows, MapRows, StreamCounts, StreamSettings, StreamTotals, in_force
 from edgelake.ingest.writer import Writer
 from edgelake.model import Status, Stored, Then
 from edgelake.store.sqlite import SqliteStore
@@ -99,6 +99,8 @@ class Ingest:
         self.keeper: BatchKeeper | None = None
         self.put_counts: Callable[[], Iterable[StreamCounts]] = tuple
         """Counters of PUT in file mode, which ``streams`` shows too."""
+        self.map_rows: MapRows | None = None
+        """Applies the mapping policy that rows name as their instructions; None = they are taken as they are."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -132,7 +134,11 @@ class Ingest:
 
     def _open(self) -> Pipeline:
         directory = self._journal_dir()
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            hint = "the node needs a directory that it may write for its journal"
+            raise JournalError(f"{directory}: {problem.strerror or problem}", hint=hint) from problem
         return Pipeline(directory, timezone=self._timezone, sync_delay_us=self.brake.sync_delay_us, **self._limits)
 
     def _journal_dir(self) -> Path:
@@ -180,6 +186,27 @@ class Ingest:
         """
         if self._pipeline is None and not self._stopped:
             await self.start()
+        if instructions == "0" or self.map_rows is None:
+            return await self._submit(dbms, table, payload, source, instructions, wait)
+        check_part(instructions, "instructions")
+        mapped = await self.map_rows(self._name(dbms), self._name(table), payload, instructions)
+        stored = Stored(0)
+        if mapped.payload:
+            stored = await self._submit(dbms, table, mapped.payload, source, instructions, wait)
+        if not mapped.rejected:
+            return stored
+        name = FileName(self._name(dbms), self._name(table), source, "0", instructions)
+        await asyncio.to_thread(self._keep_unmapped, name, mapped)
+        return Stored(stored.rows, stored.rejected + len(mapped.rejected), mapped.rejected[0][1])
+
+    def _keep_unmapped(self, name: FileName, mapped: MappedRows) -> None:
+        failure = MappingError(f"elements that mapping policy {name.instructions} does not fit")
+        lines = b"".join(line + b"\n" for line, _ in mapped.rejected)
+        self._errors.add(name, failure, lines, [reason for _, reason in mapped.rejected])
+
+    async def _submit(
+        self, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
+    ) -> Stored:
         while True:
             try:
                 ticket = self._taken(dbms, table, payload, source, instructions)
@@ -194,11 +221,11 @@ class Ingest:
 
     def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
         """As ``submit``, with a callback instead of a coroutine: for entries that take single readings."""
-        if self._pipeline is not None:
+        if self._pipeline is not None and (instructions == "0" or self.map_rows is None):
             self._then[self._taken(dbms, table, payload, source, instructions)] = then
             return
 
-        async def first() -> None:  # which opens the journal
+        async def first() -> None:  # opens the journal, or maps
             try:
                 stored = await self.submit(dbms, table, payload, source=source, instructions=instructions)
             except EdgeLakeError as failure:

@@ -6,7 +6,7 @@ Source: spec "Ingestion", sections 4 and 13.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -77,6 +77,18 @@ class StreamTotals:
 
     buffered_rows: int = 0
     flushed_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MappedRows:
+    """Rows of a payload after a mapping policy: JSON lines; and elements that it kept out, with the reason."""
+
+    payload: bytes
+    rejected: Sequence[tuple[bytes, str]] = ()
+
+
+MapRows = Callable[[str, str, bytes, str], Awaitable[MappedRows]]
+"""(dbms, table, payload, id of a mapping policy). Raises PayloadError, EdgeLakeError."""
 
 
 @runtime_checkable

@@ -45,7 +45,7 @@ mod _rust {
     };
     #[pymodule_export]
     use crate::rows::{
-        Rows, format_time, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
+        Rows, format_time, json_lines, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
         storage_bytes,
     };
     #[pymodule_export]

@@ -233,6 +233,17 @@ pub fn sanitize_name(name: &str) -> String {
     names::sanitize(name)
 }
 
+/// The rows of a payload, one JSON object a line, otherwise as they came.
+#[pyfunction]
+pub fn json_lines<'py>(py: Python<'py>, payload: &[u8]) -> Bound<'py, pyo3::types::PyBytes> {
+    let lines = py.detach(|| {
+        let mut out = Vec::with_capacity(payload.len() + 1);
+        rows::json_lines(payload, &mut out);
+        out
+    });
+    pyo3::types::PyBytes::new(py, &lines)
+}
+
 #[pyfunction]
 pub fn payload_hash(py: Python<'_>, dbms: &str, table: &str, data: &[u8]) -> String {
     py.detach(|| names::payload_hash(dbms, table, data))

@@ -111,7 +111,14 @@ async def run_operator(
 def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
     """An operator over the node's parts, not started."""
     counters = OperatorCounters()
-    intake = Intake(config, ctx.stores, counters, members=_members(ctx, config), widens=_widening(ctx))
+    intake = Intake(
+        config,
+        ctx.stores,
+        counters,
+        members=_members(ctx, config),
+        widens=_widening(ctx),
+        map_rows=getattr(ctx.ingest, "map_rows", None),
+    )
     node_id = config.policy or ctx.node.name
     batches = BatchKeeper(config, ctx.stores, counters, node_id)
     storing = ctx.ingest.set_storing if isinstance(ctx.ingest, Storing) else lambda keeper: None

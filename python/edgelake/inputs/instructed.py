@@ -1,0 +1,91 @@
+"""Rows that name a mapping policy as their instructions: PUT with the header ``instructions``, files by their name.
+
+With a schema that lists the columns, the table gets its columns and types from there; the policy is applied when a row
+has an attribute that the schema lacks, otherwise the rows are taken as mapped already. With ``*`` in the schema the
+columns come from the data. What comes out are rows of the table itself, and they are what the journal keeps: a replay
+after a change of the policy stores what was acknowledged.
+Source: spec "Ingestion", section 7.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edgelake import _rust
+from edgelake._rust import MappingProgram, Rows
+from edgelake.errors import error
+from edgelake.ingest.streaming import MappedRows
+from edgelake.inputs.mapped import Columns, Declare
+
+TOPIC = "rows"
+
+
+class Instructions:
+    """Maps payloads by policies; the ``map_rows`` of ingestion.
+
+    Args:
+        policy: the policy of an id, or None.
+        declare: makes the types of a table known before its first row.
+        timezone: of times that name no zone; None = the machine's.
+    """
+
+    def __init__(self, policy: Callable[[str], Any], declare: Declare, *, timezone: str | None = None) -> None:
+        self._policy = policy
+        self._declare = declare
+        self._timezone = timezone
+        self._programs: dict[tuple[str, str, str], tuple[Any, MappingProgram]] = {}
+
+    async def __call__(self, dbms: str, table: str, payload: bytes, instructions: str) -> MappedRows:
+        """The rows of a payload for a table.
+
+        Raises PayloadError for what is no rows, EdgeLakeError 113 without such a mapping policy, 124 or 188 for one
+        that cannot be compiled.
+        """
+        policy = self._policy(instructions)
+        body = policy.get("mapping") if isinstance(policy, dict) else None
+        if not isinstance(body, dict) or not isinstance(body.get("schema"), dict):
+            raise error(113, f"no mapping policy with id = {instructions}", hint="blockchain get mapping")
+        schema: dict[str, Any] = body["schema"]
+        rows = Rows.parse(payload)
+        known = {_rust.sanitize_name(name) for name in schema}
+        if "*" not in schema and known.issuperset(rows.names()):
+            await self._declare(dbms, table, _declared(schema))
+            return MappedRows(payload)
+        program = self._program(dbms, table, instructions, policy)
+        lines = _rust.json_lines(payload).splitlines()
+        targets, rejected = program.map(
+            b"[" + b",".join(lines) + b"]", TOPIC, now_us=time.time_ns() // 1000, timezone=self._timezone
+        )
+        pieces = []
+        for _, _, _, _, columns, mapped in targets:
+            if "*" not in schema:
+                await self._declare(dbms, table, columns)
+            pieces.append(mapped.to_json_lines())
+        kept_out = [(lines[element - 1], reason) for element, _, reason in rejected if element <= len(lines)]
+        return MappedRows(b"".join(pieces), kept_out)
+
+    def _program(self, dbms: str, table: str, instructions: str, policy: Any) -> MappingProgram:
+        """The compiled policy, with the table that the rows are for in place of what it says itself."""
+        key = (dbms, table, instructions)
+        known = self._programs.get(key)
+        if known is not None and known[0] is policy:
+            return known[1]
+        body = {**policy["mapping"], "id": instructions, "dbms": dbms, "table": table}
+        program = MappingProgram(json.dumps({"topics": [{"name": TOPIC, "policies": [{"mapping": body}]}]}))
+        self._programs[key] = (policy, program)
+        return program
+
+
+def _declared(schema: dict[str, Any]) -> Columns:
+    """Columns of a schema as (name, kind, default now); entries without a type are none."""
+    found = []
+    for name, spec in schema.items():
+        first = spec[0] if isinstance(spec, list) and spec else spec
+        kind = first.get("type") if isinstance(first, dict) else None
+        if kind:
+            is_now = str(first.get("default", "")).lower() in ("now", "now()")
+            found.append((_rust.sanitize_name(name), str(kind).lower(), is_now))
+    return found
