@@ -1,6 +1,6 @@
 """A process that submits rows and writes a line to its standard output for each acknowledgement, at once.
 
-``python -m tests.ingest.acknowledging <folder> <first row> <rows, 0 = endless> [operator]``
+``python -m tests.ingest.acknowledging <folder> <first row> <rows, 0 = endless> [operator] [memory]``
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ TOGETHER = 20
 
 async def main(folder: Path, first: int, rows: int, *options: str) -> None:
     lines = [f"{OPERATOR} and update_tsd_info = true"] if "operator" in options else []
-    async with edge(folder, *lines, tsd=bool(lines)) as node:
+    if "memory" in options:
+        lines.append("set durability where level = memory")
+    async with edge(folder, *lines, tsd="operator" in options) as node:
 
         async def one(n: int) -> None:
             await node.put("t", f'{{"n": {n}, "name": "row-{n}."}}')

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -63,17 +63,9 @@ def compare(
 
 
 def bare_seconds(folder: Path, rows: int) -> float:
-    """Write rows and fdatasync after every 64, nothing else: what the disk gives to as many waiting senders."""
-    group = _rust.workload_body(0, SINGLE_AT_ONCE)
-    fd = os.open(folder / "bare", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    try:
-        begin = time.monotonic()
-        for _ in range(rows // SINGLE_AT_ONCE):
-            os.write(fd, group)
-            os.fdatasync(fd)
-        return time.monotonic() - begin
-    finally:
-        os.close(fd)
+    """The same asyncio program over a thread that writes and syncs what has queued up: nothing parsed or inserted."""
+    what = {"folder": str(folder), "rows": rows, "body_rows": 1, "at_once": SINGLE_AT_ONCE, "bare": True}
+    return float(ask(PROGRAM, what)["seconds"])
 
 
 # ---- the helper process
@@ -106,15 +98,67 @@ async def store_all(folder: Path, bodies: list[bytes], at_once: int) -> tuple[in
     return stored, seconds
 
 
+class Bare:
+    """Futures that are resolved after a group fdatasync."""
+
+    def __init__(self, path: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queued: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._ready = threading.Condition()
+        self._ended = False
+        self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    async def submit(self, body: bytes) -> None:
+        done: asyncio.Future[None] = self._loop.create_future()
+        with self._ready:
+            self._queued.append((body, done))
+            self._ready.notify()
+        await done
+
+    def end(self) -> None:
+        with self._ready:
+            self._ended = True
+            self._ready.notify()
+        self._thread.join()
+        os.close(self._fd)
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._queued or self._ended)
+                group, self._queued = self._queued, []
+            if not group:
+                return
+            os.write(self._fd, b"".join(body for body, _ in group))
+            os.fdatasync(self._fd)
+            self._loop.call_soon_threadsafe(self._resolve, group)
+
+    def _resolve(self, group: list[tuple[bytes, asyncio.Future[None]]]) -> None:
+        for _, done in group:
+            done.set_result(None)
+
+
+async def sync_all(folder: Path, bodies: list[bytes], at_once: int) -> tuple[int, float]:
+    """The baseline of single rows: as many bodies as were synced, and the seconds."""
+    bare = Bare(folder / "bare")
+    begin = time.monotonic()
+    await submit_all(bare.submit, bodies, at_once)
+    seconds = time.monotonic() - begin
+    bare.end()
+    return len(bodies), seconds
+
+
 def main() -> None:
     what = json.loads(sys.argv[1])
     rows, size = what["rows"], what["body_rows"]
     if size == 1:
-        whole = _rust.workload_body(0, rows).splitlines(keepends=True)
-        bodies = list(itertools.islice(whole, rows))
+        bodies = _rust.workload_body(0, rows).splitlines()
     else:
         bodies = [_rust.workload_body(first, min(size, rows - first)) for first in range(0, rows, size)]
-    stored, seconds = uvloop.run(store_all(Path(what["folder"]), bodies, what["at_once"]))
+    work = sync_all if what.get("bare") else store_all
+    stored, seconds = uvloop.run(work(Path(what["folder"]), bodies, what["at_once"]))
     tell(stored=stored, seconds=seconds)
 
 

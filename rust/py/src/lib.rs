@@ -45,8 +45,8 @@ mod _rust {
     };
     #[pymodule_export]
     use crate::rows::{
-        Rows, format_time, json_lines, parse_file_name, parse_time, partition_of, payload_hash, sanitize_name,
-        storage_bytes,
+        Rows, format_time, json_lines, parse_file_name, parse_time, partition_of, payload_hash,
+        sanitize_name, storage_bytes,
     };
     #[pymodule_export]
     use crate::sqlite::{BatchTable, sqlite_ready};

@@ -1,7 +1,9 @@
 //! The journal: what was accepted, durable before it is acknowledged (design, section 3).
 //!
 //! A directory of segment files. One thread takes whatever has queued up, gives it consecutive positions, writes it
-//! with one call, syncs once and hands it to the [`Publish`]er: no timer, a slow disk makes larger groups by itself.
+//! with one call, syncs once and hands it to the [`Publish`]er: a slow disk makes larger groups by itself. No timer;
+//! only when fewer records came than were acknowledged together last, it waits for the others up to a quarter of the
+//! time that the last sync took (64 senders of single rows over a busy disk: 1.4 times the rows/s; bodies: no change).
 //!
 //! Measured on the build machine (ext4, fdatasync after 4 KiB): appending 220 us, into space reserved by fallocate
 //! 190 us, over zeros written before 140 us. Reserving gains too little for 64 MiB of a gateway's flash, and zeros

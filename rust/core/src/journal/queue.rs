@@ -1,6 +1,7 @@
 //! What waits for the journal thread.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -28,7 +29,8 @@ struct Waiting<T> {
     entries: VecDeque<Item<T>>,
     rewind: bool,
     closed: bool,
-    sleeping: bool,
+    /// The thread sleeps until so many entries are there; 0 = it doesn't sleep.
+    wanted: usize,
 }
 
 /// What the thread does next.
@@ -57,7 +59,7 @@ impl<T> Default for Queue<T> {
                 entries: VecDeque::new(),
                 rewind: false,
                 closed: false,
-                sleeping: false,
+                wanted: 0,
             }),
             ready: Condvar::new(),
         }
@@ -95,19 +97,33 @@ impl<T> Queue<T> {
         self.wake(waiting);
     }
 
-    /// A system call only if the thread sleeps; during a sync it doesn't.
+    /// A system call only if the thread sleeps and has what it waits for; during a sync it doesn't sleep.
     fn wake(&self, mut waiting: parking_lot::MutexGuard<'_, Waiting<T>>) {
-        if std::mem::take(&mut waiting.sleeping) {
+        let enough = waiting.entries.len() >= waiting.wanted || waiting.closed || waiting.rewind;
+        if waiting.wanted > 0 && enough {
+            waiting.wanted = 0;
             drop(waiting);
             self.ready.notify_one();
         }
     }
 
-    /// Wait for work and move one group's worth into `group`.
-    pub fn take(&self, group: &mut Vec<Entry<T>>, max_bytes: usize) -> Next<T> {
+    /// Wait for work and move one group's worth into `group`. While there is less than `companions` it waits a little
+    /// longer, for `patience` at most.
+    pub fn take(
+        &self,
+        group: &mut Vec<Entry<T>>,
+        max_bytes: usize,
+        companions: usize,
+        patience: Duration,
+    ) -> Next<T> {
         let mut waiting = self.waiting.lock();
         loop {
             if !waiting.entries.is_empty() {
+                if waiting.entries.len() < companions && !patience.is_zero() && !waiting.closed {
+                    waiting.wanted = companions;
+                    self.ready.wait_for(&mut waiting, patience);
+                    waiting.wanted = 0;
+                }
                 break;
             }
             if std::mem::take(&mut waiting.rewind) {
@@ -116,7 +132,7 @@ impl<T> Queue<T> {
             if waiting.closed {
                 return Next::End;
             }
-            waiting.sleeping = true;
+            waiting.wanted = 1;
             self.ready.wait(&mut waiting);
         }
         let mut bytes = 0;

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -14,6 +15,8 @@ use super::{BeforeSync, JournalError, Level, Options, Placed, Publish, Segments,
 
 /// Payloads from here on are written from where they are instead of being copied together.
 const COPY_BELOW: usize = 16 * 1024;
+/// How long a group waits for those that came with the last one, at most.
+const LONGEST_PATIENCE: Duration = Duration::from_millis(1);
 /// What control records may use beyond the journal's byte limit.
 const CONTROL_SLACK: u64 = 1 << 20;
 
@@ -34,6 +37,9 @@ pub(super) struct Writer<T> {
     position: u64,
     staging: Vec<u8>,
     failed: Option<JournalError>,
+    /// Entries of the last group that was synced, and how long the sync took.
+    companions: usize,
+    sync_time: Duration,
 }
 
 impl<T: 'static> Writer<T> {
@@ -64,13 +70,18 @@ impl<T: 'static> Writer<T> {
             position,
             staging: Vec::new(),
             failed: None,
+            companions: 0,
+            sync_time: Duration::ZERO,
         })
     }
 
     pub fn run(mut self, queue: &Queue<T>) {
         let mut group = Vec::new();
         loop {
-            match queue.take(&mut group, self.group_bytes) {
+            // Whoever was acknowledged together soon comes back together: without this the first of them is synced
+            // alone, and the others wait for two syncs.
+            let patience = (self.sync_time / 4).min(LONGEST_PATIENCE);
+            match queue.take(&mut group, self.group_bytes, self.companions, patience) {
                 Next::Write => self.commit(&mut group),
                 Next::Mark(tag) => self.publisher.reached(tag),
                 Next::Rewind => self.rewind(),
@@ -143,7 +154,10 @@ impl<T: 'static> Writer<T> {
         self.publisher.written(group);
         *written = true;
         if group.iter().any(|e| e.level == Level::Durable) {
+            let begin = Instant::now();
             self.sync()?;
+            self.companions = group.len();
+            self.sync_time = begin.elapsed();
         }
         Ok(Placed {
             first,

@@ -52,13 +52,15 @@ impl Publisher {
         Self { shared }
     }
 
-    /// Rows into their buffer, or to those that wait in the journal; the answer, if it is time for one.
+    /// Rows into their buffer, or to those that wait in the journal; the answer, if it is time for one. `due` is set
+    /// when somebody who waits for rows has to look again.
     fn place(
         &self,
         tables: &mut Tables,
         ticket: Ticket,
         position: u64,
         place: Option<Place>,
+        due: &mut bool,
     ) -> Option<(u64, Outcome)> {
         let key = &ticket.key;
         let (current, attached) = (tables.threshold(key), tables.is_attached(&key.dbms));
@@ -86,11 +88,18 @@ impl Publisher {
                 run,
                 asking,
             };
+            let before = table.due_at();
             let memory = table.buffer(arrived, current);
+            // Waking the writer for every group would cost as much as the group itself.
+            *due |= match (before, table.due_at()) {
+                (Some(before), Some(after)) => after < before,
+                (before, after) => before.is_none() && after.is_some(),
+            };
             tables.buffered += memory;
             self.shared.charge(memory);
             return (!immediate && !ticket.told).then_some(told);
         }
+        *due = true;
         match run {
             Some(run) => self.shared.charge(table.wait(run)),
             // Acknowledged before a journal that failed: without a database they are lost.
@@ -117,6 +126,7 @@ impl Publish<Tag> for Publisher {
 
     fn settled(&mut self, group: &mut Vec<Entry<Tag>>, placed: Placed) {
         let (mut freed, mut offset, mut done) = (0, placed.start, Vec::new());
+        let mut due = false;
         let mut tables = self.shared.tables.lock();
         for (entry, position) in group.drain(..).zip(placed.first..) {
             let place = Place {
@@ -128,7 +138,7 @@ impl Publish<Tag> for Publisher {
             match entry.tag {
                 Tag::Rows(ticket) => {
                     freed += ticket.charged;
-                    done.extend(self.place(&mut tables, *ticket, position, Some(place)));
+                    done.extend(self.place(&mut tables, *ticket, position, Some(place), &mut due));
                 }
                 Tag::Filed {
                     key,
@@ -146,19 +156,21 @@ impl Publish<Tag> for Publisher {
         done.extend(tables.passed());
         drop(tables);
         self.shared.release(freed);
-        self.shared.due.notify_all();
+        if due {
+            self.shared.due.notify_all();
+        }
         self.shared.complete(done);
     }
 
     fn failed(&mut self, group: &mut Vec<Entry<Tag>>, first: u64, _: bool, error: &JournalError) {
-        let (mut freed, mut done) = (0, Vec::new());
+        let (mut freed, mut done, mut due) = (0, Vec::new(), false);
         let mut tables = self.shared.tables.lock();
         for (entry, position) in group.drain(..).zip(first..) {
             match entry.tag {
                 // Acknowledged already: they live on in memory.
                 Tag::Rows(ticket) if ticket.told => {
                     freed += ticket.charged;
-                    self.place(&mut tables, *ticket, position, None);
+                    self.place(&mut tables, *ticket, position, None, &mut due);
                 }
                 Tag::Rows(ticket) => {
                     freed += ticket.charged;
@@ -173,6 +185,9 @@ impl Publish<Tag> for Publisher {
         }
         drop(tables);
         self.shared.release(freed);
+        if due {
+            self.shared.due.notify_all();
+        }
         self.shared.complete(done);
     }
 
