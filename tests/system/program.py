@@ -95,6 +95,7 @@ class Program:
                 return
             except OSError:
                 time.sleep(0.01)  # nothing tells another process that a port is open
+        self.kill()
         raise AssertionError(f"the node did not start:\n{self.log.read_text()}")
 
     def stop(self) -> int:

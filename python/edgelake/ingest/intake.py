@@ -138,13 +138,18 @@ class Intake:
     # ---- JSON
 
     async def _take_json(self, store: SqliteStore, source: SourceFile) -> None:
-        content = await asyncio.to_thread(inspect, source, infer=source.name.table not in store.tables)
+        mapped = self._mapping_of(source.name) is not None  # the policy tells the columns then
+        infer = not mapped and source.name.table not in store.tables
+        content = await asyncio.to_thread(inspect, source, infer=infer)
         if not self._config.update_tsd_info:
             await self._load(store, source, content)
             return
         # Of equal files at once the second has to see that the first is entered.
         async with self._hashes.setdefault(content.hash, asyncio.Lock()):
             await self._load(store, source, content)
+
+    def _mapping_of(self, name: FileName) -> MapRows | None:
+        return self._map_rows if name.instructions != "0" else None
 
     async def _load(self, store: SqliteStore, source: SourceFile, content: Content) -> None:
         """Rows, TSD row, archive of a file that is all rows."""
@@ -158,7 +163,8 @@ class Intake:
         self._counters.file(name.dbms, name.table)
         rejects = Rejects(config.err_dir, source.path.name)
         try:
-            await Load(store, source, content, stamp, rejects, self._counters, self._map_rows).run()
+            mapping = self._mapping_of(name)
+            await Load(store, source, content, stamp, rejects, self._counters, mapping).run()
             if tsd is not None:
                 await self._tsd_table().set_rows(content.hash, content.rows - rejects.count)
             if rejects.count == content.rows:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgelake._rust import Rows
-from edgelake.errors import EdgeLakeError, PayloadError, StorageFullError
+from edgelake.errors import EdgeLakeError, StorageFullError
 from edgelake.ingest.counters import OperatorCounters
 from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.source import Blocks, Content, RetryLater, SourceFile
@@ -40,7 +40,11 @@ class RowStamp:
 
 
 class Load:
-    """One file into its table. What does not fit goes to ``rejects``."""
+    """One file into its table. What does not fit goes to ``rejects``.
+
+    Args:
+        map_rows: applies the mapping policy that the file's name tells; None = its rows are taken as they are.
+    """
 
     def __init__(
         self,
@@ -52,13 +56,13 @@ class Load:
         counters: OperatorCounters,
         map_rows: MapRows | None = None,
     ) -> None:
+        self._map_rows = map_rows
         self._store = store
         self._source = source
         self._content = content
         self._stamp = stamp
         self._rejects = rejects
         self._counters = counters
-        self._map_rows = map_rows if source.name.instructions != "0" else None
         self._now_us = time.time_ns() // 1000
 
     async def run(self) -> None:
@@ -80,8 +84,10 @@ class Load:
 
     async def _insert(self, payload: bytes, rows: Rows, first_row: int) -> None:
         after = first_row + len(rows)
+        payload, rows = await self._mapped(payload, rows)
+        if not len(rows) and self._content.short is not None:
+            return  # the policy kept all out, the file is refused
         stamp, name = self._stamp, self._source.name
-        payload, rows = await self._mapped(payload, rows, first_row)
         wanted = Insertion(
             name.table,
             rows,
@@ -90,9 +96,8 @@ class Load:
             tsd_id=stamp.tsd_id,
             marker=self._source.marker(self._content.hash, after if after < self._content.rows else None),
             create=stamp.create,
-            columns=self._content.columns if self._map_rows is None else None,
+            columns=self._content.columns,
             widen=stamp.widen,
-            refusal=None if len(rows) else PayloadError("no row of the block is left"),
         )
         done = await self._stored(wanted)
         if done.replayed:
@@ -103,16 +108,17 @@ class Load:
         self._counters.rejected_rows += len(done.rejected)
         await self._reject(payload, done.rejected, first_row)
 
-    async def _mapped(self, payload: bytes, rows: Rows, first_row: int) -> tuple[bytes, Rows]:
-        """The rows as the mapping policy of the file's name makes them; what it does not fit is rejected."""
-        name = self._source.name
+    async def _mapped(self, payload: bytes, rows: Rows) -> tuple[bytes, Rows]:
+        """A block after the file's mapping policy; what that keeps out is rejected."""
         if self._map_rows is None:
             return payload, rows
+        name = self._source.name
         mapped = await self._map_rows(name.dbms, name.table, payload, name.instructions)
-        await self._reject(payload, mapped.rejected, first_row)
-        self._counters.rejected_rows += len(mapped.rejected)
+        if mapped.rejected:
+            await asyncio.to_thread(self._rejects.add_lines, mapped.rejected)
+            self._counters.rejected_rows += len(mapped.rejected)
         if not mapped.payload:
-            return payload, rows.take([])
+            return b"", Rows.from_columns([])
         return mapped.payload, await asyncio.to_thread(Rows.parse, mapped.payload)
 
     async def _stored(self, wanted: Insertion) -> Inserted:
@@ -144,11 +150,10 @@ class Load:
         """Find the rejected rows of blocks that an earlier run committed."""
         blocks, first_row = Blocks(self._source), 0
         while first_row < done_rows and (block := await asyncio.to_thread(blocks.next)) is not None:
-            taken = len(block[1])
-            payload, rows = await self._mapped(*block, first_row)
+            payload, rows = await self._mapped(*block)
             rejected = await asyncio.to_thread(self._misfits, rows)
             await self._reject(payload, [one for one in rejected if first_row + one[0] < done_rows], first_row)
-            first_row += taken
+            first_row += len(block[1])
 
     def _misfits(self, rows: Rows) -> Sequence[tuple[int, str]]:
         _, rejected = rows.fit(user_schema(self._store.table(self._source.name.table)), self._now_us)

@@ -31,12 +31,22 @@ class Rejects:
 
     def add(self, payload: bytes, rejected: Sequence[tuple[int, str]], first_row: int) -> None:
         """Rows of a payload, by number from 0; ``first_row`` is the payload's place in the file. Raises OSError."""
-        if self._file is None:
-            self._file = self._working.open("wb")
-        self._file.write(_rust.pick_rows(payload, sorted(number for number, _ in rejected)))
+        self._write(_rust.pick_rows(payload, sorted(number for number, _ in rejected)))
         self.count += len(rejected)
         room = LISTED_REASONS - len(self.reasons)
         self.reasons += [{"row": first_row + number + 1, "reason": why} for number, why in rejected[:room]]
+
+    def add_lines(self, rejected: Sequence[tuple[bytes, str]]) -> None:
+        """Rows that a mapping policy kept out, each as a line of JSON. Raises OSError."""
+        self._write(b"".join(line + b"\n" for line, _ in rejected))
+        self.count += len(rejected)
+        room = LISTED_REASONS - len(self.reasons)
+        self.reasons += [{"reason": why} for _, why in rejected[:room]]
+
+    def _write(self, lines: bytes) -> None:
+        if self._file is None:
+            self._file = self._working.open("wb")
+        self._file.write(lines)
 
     def keep(self, failure: EdgeLakeError) -> None:
         """Put the file and its reasons into the error folder, durable. Raises OSError."""

@@ -29,7 +29,7 @@ from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.errorfiles import ErrorFiles
 from edgelake.ingest.filer import Filer
 from edgelake.ingest.names import FileName, check_part
-from edgelake.ingest.streaming import MapRows, StreamCounts, StreamSettings, StreamTotals, in_force
+from edgelake.ingest.streaming import MappedRows, MapRows, StreamCounts, StreamSettings, StreamTotals, in_force
 from edgelake.ingest.writer import Writer
 from edgelake.model import Status, Stored, Then
 from edgelake.store.sqlite import SqliteStore
@@ -186,26 +186,23 @@ class Ingest:
         """
         if self._pipeline is None and not self._stopped:
             await self.start()
-        if instructions != "0" and self.map_rows is not None:
-            return await self._submit_mapped(self.map_rows, dbms, table, payload, source, instructions, wait)
-        return await self._submit(dbms, table, payload, source, instructions, wait)
-
-    async def _submit_mapped(
-        self, map_rows: MapRows, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
-    ) -> Stored:
-        dbms, table = self._name(dbms), self._name(table)
-        mapped = await map_rows(dbms, table, payload, instructions)
+        if instructions == "0" or self.map_rows is None:
+            return await self._submit(dbms, table, payload, source, instructions, wait)
+        check_part(instructions, "instructions")
+        mapped = await self.map_rows(self._name(dbms), self._name(table), payload, instructions)
         stored = Stored(0)
         if mapped.payload:
             stored = await self._submit(dbms, table, mapped.payload, source, instructions, wait)
         if not mapped.rejected:
             return stored
-        name = FileName(dbms, table, source, "0", instructions)
-        failure = MappingError(f"elements that mapping policy {instructions} does not fit")
-        reasons = [reason for _, reason in mapped.rejected]
-        lines = _rust.pick_rows(payload, [number for number, _ in mapped.rejected])
-        await asyncio.to_thread(self._errors.add, name, failure, lines, reasons)
-        return Stored(stored.rows, stored.rejected + len(reasons), reasons[0])
+        name = FileName(self._name(dbms), self._name(table), source, "0", instructions)
+        await asyncio.to_thread(self._keep_unmapped, name, mapped)
+        return Stored(stored.rows, stored.rejected + len(mapped.rejected), mapped.rejected[0][1])
+
+    def _keep_unmapped(self, name: FileName, mapped: MappedRows) -> None:
+        failure = MappingError(f"elements that mapping policy {name.instructions} does not fit")
+        lines = b"".join(line + b"\n" for line, _ in mapped.rejected)
+        self._errors.add(name, failure, lines, [reason for _, reason in mapped.rejected])
 
     async def _submit(
         self, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
@@ -224,12 +221,11 @@ class Ingest:
 
     def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
         """As ``submit``, with a callback instead of a coroutine: for entries that take single readings."""
-        is_mapped = instructions != "0" and self.map_rows is not None
-        if self._pipeline is not None and not is_mapped:
+        if self._pipeline is not None and (instructions == "0" or self.map_rows is None):
             self._then[self._taken(dbms, table, payload, source, instructions)] = then
             return
 
-        async def first() -> None:  # which opens the journal, or needs a mapping
+        async def first() -> None:  # opens the journal, or maps
             try:
                 stored = await self.submit(dbms, table, payload, source=source, instructions=instructions)
             except EdgeLakeError as failure:

@@ -81,13 +81,10 @@ class StreamTotals:
 
 @dataclass(frozen=True, slots=True)
 class MappedRows:
-    """Rows of a payload after a mapping policy, as JSON lines (empty: none is left).
-
-    ``rejected``: elements of the payload that it kept out: (number from 0, reason).
-    """
+    """Rows of a payload after a mapping policy: JSON lines; and elements that it kept out, with the reason."""
 
     payload: bytes
-    rejected: Sequence[tuple[int, str]] = ()
+    rejected: Sequence[tuple[bytes, str]] = ()
 
 
 MapRows = Callable[[str, str, bytes, str], Awaitable[MappedRows]]

@@ -64,7 +64,8 @@ class Instructions:
             if "*" not in schema:
                 await self._declare(dbms, table, columns)
             pieces.append(mapped.to_json_lines())
-        return MappedRows(b"".join(pieces), [(element - 1, reason) for element, _, reason in rejected])
+        kept_out = [(lines[element - 1], reason) for element, _, reason in rejected if element <= len(lines)]
+        return MappedRows(b"".join(pieces), kept_out)
 
     def _program(self, dbms: str, table: str, instructions: str, policy: Any) -> MappingProgram:
         """The compiled policy, with the table that the rows are for in place of what it says itself."""
