@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::rows::Cell;
 
+mod files;
+mod limits;
+
 const WAIT: Duration = Duration::from_secs(20);
 
 struct Bench {
@@ -263,59 +266,6 @@ fn a_new_threshold_is_in_force_for_the_next_buffer() {
 }
 
 #[test]
-fn rows_beyond_the_memory_for_buffers_wait_in_the_journal_and_keep_their_order() {
-    let dir = tempfile::tempdir().expect("dir");
-    let mut options = options(dir.path());
-    options.limit_bytes = 64 * 1024;
-    let bench = Bench::open(&options);
-    bench.attach(&HashMap::new());
-    let pad = "x".repeat(500);
-    for n in 0..400 {
-        bench.store("t", &format!("{{\"n\": {n}, \"pad\": \"{pad}\"}}"));
-        assert!(bench.pipeline.occupied_bytes() <= options.limit_bytes);
-    }
-    let stats = bench.stats("t");
-    assert!(stats.waiting > 100, "{stats:?}");
-    assert_eq!(stats.pending(), 400);
-    let found = drain(&bench, &mut HashMap::new());
-    assert_eq!(found, (0..400).collect::<Vec<_>>());
-    assert_eq!(bench.pipeline.occupied_bytes(), 0);
-}
-
-#[test]
-fn a_full_journal_refuses_and_tells_when_there_is_room() {
-    let dir = tempfile::tempdir().expect("dir");
-    let mut options = options(dir.path());
-    options.journal.segment_bytes = 4 << 10;
-    options.journal.limit_bytes = 32 << 10;
-    let bench = Bench::open(&options);
-    bench.attach(&HashMap::new());
-    let mut stored = 0;
-    let refused = loop {
-        let payload = format!("{{\"n\": {stored}, \"pad\": \"{}\"}}", "x".repeat(500));
-        match bench
-            .pipeline
-            .submit(Key::new("d", "t"), payload.into_bytes(), "0", "0")
-        {
-            Ok(_) => {
-                bench.outcomes(1);
-                stored += 1;
-            }
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(refused, SubmitError::Overloaded { .. }));
-    assert!(!bench.pipeline.has_room(100));
-    assert_eq!(drain(&bench, &mut HashMap::new()).len(), stored);
-    assert!(!bench.pipeline.has_room(100), "committed is not synced");
-    while !bench.pipeline.completions().is_empty() {}
-    bench.pipeline.synced("d").expect("freed");
-    assert_eq!(bench.pipeline.completions(), [(ROOM, Outcome::Passed)]);
-    assert!(bench.pipeline.has_room(100));
-    bench.store("t", &row(0));
-}
-
-#[test]
 fn rows_stored_before_their_acknowledgement_are_told_after_the_commit_with_those_kept_out() {
     let dir = tempfile::tempdir().expect("dir");
     let bench = Bench::open(&options(dir.path()));
@@ -376,129 +326,6 @@ fn a_flush_is_told_when_what_was_there_is_stored() {
         bench.commit(flush);
     }
     bench.passed(ticket);
-}
-
-#[test]
-fn rows_are_parted_by_origin_and_held_until_their_archive_is_written() {
-    let dir = tempfile::tempdir().expect("dir");
-    let mut options = options(dir.path());
-    options.journal.segment_bytes = 1024;
-    let mut marks = HashMap::new();
-    let mut batches = Vec::new();
-    {
-        let bench = Bench::open(&options);
-        bench.attach(&marks);
-        bench.pipeline.set_by_origin(true);
-        for n in 0..40 {
-            let payload = format!("[{{\"n\": {n}}}]").into_bytes();
-            let source = if n % 2 == 0 { "even" } else { "odd" };
-            let key = Key::new("d", "t");
-            bench
-                .pipeline
-                .submit(key, payload, source, "0")
-                .expect("taken");
-            bench.outcomes(1);
-        }
-        bench.pipeline.hurry();
-        let flush = bench.take();
-        assert_eq!(flush.parts.len(), 2);
-        for part in &flush.parts {
-            batches.push(Batch {
-                table: "t".into(),
-                first: part.first,
-                last: part.last,
-                origin: Origin::clone(&part.origin),
-            });
-        }
-        marks.insert("t".to_owned(), flush.last);
-        let hold = Ended {
-            hold: true,
-            ..Ended::default()
-        };
-        bench.pipeline.committed(flush, &[hold.clone(), hold]);
-        let segments = bench.pipeline.journal.segments().len();
-        bench.pipeline.synced("d").expect("synced");
-        assert_eq!(bench.pipeline.journal.segments().len(), segments);
-    }
-    let bench = Bench::open(&options);
-    bench.pipeline.set_by_origin(true);
-    let found = bench.pipeline.attach("d", &marks, &batches);
-    assert_eq!(found.expect("readable"), [20, 20]);
-    assert_eq!(bench.pipeline.pending("d"), 0);
-    let key = Key::new("d", "t");
-    let mut content = bench.pipeline.held(&key, batches[1].first).expect("held");
-    let text = content.next_piece().expect("readable").expect("text");
-    let expected: String = (0..20).map(|n| row(2 * n + 1) + "\n").collect();
-    assert_eq!(String::from_utf8(text).expect("text"), expected);
-    for batch in &batches {
-        bench.pipeline.archived(&key, batch.first).expect("freed");
-    }
-    assert_eq!(bench.pipeline.journal.segments().len(), 1);
-    assert_eq!(bench.pipeline.occupied_bytes(), 0);
-}
-
-#[test]
-fn rows_that_an_operator_was_to_book_wait_for_the_next_one() {
-    let dir = tempfile::tempdir().expect("dir");
-    {
-        let bench = Bench::open(&options(dir.path()));
-        bench.pipeline.set_by_origin(true);
-        bench.store("t", &row(1));
-    }
-    for by_flush in [true, false] {
-        let bench = Bench::open(&options(dir.path()));
-        bench.attach(&HashMap::new());
-        let soon = Duration::from_millis(150);
-        assert!(bench.pipeline.take("d", soon).expect("ok").is_none());
-        if by_flush {
-            bench.pipeline.flush_all();
-        } else {
-            bench.pipeline.set_by_origin(true);
-        }
-        assert_eq!(numbers(&bench.take()), [1]);
-    }
-}
-
-#[test]
-fn rows_that_nobody_stores_become_files_once() {
-    let dir = tempfile::tempdir().expect("dir");
-    let filed = {
-        let bench = Bench::open(&options(dir.path()));
-        bench.store("t", &row(1));
-        bench.store("t", &row(2));
-        bench.pipeline.set_filing(true);
-        let batch = bench
-            .pipeline
-            .take_file(WAIT)
-            .expect("readable")
-            .expect("due");
-        bench.pipeline.unfiled(batch); // the disk was full
-        let batch = bench
-            .pipeline
-            .take_file(WAIT)
-            .expect("readable")
-            .expect("due");
-        let piece = bench.pipeline.content(&batch).next_piece();
-        assert_eq!(
-            piece.expect("readable").expect("text"),
-            b"{\"n\": 1}\n{\"n\": 2}\n"
-        );
-        bench.pipeline.filed(&batch).expect("noted");
-        bench.store("t", &row(3));
-        assert_eq!((bench.stats("t").stored, bench.stats("t").waiting), (2, 1));
-        batch.rows
-    };
-    assert_eq!(filed, 2);
-    let bench = Bench::open(&options(dir.path()));
-    assert_eq!(bench.pipeline.pending("d"), 1);
-    bench.pipeline.set_filing(true);
-    let soon = Duration::from_millis(150);
-    assert!(
-        bench.pipeline.take_file(soon).expect("ok").is_none(),
-        "rows of an earlier run wait for their database"
-    );
-    bench.attach(&HashMap::new());
-    assert_eq!(drain(&bench, &mut HashMap::new()), [3]);
 }
 
 #[test]
@@ -585,38 +412,6 @@ fn a_payload_that_is_no_rows_any_more_is_told_and_not_lost() {
     bench.commit(flush);
     let stats = bench.stats("t");
     assert_eq!((stats.stored, stats.rejected, stats.pending()), (1, 1, 0));
-}
-
-#[test]
-fn segments_go_when_all_their_rows_are_committed_and_synced() {
-    let dir = tempfile::tempdir().expect("dir");
-    let mut options = options(dir.path());
-    options.journal.segment_bytes = 2048;
-    let bench = Bench::open(&options);
-    bench.attach(&HashMap::new());
-    for n in 0..100 {
-        bench.store(if n % 2 == 0 { "t" } else { "u" }, &row(n));
-    }
-    let all = bench.pipeline.journal.segments().len();
-    assert!(all > 3);
-    bench.pipeline.hurry();
-    let flush = bench.take();
-    bench.commit(flush);
-    bench.pipeline.synced("d").expect("synced");
-    assert_eq!(
-        bench.pipeline.journal.segments().len(),
-        all,
-        "the other table still needs them"
-    );
-    let flush = bench.take();
-    bench.commit(flush);
-    assert_eq!(
-        bench.pipeline.journal.segments().len(),
-        all,
-        "committed is not synced"
-    );
-    bench.pipeline.synced("d").expect("synced");
-    assert_eq!(bench.pipeline.journal.segments().len(), 1);
 }
 
 #[test]
