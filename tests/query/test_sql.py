@@ -217,7 +217,8 @@ async def test_rows_and_columns_for_programs(cut: Asked) -> None:
     rows = [row async for row in cut.queries.rows("select timestamp, name, value from edge.t where id = 1 order by 1")]
     assert rows[0] == {"timestamp": datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC), "name": "a", "value": 1.0}
     assert rows[-1]["value"] is None
-    numpy = pytest.importorskip("numpy")
+    import numpy
+
     found = await cut.queries.columns("select timestamp, id, name, value from t order by timestamp", "edge")
     assert found["timestamp"].dtype == "datetime64[us]"
     assert found["timestamp"][0] == numpy.datetime64("2024-12-31T23:59:59")
