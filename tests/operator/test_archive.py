@@ -134,3 +134,18 @@ async def test_two_equal_puts_are_two_files(tmp_path: Path) -> None:
         await put.put("d", "t", pieces(b'{"a": 1}'))
     assert len(node.names("watch_dir")) == 2
     await node.close()
+
+
+async def test_what_a_killed_node_was_taking_in_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    node = await opened(tmp_path)
+    prep, watch = node.folder("prep_dir"), node.folder("watch_dir")
+    left = prep / "d.t.1.1000.1.put_tmp"
+    left.write_bytes(b'{"a": 1}')
+    (watch / "d.t.0.abc.0.json_tmp").hardlink_to(left)  # killed between holding the name and the rename
+    (watch / "d.u.json_tmp").write_bytes(b"a user's copy in work")
+    put = FilePut(lambda: (prep, watch))
+    await put.put("d", "t", pieces(b'{"a": 1}'))
+    assert node.names("prep_dir") == []
+    assert len(node.names("watch_dir")) == 2
+    assert (watch / "d.u.json_tmp").exists()
+    await node.close()

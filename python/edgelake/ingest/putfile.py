@@ -6,6 +6,7 @@ Source: spec "Ingestion", sections 2, 3 and 5.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
@@ -44,6 +45,8 @@ class FilePut:
         self._directories = directories
         self._unique = itertools.count(1)
         self._counts: dict[tuple[str, str], _Count] = {}
+        self._since_ns = time.time_ns()
+        self._cleared: set[tuple[Path, Path]] = set()
 
     async def put(
         self,
@@ -65,6 +68,9 @@ class FilePut:
         for text, what in ((dbms, "dbms"), (table, "table"), (source, "source"), (instructions, "instructions")):
             check_part(text, what)
         prep, watch = self._directories()
+        if (prep, watch) not in self._cleared:
+            self._cleared.add((prep, watch))
+            await asyncio.to_thread(_clear, prep, watch, self._since_ns)
         working = prep / f"{dbms}.{table}.{os.getpid()}.{time.time_ns()}.{next(self._unique)}.put_tmp"
         incoming = _Incoming(working, dbms, table)
         try:
@@ -133,6 +139,27 @@ def _complete(
     rows, file_hash = incoming.finish()
     _hand_over(working, watch, replace(name, hash=file_hash))
     return rows, file_hash
+
+
+def _clear(prep: Path, watch: Path, before_ns: int) -> None:
+    """Remove what bodies left that an earlier run of the node was taking in when it was killed; none was acknowledged.
+
+    A name held in the watch directory is a link to the body's working file, so no file of anybody else is touched.
+    """
+    left: dict[int, Path] = {}
+    for path in prep.glob("*.put_tmp"):
+        begun_ns = path.name.split(".")[-3]
+        if begun_ns.isdigit() and int(begun_ns) < before_ns:
+            with contextlib.suppress(FileNotFoundError):
+                left[path.stat().st_ino] = path
+    if not left:
+        return
+    for held in watch.glob("*.json_tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if held.stat().st_ino in left:
+                held.unlink()
+    for path in left.values():
+        path.unlink(missing_ok=True)
 
 
 def _hand_over(working: Path, watch: Path, name: FileName) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from edgelake import _rust
 from edgelake._rust import Pipeline
-from edgelake.errors import EdgeLakeError, JournalError, MappingError, OverloadedError
+from edgelake.errors import JournalError, MappingError, OverloadedError
 from edgelake.ingest.archiver import Archiver
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.errorfiles import ErrorFiles
@@ -228,7 +228,7 @@ class Ingest:
         async def first() -> None:  # opens the journal, or maps
             try:
                 stored = await self.submit(dbms, table, payload, source=source, instructions=instructions)
-            except EdgeLakeError as failure:
+            except Exception as failure:  # noqa: BLE001 - a fault too must reach the entry: its client waits
                 then(None, failure)
             else:
                 then(stored, None)
