@@ -4,6 +4,7 @@
 
 pub mod journal;
 pub mod mapping;
+pub mod mqtt;
 pub mod names;
 pub mod pipeline;
 pub mod query;

@@ -1,6 +1,7 @@
 //! Buckets of `increments()` (spec: query, section 8).
 
-use super::time::{DAY, HOUR, MINUTE, SECOND, Unit, civil_from_days, days_from_civil};
+use super::time::{DAY, HOUR, MINUTE, SECOND, Unit};
+use crate::rows::time::{civil_from_days, days_from_civil};
 
 /// Groups instants by (start of the next larger unit, value of the unit div n).
 #[derive(Clone, Debug)]

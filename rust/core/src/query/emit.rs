@@ -199,31 +199,21 @@ fn condition<L: Leaves>(expr: &Expr, leaves: &mut L) -> Result<Sql> {
         Expr::Like {
             negated,
             any: false,
-            expr,
+            expr: left,
             pattern,
             escape_char,
-        } => like(
-            expr,
-            pattern,
-            *negated,
-            escape_char.as_deref(),
-            true,
-            leaves,
-        ),
-        Expr::ILike {
+        }
+        | Expr::ILike {
             negated,
             any: false,
-            expr,
+            expr: left,
             pattern,
             escape_char,
-        } => like(
-            expr,
-            pattern,
-            *negated,
-            escape_char.as_deref(),
-            false,
-            leaves,
-        ),
+        } => {
+            let exact = matches!(expr, Expr::Like { .. });
+            let escape = escape_char.as_deref();
+            like(left, pattern, *negated, escape, exact, leaves)
+        }
         _ => Err(QueryError::Unsupported(format!(
             "'{expr}' is not part of the dialect"
         ))),

@@ -522,4 +522,12 @@ mod tests {
             parse(&text, &Zone::named("Asia/Tokyo").unwrap());
         }
     }
+
+    #[test]
+    fn civil_days_round_trip() {
+        for day in (-800_000..800_000).step_by(17) {
+            let (y, m, d) = civil_from_days(day);
+            assert_eq!(days_from_civil(y, m, d), day);
+        }
+    }
 }
