@@ -5,3 +5,4 @@
 //! survive the process.
 
 pub mod packet;
+pub mod topics;
