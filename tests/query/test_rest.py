@@ -80,3 +80,23 @@ async def test_answers_and_errors(tmp_path: Path) -> None:
             assert {"method", "node", "err_text"} <= problem.keys()
         found, _, body = await asked(port, 'sql nodb format=json "select * from rand_data"')
         assert (found, json.loads(body)["err_code"]) == (404, 5)
+
+
+async def test_a_query_as_a_chart_under_a_title_of_a_policy(tmp_path: Path) -> None:
+    port = free_port()
+    async with Node(tmp_path, timezone="utc") as node:
+        await node.execute("connect dbms plant where type = sqlite")
+        await node.execute(f"run rest server where external_ip = 127.0.0.1 and external_port = {port} and bind = true")
+        await node.ingest("plant", "motor", b'{"timestamp": "2025-01-01T00:00:00Z", "device": "<m>", "speed": 1480.5}')
+        await node.execute("flush buffers")
+        policy = {"html": {"name": "hall", "body": {"include": ["<h2>Hall</h2>"]}}}
+        await node.execute(f"p = {json.dumps(policy)}")
+        await node.execute("blockchain insert where policy = !p and local = true")
+        command = "sql plant format = table select timestamp, device, speed from motor"
+        status, kind, page = await asked(port, command, into="html.line", html="blockchain get html where name = hall")
+        assert (status, kind) == (200, "text/html; charset=utf-8")
+        assert "<h2>Hall</h2>" in page
+        assert "&lt;m&gt;, 2025-01-01 00:00:00.000000: 1480" in page
+        status, _, page = await asked(port, "sql plant select nothing from motor", into="html.bar")
+        assert status == 400
+        assert "nothing" in page

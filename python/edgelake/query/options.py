@@ -97,6 +97,23 @@ def split_statement(text: str) -> tuple[str, str]:
     raise error(134, f"{text[:60]}", hint='write: sql <dbms> [options] "select ..."')
 
 
+_SQL: Final = re.compile(r"\s*sql\s+\S+\s", re.IGNORECASE)
+
+
+def rows_as_json(command: str) -> str:
+    """A command whose answer, when it is that of a select, is JSON without statistics. Other commands stay."""
+    head = _SQL.match(command)
+    if head is None:
+        return command
+    try:
+        written, _ = split_statement(command[head.end() :])
+    except EdgeLakeError:
+        return command  # its run tells what is wrong
+    options = f"{written.strip()} and " if written.strip() else ""
+    statement = command[head.end() + len(written) :]
+    return f"{head[0]}{options}format = json and stat = false {statement}"
+
+
 def _closed(text: str, at: int) -> int:
     """Index behind what opens at ``at``: a quoted text, or parentheses with what is nested in them."""
     closing = _CLOSING[text[at]]

@@ -10,7 +10,14 @@ import re
 import time
 from dataclasses import dataclass, replace
 
-from edgelake.errors import CommandError, NotAvailableError, RequestError, TimeoutExpiredError, error
+from edgelake.errors import (
+    CommandError,
+    EdgeLakeError,
+    NotAvailableError,
+    RequestError,
+    TimeoutExpiredError,
+    error,
+)
 from edgelake.model import Reply
 from edgelake.net.rest import data
 from edgelake.net.rest.bodies import Body
@@ -22,6 +29,7 @@ from edgelake.net.rest.replies import (
     HTML_HEADERS,
     TEXT_HEADERS,
     TEXT_TYPE,
+    PageFailedError,
     json_text,
     send_text,
 )
@@ -36,6 +44,7 @@ from edgelake.net.rest.requests import (
     product_of,
     url_values,
 )
+from edgelake.net.rest.shown import show
 from edgelake.net.rest.streams import send_stream
 
 HEALTH = {"/health", "/healthz"}
@@ -143,6 +152,16 @@ def _lines(headers: dict[str, str], content: bytes) -> tuple[str, ...]:
 
 
 async def _carry_out(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) -> None:
+    if not asked.values.get("into"):
+        await _run(asked, scope, proto, serving)
+        return
+    try:
+        await _run(asked, scope, proto, serving)
+    except EdgeLakeError as problem:
+        raise PageFailedError(problem, asked.command) from problem
+
+
+async def _run(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) -> None:
     command = check_text(asked.command)
     if not command:
         raise CommandError("Missing 'command' attribute in header", hint="for example: command: get status")
@@ -151,8 +170,6 @@ async def _carry_out(asked: Asked, scope: Scope, proto: Exchange, serving: Servi
         raise NotAvailableError(
             "Commands for other nodes are not part of this version", hint="leave the header destination out"
         )
-    if asked.values.get("into"):
-        raise NotAvailableError("Pages (into = html) are not part of this version")
     if (name := asked.values.get("assignment")) is not None:
         if not _NAME.fullmatch(name.strip()):
             raise error(302, f"'{name[:60]}' is not a name that a value can be stored under")
@@ -160,6 +177,11 @@ async def _carry_out(asked: Asked, scope: Scope, proto: Exchange, serving: Servi
     limit = serving.timeout_seconds if asked.timeout_seconds is None else asked.timeout_seconds
     asked = replace(asked, command=command)
     async with serving.pool.place():
+        if asked.values.get("into"):
+            await show(
+                asked, proto, lambda one: _execute(one, scope, serving.hooks, limit or None), serving.hooks.render
+            )
+            return
         reply = await _execute(asked, scope, serving.hooks, limit or None)
         await _send(reply, proto, serving.hooks, limit or None, scope.client)
 

@@ -15,9 +15,10 @@ from edgelake.net.rest.calls import CallRecord, CallStatistics, Pool
 from edgelake.net.rest.config import BodyLimits
 from edgelake.net.rest.exchange import Exchange, Scope
 from edgelake.net.rest.hooks import RestHooks
-from edgelake.net.rest.replies import as_error, send_error, send_options
+from edgelake.net.rest.replies import PageFailedError, as_error, send_error, send_options
 from edgelake.net.rest.requests import NO_AGENT, agent_name
 from edgelake.net.rest.short import ShortWay
+from edgelake.net.rest.shown import show_error
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Entry:
         assert task is not None
         self._running[task] = self._tick
         problem: EdgeLakeError | None = None
+        page_of: str | None = None
         try:
             if self.stopping:
                 raise StoppingError("The REST server is being stopped")
@@ -61,6 +63,8 @@ class Entry:
         except asyncio.CancelledError:
             problem = self._why_cancelled(task)
             task.uncancel()
+        except PageFailedError as failure:
+            problem, page_of = failure.problem, failure.command
         except Exception as failure:  # noqa: BLE001 - the border of a request
             problem = as_error(failure, scope.method)
         finally:
@@ -69,7 +73,7 @@ class Entry:
         if problem is None:
             self.succeeded(scope)
         else:
-            self.failed(scope, proto, problem)
+            self.failed(scope, proto, problem, page_of)
 
     async def _put(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
@@ -158,12 +162,15 @@ class Entry:
         if self.hooks.log_all():
             self._log(scope, "200", False)
 
-    def failed(self, scope: Scope, proto: Exchange, problem: EdgeLakeError) -> None:
-        """Count, answer and log a request that failed."""
+    def failed(self, scope: Scope, proto: Exchange, problem: EdgeLakeError, page_of: str | None = None) -> None:
+        """Count, answer and log a request that failed; ``page_of``: the command, when a page was asked for."""
         record = self._record(scope)
         record.errors += 1
         record.last_error = problem.text
-        send_error(proto, problem, scope.method, scope.client)
+        if page_of is None:
+            send_error(proto, problem, scope.method, scope.client)
+        else:
+            show_error(proto, problem, page_of)
         self._log(scope, f"{problem.http_status} {problem.text}", True)  # not the detail: it may quote the command
 
     def _record(self, scope: Scope) -> CallRecord:

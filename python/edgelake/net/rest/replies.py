@@ -30,6 +30,16 @@ JSON_HEADERS: HeaderList = [("content-type", JSON_TYPE), *CORS]
 TEXT_HEADERS: HeaderList = [("content-type", TEXT_TYPE), *CORS]
 HTML_HEADERS: HeaderList = [("content-type", "text/html; charset=utf-8"), *CORS]
 
+
+class PageFailedError(Exception):
+    """A failure of a request that asked for a page: the error is answered as one."""
+
+    def __init__(self, problem: EdgeLakeError, command: str) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+        self.command = command
+
+
 STORED = b'{"AnyLog.status":"Success", "AnyLog.hash": "0" }'  # to the letter, with its spacing (section 5)
 
 METHODS = "GET, POST, PUT, DELETE, HEAD, OPTIONS"
@@ -80,14 +90,18 @@ def as_error(problem: BaseException, method: str) -> EdgeLakeError:
 
 
 def send_error(out: Exchange, problem: EdgeLakeError, method: str, address: str) -> None:
+    send_failure(out, problem, JSON_HEADERS, error_body(problem, method, address))
+
+
+def send_failure(out: Exchange, problem: EdgeLakeError, headers: HeaderList, body: bytes) -> None:
+    """Send what tells of a failure, with its status."""
     try:
         status = HTTPStatus(problem.http_status)
     except ValueError:
         status = HTTPStatus.INTERNAL_SERVER_ERROR
-    headers = JSON_HEADERS
     if isinstance(problem, (OverloadedError, StoppingError)):
         headers = [*headers, ("retry-after", "1")]
-    out.response_bytes(int(status), headers, error_body(problem, method, address))
+    out.response_bytes(int(status), headers, body)
 
 
 def send_options(out: Exchange, requested: str | None) -> None:
