@@ -6,3 +6,4 @@
 
 pub mod broker;
 pub mod packet;
+pub mod store;

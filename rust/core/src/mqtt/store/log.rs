@@ -58,11 +58,10 @@ enum Tag {
 struct Told {
     rounds: VecDeque<(u64, Result<(), Refusal>)>,
     pieces: usize,
-    /// The last piece is durable; its segment.
+    /// The last piece is durable.
     cleaned: bool,
     failed: bool,
-    /// The segment in which the last group stands.
-    segment: u64,
+    error: String,
 }
 
 struct Publisher {
@@ -108,12 +107,14 @@ impl Store {
         journal_options.limit_bytes = options.limit_bytes;
         journal_options.before_sync.clone_from(&options.before_sync);
         let (mut last_round, mut fault) = (0, None);
-        let journal = Journal::open(&journal_options, publisher, &mut |place, record| {
-            match read(record, apply) {
+        let journal = Journal::open(
+            &journal_options,
+            publisher,
+            &mut |place, record| match read(record, apply) {
                 Some(round) => last_round = last_round.max(round),
                 None => fault = fault.or(Some(place)),
-            }
-        })?;
+            },
+        )?;
         if let Some(place) = fault {
             return Err(unreadable(&options.dir, place));
         }
@@ -139,19 +140,22 @@ impl Store {
         self.journal.bytes()
     }
 
-    /// Queue the changes of a round. `must_keep`: somebody's acknowledgement waits until they are durable; else it is
-    /// enough that they survive the process.
-    pub fn append(&mut self, round: u64, changes: &[Change], must_keep: bool) {
-        let level = if must_keep {
-            Level::Durable
-        } else {
+    /// Queue the changes of a round. Where nobody's acknowledgement waits for them it is enough that they survive the
+    /// process: without the power a message may come twice.
+    pub fn append(&mut self, round: u64, changes: &[Change]) {
+        let is_light = |c: &Change| matches!(c, Change::Acked { .. });
+        let level = if changes.iter().all(is_light) {
             Level::Fast
+        } else {
+            Level::Durable
         };
         self.last_round = self.last_round.max(round);
         let payload = encoded(changes);
         if !self.push(Tag::Round(round), level, payload, false) {
-            let closed = Refusal::Failed("the log of the broker is closed".into());
-            self.told.lock().rounds.push_back((round, Err(closed)));
+            self.told
+                .lock()
+                .rounds
+                .push_back((round, Err(Refusal::Failed)));
             (self.wake)();
         }
     }
@@ -161,6 +165,11 @@ impl Store {
         let mut told = self.told.lock();
         self.unsound |= std::mem::take(&mut told.failed);
         told.rounds.pop_front()
+    }
+
+    /// The last failure of the disk; empty when there was none.
+    pub fn last_error(&self) -> String {
+        self.told.lock().error.clone()
     }
 
     /// Go on with cleaning, or begin with it where it is due; a small step.
@@ -275,11 +284,11 @@ fn unreadable(dir: &Path, place: Place) -> JournalError {
 }
 
 impl Publisher {
-    fn tell(&mut self, group: &mut Vec<Entry<Tag>>, result: &Result<(), Refusal>) {
+    fn tell(&mut self, group: &mut Vec<Entry<Tag>>, result: Result<(), Refusal>) {
         let mut told = self.told.lock();
         for entry in group.drain(..) {
             match entry.tag {
-                Tag::Round(round) => told.rounds.push_back((round, result.clone())),
+                Tag::Round(round) => told.rounds.push_back((round, result)),
                 Tag::Piece { last } => {
                     told.pieces -= 1;
                     told.cleaned |= last && result.is_ok();
@@ -296,15 +305,16 @@ impl Publish<Tag> for Publisher {
     fn written(&mut self, _: &mut [Entry<Tag>]) {}
 
     fn settled(&mut self, group: &mut Vec<Entry<Tag>>, _: Placed) {
-        self.tell(group, &Ok(()));
+        self.tell(group, Ok(()));
     }
 
     fn failed(&mut self, group: &mut Vec<Entry<Tag>>, _: u64, _: bool, error: &JournalError) {
         let refusal = match error {
-            JournalError::Full(text) | JournalError::Limit(text) => Refusal::NoRoom(text.clone()),
-            other => Refusal::Failed(other.to_string()),
+            JournalError::Full(_) | JournalError::Limit(_) => Refusal::Full,
+            _ => Refusal::Failed,
         };
-        self.tell(group, &Err(refusal));
+        self.told.lock().error = error.to_string();
+        self.tell(group, Err(refusal));
     }
 
     fn reached(&mut self, _: Tag) {}

@@ -9,4 +9,4 @@ mod bytes;
 mod encode;
 mod log;
 
-pub use log::{Options, Store};
+pub use log::{Options, Store, Wake};
