@@ -4,5 +4,7 @@
 //! messages, acknowledgements; no socket, no clock, no thread. `server` runs it on sockets. `store` keeps what has to
 //! survive the process.
 
+pub mod broker;
 pub mod packet;
+pub mod store;
 pub mod topics;
