@@ -115,7 +115,6 @@ LATER: dict[str, dict[str, str]] = {
         "file store": "file store where dbms = d and table = t and source = !file",
         "file retrieve": "file retrieve where dbms = d and table = t and id = x and dest = !tmp_dir",
         "file remove": "file remove where dbms = d and table = t and id = x",
-        "file to": "file to !destination where source = !file",
     },
     _QUERIES: {
         "set query pool": "set query pool 4",
