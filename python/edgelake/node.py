@@ -124,6 +124,7 @@ class Node:
     async def start(self) -> None:
         """Read the ledger, start the system's scheduler. Raises EdgeLakeError for a ledger that cannot be read."""
         await self.ctx.policies.load(self.ctx.directories.path("blockchain_file"))
+        await self.ctx.services.start(self.ctx.queries)
         self.ctx.scheduler.start(0)
 
     async def stop(self) -> None:
@@ -136,7 +137,7 @@ class Node:
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
         await self.ctx.ingest.stop()
-        await asyncio.to_thread(self.ctx.queries.close)
+        await self.ctx.queries.stop()
         await self.ctx.stores.close()
 
     async def __aenter__(self) -> Self:

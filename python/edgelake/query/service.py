@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +16,11 @@ import msgspec
 
 from edgelake._rust import Plan, RowReader, Select, change_statement, time_text
 from edgelake.errors import EdgeLakeError, QueryError, error
+from edgelake.model import Status
 from edgelake.query import columns as python_columns
 from edgelake.query.jobs import Job, Jobs
 from edgelake.query.options import Options
+from edgelake.query.pool import QueryPool
 from edgelake.query.run import PIECE_BYTES, Run
 from edgelake.query.statement import Planner, database_of, described
 from edgelake.query.views import View
@@ -32,8 +34,6 @@ log = logging.getLogger(__name__)
 _CHANGED: Final = re.compile(
     r'(?:update(?:\s+or\s+\w+)?|delete\s+from)\s+(?:"(?P<quoted>[^"]+)"|(?P<plain>\w+))', re.IGNORECASE
 )
-THREADS: Final = 8
-"""Threads of all queries; those that find none free wait."""
 BLOCK_ROWS: Final = 20_000
 _TYPES: Final = {
     "json": "application/json",
@@ -115,6 +115,8 @@ class Answer:
 class Queries:
     """Plans and runs selects; knows what runs."""
 
+    name = "query"
+
     def __init__(self, stores: Stores, *, timezone: str | None = None) -> None:
         """``timezone``: of times in statements and replies that name none; None = the machine's."""
         self.stores = stores
@@ -122,13 +124,22 @@ class Queries:
         self.limits = Limits()
         self.jobs = Jobs()
         self.views: dict[tuple[str, str], View] = {}
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="query")
+        self.pool = QueryPool()
+        self._since_us = 0
         self._scan_threads = min(os.cpu_count() or 1, 4)
 
-    def close(self) -> None:
-        """Stop what runs. Idempotent."""
+    async def start(self) -> None:
+        """Take queries; they are taken from the beginning, and again after ``stop``."""
+        self.pool.open()
+        self._since_us = time.time_ns() // 1000
+
+    async def stop(self) -> None:
+        """Stop what runs, take no more. Idempotent."""
         self.jobs.stop_all()
-        self._pool.shutdown(wait=True)
+        await asyncio.to_thread(self.pool.close)
+
+    def status(self) -> Status:
+        return Status("Query Pool", self.pool.is_open, f"Threads Pool: {len(self.pool.busy)}", self._since_us)
 
     def check_timezone(self, name: str) -> None:
         """Raises EdgeLakeError 173 for a zone that does not exist."""
@@ -159,7 +170,7 @@ class Queries:
         self.check_timezone(options.timezone)
         started = time.monotonic()
         job = self.jobs.begin(dbms, command or sql, options.destination or options.format)
-        run = Run(self.stores, self._pool, threads=self._scan_threads, limit_s=self._limit(options))
+        run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
         job.stop = run.interrupt
         try:
             plan = await self._plan(run, dbms, sql, options, constant)

@@ -118,7 +118,6 @@ LATER: dict[str, dict[str, str]] = {
         "file remove": "file remove where dbms = d and table = t and id = x",
     },
     _QUERIES: {
-        "set query pool": "set query pool 4",
         "set profiler": "set profiler on where target = operator",
         "get profiler output": "get profiler output where target = operator",
     },
