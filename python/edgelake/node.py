@@ -82,7 +82,9 @@ class Node:
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
         )
-        ctx.queries = Queries(ctx.stores, timezone=timezone)
+        ctx.queries = Queries(
+            ctx.stores, timezone=timezone, views_file=lambda: directories.root / "data" / "views.json"
+        )
         ctx.queries.jobs.on_end = self._query_ended
         mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
         ctx.ingest.map_rows = Instructions(ctx.policies.get, declare_in(ctx.stores), timezone=timezone)
