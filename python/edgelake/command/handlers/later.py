@@ -65,7 +65,6 @@ LATER: dict[str, dict[str, str]] = {
         "exit broker": "exit broker",
         "message": "message local topic test",
         "get msg rules": "get msg rules",
-        "set mqtt debug": "set mqtt debug on",
     },
     _DEVICES: {
         "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",

@@ -7,3 +7,4 @@
 pub mod broker;
 pub mod packet;
 pub mod store;
+pub mod topics;
