@@ -65,7 +65,6 @@ LATER: dict[str, dict[str, str]] = {
         "exit broker": "exit broker",
         "message": "message local topic test",
         "get msg rules": "get msg rules",
-        "set mqtt debug": "set mqtt debug on",
     },
     _DEVICES: {
         "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
@@ -118,7 +117,6 @@ LATER: dict[str, dict[str, str]] = {
         "file remove": "file remove where dbms = d and table = t and id = x",
     },
     _QUERIES: {
-        "set query pool": "set query pool 4",
         "set profiler": "set profiler on where target = operator",
         "get profiler output": "get profiler output where target = operator",
     },
