@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 IN_FLIGHT = 100
+PACE_S = 0.0005  # a build for tests has to follow
 
 
 class Publisher:
     """Publishes ``{"n": ..}`` without end from a thread of its own, over broken connections.
 
-    Its session is persistent, and paho sends again what was not acknowledged: what ``acknowledged`` holds when
-    ``finish`` returned was taken by the broker.
+    Its session is persistent, and paho sends again what was not acknowledged: what ``finish`` returns was taken by
+    the broker.
     """
 
     def __init__(self, port: int, topic: str, first: int, *, qos: int, client_id: str) -> None:
         self._topic = topic
-        self._next = first
+        self._first = first
         self._qos = qos
-        self._sent: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._infos: list[paho.MQTTMessageInfo] = []
         self._ending = threading.Event()
-        self._settled = threading.Event()
         self._free = threading.Semaphore(IN_FLIGHT)
-        self.acknowledged: list[int] = []
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
-        self._client.on_publish = self._published
+        self._client.on_publish = lambda *_: self._free.release()
         self._client.reconnect_delay_set(0.05, 0.2)
         self._client.max_inflight_messages_set(IN_FLIGHT)
         self._client.connect_async("127.0.0.1", port)
@@ -38,36 +37,24 @@ class Publisher:
         self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            self._free.acquire()
-            if self._ending.is_set():
-                return
-            with self._lock:
-                info = self._client.publish(self._topic, b'{"n": %d}' % self._next, self._qos)
-                self._sent[info.mid] = self._next
-            self._next += 1
-
-    def _published(self, client: object, userdata: object, mid: int, reason: object, properties: object) -> None:
-        with self._lock:
-            number = self._sent.pop(mid)
-            self.acknowledged.append(number)
-            if self._ending.is_set() and not self._sent:
-                self._settled.set()
-        self._free.release()
+        while self._free.acquire() and not self._ending.is_set():
+            time.sleep(PACE_S)
+            number = self._first + len(self._infos)
+            self._infos.append(self._client.publish(self._topic, b'{"n": %d}' % number, self._qos))
 
     def finish(self) -> list[int]:
         """Publish no more, wait for the acknowledgements that are missing; returns all numbers."""
         self._ending.set()
         self._free.release()
         self._thread.join(20)
-        with self._lock:
-            open_ones = len(self._sent)
-            if not open_ones:
-                self._settled.set()
-        assert self._settled.wait(30), f"{open_ones} messages were never acknowledged"
+        ends = time.monotonic() + 30
+        for info in self._infos:
+            info.wait_for_publish(max(0.01, ends - time.monotonic()))
+        missing = sum(not info.is_published() for info in self._infos)
+        assert not missing, f"{missing} messages were never acknowledged"
         self._client.disconnect()
         self._client.loop_stop()
-        return self.acknowledged
+        return [self._first + index for index in range(len(self._infos))]
 
 
 def stored_numbers(home: Path, table: str = "t") -> list[int]:
