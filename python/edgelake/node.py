@@ -15,10 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgelake.command.context import Context, NodeInfo
+from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.script import engine
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
+from edgelake.ingest.blobs import BlobFolder
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
@@ -82,13 +84,16 @@ class Node:
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
         )
-        ctx.queries = Queries(ctx.stores, timezone=timezone)
+        ctx.queries = Queries(
+            ctx.stores, timezone=timezone, views_file=lambda: directories.root / "data" / "views.json"
+        )
         ctx.queries.jobs.on_end = self._query_ended
         mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
         ctx.ingest.map_rows = Instructions(ctx.policies.get, declare_in(ctx.stores), timezone=timezone)
         clients = MessageClients(mapped)
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts["post_data"] = clients.post
+        ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts
@@ -124,6 +129,7 @@ class Node:
     async def start(self) -> None:
         """Read the ledger, start the system's scheduler. Raises EdgeLakeError for a ledger that cannot be read."""
         await self.ctx.policies.load(self.ctx.directories.path("blockchain_file"))
+        await self.ctx.services.start(self.ctx.queries)
         self.ctx.scheduler.start(0)
 
     async def stop(self) -> None:
@@ -136,7 +142,7 @@ class Node:
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
         await self.ctx.ingest.stop()
-        await asyncio.to_thread(self.ctx.queries.close)
+        await self.ctx.queries.stop()
         await self.ctx.stores.close()
 
     async def __aenter__(self) -> Self:
