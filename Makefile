@@ -4,6 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
+MQTT_JS := tests/mqtt/js
+
 .PHONY: help demo test lint unit bench docs wheel clean require test-tools release
 
 help: ## what can be made
@@ -22,7 +24,7 @@ lint: require $(STAMP) ## formatters, linters, type checkers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: require test-tools $(STAMP) ## cargo test and pytest
+unit: require test-tools $(MQTT_JS)/node_modules/.installed $(STAMP) ## cargo test and pytest
 	cargo test --workspace --locked
 	$(PY) -m pytest
 
@@ -40,7 +42,7 @@ wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist target
+	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules
 	find python cython -name '*.so' -delete
 
 # What a fresh machine may lack; each message says how to get it.
@@ -52,12 +54,22 @@ require:
 	@command -v cargo >/dev/null || { echo "A Rust toolchain (1.89 or newer) is missing: see https://rustup.rs, or apt-get install rustup"; exit 1; }
 	@command -v cc >/dev/null || { echo "A C compiler is missing: apt-get install build-essential"; exit 1; }
 
-# strace shows that no acknowledgement precedes the fsync that covers it; curl runs the lines of the documentation.
+# strace shows that no acknowledgement precedes the fsync that covers it; curl runs the lines of the documentation;
+# mosquitto is the broker that message clients are tested with, its clients and mqtt.js (node, npm) are clients of ours.
+# Debian starts a mosquitto when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl; do \
-	  command -v $$tool >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y $$tool; } \
-	    || { echo "$$tool is missing, and a test needs it: apt-get install $$tool"; exit 1; }; \
+	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm; do \
+	  program=$${tool%%:*} package=$${tool##*:}; \
+	  PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null && continue; \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \
+	    || { echo "$$program is missing, and a test needs it: apt-get install $$package"; exit 1; }; \
+	  if [ $$program = mosquitto ]; then service mosquitto stop >/dev/null 2>&1; systemctl disable mosquitto >/dev/null 2>&1; fi; true; \
 	done
+	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' || { echo "Node.js 20 or newer is needed by tests; this is $$(node --version): apt-get install nodejs npm, or see https://nodejs.org"; exit 1; }
+
+$(MQTT_JS)/node_modules/.installed: $(MQTT_JS)/package.json $(MQTT_JS)/package-lock.json | test-tools
+	@cd $(MQTT_JS) && npm ci --silent
+	@touch $@
 
 # The editable install compiles Cython and Rust; cargo and setuptools rebuild only what changed.
 $(STAMP): pyproject.toml setup.py Cargo.toml Cargo.lock $(shell find rust cython bench/load -name '*.rs' -o -name '*.pyx' -o -name 'Cargo.toml')

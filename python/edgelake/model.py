@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 
@@ -52,6 +53,17 @@ class Table:
     indent: int = 0
 
 
+class Incoming(Protocol):
+    """A file that comes along with a command."""
+
+    @property
+    def name(self) -> str:
+        """As the sender names it, known from the first piece on; "" = not at all."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Its content, to be read once. Raises EdgeLakeError when it breaks off: then nothing of it may be kept."""
+
+
 @dataclass(slots=True)
 class Reply:
     """What a command answers. A handler fills what it has; the caller renders one of the forms.
@@ -61,6 +73,7 @@ class Reply:
         tables: text tables, printed one after another (used when ``text`` is None).
         data: the same as JSON-serialisable data (``where format = json``, REST, assignment).
         stream: body produced piece by piece (queries, files); ``media_type`` says of what.
+        file: the file that ``stream`` reads, for callers that can send it by themselves.
         value: what an assignment stores when it differs from the text.
     """
 
@@ -70,6 +83,7 @@ class Reply:
     has_data: bool = False
     stream: AsyncIterator[bytes] | None = None
     media_type: str = ""
+    file: Path | None = None
     value: str | None = None
     json_wanted: bool = False
 

@@ -14,7 +14,7 @@ from edgelake.command.handlers.messages import PART
 from edgelake.command.local import language_context
 from edgelake.command.render import reply_text
 from edgelake.command.variables import Variables
-from edgelake.errors import EdgeLakeError, NotAvailableError, OverloadedError
+from edgelake.errors import EdgeLakeError, OverloadedError
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.model import Stored
 
@@ -207,8 +207,3 @@ def test_declaration_that_cannot_work_is_refused(node: Node, topic: str, number:
         node.text(f"run msg client where broker = rest and user-agent = anylog and topic = ({topic})")
     assert failed.value.number == number
     assert len(node.data("get msg client")) == 1
-
-
-def test_other_brokers_are_not_available_yet(node: Node) -> None:
-    with pytest.raises(NotAvailableError, match="broker"):
-        node.text(DECLARE.replace("broker = rest", "broker = 127.0.0.1"))

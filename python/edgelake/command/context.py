@@ -13,7 +13,7 @@ from edgelake.command.logs import EchoQueue, Logs
 from edgelake.command.registry import Registry
 from edgelake.command.scheduler import Schedulers
 from edgelake.command.variables import Variables
-from edgelake.model import Caller, CommandClass, Reply
+from edgelake.model import Caller, CommandClass, Incoming, Reply
 from edgelake.service import Supervisor
 
 
@@ -51,6 +51,7 @@ class Context:
         line: source text of the command.
         stores, ingest, queries, policies: ``store.stores.Stores``, ``ingest.service.Ingest``,
             ``query.service.Queries``, ``metadata.policies.Policies``; None when the node runs without them.
+        incoming: the file that came along with the command.
         parts: other parts by name, set by the node.
     """
 
@@ -71,6 +72,7 @@ class Context:
     ingest: Any = None
     queries: Any = None
     policies: Any = None
+    incoming: Incoming | None = None
     parts: dict[str, Any] = field(default_factory=dict)
 
     async def execute(self, line: str) -> Reply:

@@ -1,11 +1,12 @@
 """Message clients: subscriptions that map messages to rows (spec: brokers and mapping, sections 4 to 6, 12 and 15).
 
-This version has the clients of REST POST (``broker = rest``). Mapping itself is native (``_rust.MappingProgram``);
-here are the declarations and the counters.
+Messages come by REST POST (``broker = rest``) or from other brokers (``inputs.mqtt``). Mapping itself is native
+(``_rust.MappingProgram``); here are the declarations and the counters.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edgelake._rust import MappingProgram
-from edgelake.errors import EdgeLakeError, error
+from edgelake.errors import EdgeLakeError, JournalError, OverloadedError, StorageFullError, error
 from edgelake.model import Stored
 
 Pairs = Sequence[tuple[str, str]]
@@ -35,6 +36,13 @@ class MappedIngest(Protocol):
 
         Raises EdgeLakeError (299 not rows, 159 topic), OverloadedError, StorageFullError, JournalError.
         """
+
+
+class Remote(Protocol):
+    """The connection of a client whose broker is another process."""
+
+    @property
+    def connection(self) -> str: ...
 
 
 # ---- declarations
@@ -157,10 +165,11 @@ class MessageClient:
     program_id: int
     options: dict[str, Any] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    remote: Remote | None = None
 
     @property
     def connection(self) -> str:
-        return "Connected to local Message Server"
+        return self.remote.connection if self.remote is not None else "Connected to local Message Server"
 
 
 class MessageClients:
@@ -182,25 +191,54 @@ class MessageClients:
         product = product_of(agent)
         if not product:
             raise error(124, "a client of the broker 'rest' needs user-agent = <name>")
+        return self._declare("rest", product, topics, user, options)
+
+    def declare_remote(
+        self, broker: str, topics: Sequence[dict[str, Any]], *, user: str = "unused", **options: Any
+    ) -> MessageClient:
+        """Subscribe topics of another broker (``host:port``), whose messages come by ``deliver``.
+
+        Raises EdgeLakeError (124, 188), NotAvailableError.
+        """
+        return self._declare(broker.lower(), "", topics, user, options)
+
+    def _declare(
+        self, broker: str, agent: str, topics: Sequence[dict[str, Any]], user: str, options: dict[str, Any]
+    ) -> MessageClient:
         for topic in topics:
-            for holder in self._of_agent(product):
-                if any(known.name == topic["name"] for known in holder.topics):
-                    raise error(124, f"the topic '{topic['name']}' of '{product}' belongs to client {holder.id}")
+            for holder in self._clients.values():
+                same = (holder.broker, holder.agent) == (broker, agent)
+                if same and any(known.name == topic["name"] for known in holder.topics):
+                    raise error(
+                        124, f"the topic '{topic['name']}' of '{agent or broker}' belongs to client {holder.id}"
+                    )
         definition = json.dumps({"topics": list(topics)}, ensure_ascii=False)
         program = MappingProgram(definition)
-        client = MessageClient(
-            self._next,
-            "rest",
-            product,
-            user,
-            [Topic(spec) for spec in topics],
-            program,
-            self._ingest.add_program(definition),
-            options,
-        )
+        number = self._ingest.add_program(definition)
+        places = [Topic(spec) for spec in topics]
+        client = MessageClient(self._next, broker, agent, user, places, program, number, options)
         self._clients[client.id] = client
         self._next += 1
         return client
+
+    async def deliver(self, client: MessageClient, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Topics and payloads from the client's broker; durable on return. What cannot be mapped is counted.
+
+        Raises OverloadedError, StorageFullError, JournalError: some may be stored, all are to be offered again.
+        """
+        await asyncio.gather(*(self._deliver_one(client, topic, payload) for topic, payload in messages))
+
+    async def _deliver_one(self, client: MessageClient, topic: str, payload: bytes) -> None:
+        number = client.program.topic(topic)
+        counted = [client.counters] if number is None else [client.counters, client.topics[number].counters]
+        try:
+            stored = await self._ingest.submit_mapped(client.program_id, topic, payload)
+        except (OverloadedError, StorageFullError, JournalError):
+            raise
+        except EdgeLakeError as problem:
+            stored = Stored(0, 1, problem.text)
+        for counters in counted:
+            counters.add(stored.rows, stored.rejected, stored.reason)
 
     async def post(self, agent: str, topic: str, payload: bytes) -> Stored:
         """A payload of POST: mapped by the client of its agent, durable on return.
@@ -245,13 +283,12 @@ class MessageClients:
     def _of_agent(self, product: str) -> Iterator[MessageClient]:
         return (c for c in self._clients.values() if c.broker == "rest" and c.agent == product)
 
-    def stop(self, client_id: int) -> None:
-        """End a client. Raises EdgeLakeError (128)."""
-        if self._clients.pop(client_id, None) is None:
+    def stop(self, client_id: int) -> MessageClient:
+        """End a client; returns what it was. Raises EdgeLakeError (128)."""
+        client = self._clients.pop(client_id, None)
+        if client is None:
             raise error(128, f"No such client subscription: {client_id}")
-
-    def stop_all(self) -> None:
-        self._clients.clear()
+        return client
 
     def __iter__(self) -> Iterator[MessageClient]:
         return iter(self._clients.values())

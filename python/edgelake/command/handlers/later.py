@@ -65,7 +65,6 @@ LATER: dict[str, dict[str, str]] = {
         "exit broker": "exit broker",
         "message": "message local topic test",
         "get msg rules": "get msg rules",
-        "set mqtt debug": "set mqtt debug on",
     },
     _DEVICES: {
         "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
@@ -116,7 +115,6 @@ LATER: dict[str, dict[str, str]] = {
         "file store": "file store where dbms = d and table = t and source = !file",
         "file retrieve": "file retrieve where dbms = d and table = t and id = x and dest = !tmp_dir",
         "file remove": "file remove where dbms = d and table = t and id = x",
-        "file to": "file to !destination where source = !file",
     },
     _QUERIES: {
         "set query pool": "set query pool 4",

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Pairs, parse_pairs
+from edgelake.command.handlers.mqtt import Login, Wire, end_remotes, start_remote
 from edgelake.command.registry import command
 from edgelake.command.render import table_text
 from edgelake.errors import CommandError, NotAvailableError, error
+from edgelake.inputs.mqtt import Tls
 from edgelake.inputs.msg_client import Counters, MessageClient, MessageClients, topic_spec
 from edgelake.model import CommandClass, Reply, Table
 
@@ -61,17 +63,26 @@ async def run_msg_client(
     blobs_dir: str = "",
     master_node: str = "",
     blockchain: str = "",
+    version: int = 4,
+    tls: bool = False,
+    ca: str = "",
+    cert: str = "",
+    key: str = "",
+    keepalive: int = 60,
+    clean: bool | None = None,
 ) -> Reply:
     """Subscribe to topics of a broker and map their messages to tables; answers the id of the client.
 
     Messages of POST calls (``command: data``) are subscribed with broker = rest and the user-agent that sends them.
+    Another broker is named by its host; the connection is made in the background. Messages of qos 1 and 2 are
+    acknowledged when they are on disk, and the broker keeps them while the node is down (clean = true: it does not).
+    version: 4 (MQTT 3.1.1) or 5. tls = true, or ca, cert and key (files in PEM form): TLS. project_id and private_key:
+    the password is a token signed with the key.
     """
-    if broker.lower() != "rest":
-        raise NotAvailableError(
-            f"a message client of the broker '{broker}'",
-            hint="this version has broker = rest; MQTT brokers come with the message broker service",
-        )
-    if not user_agent:
+    is_rest = broker.lower() == "rest"
+    if broker.lower() == "local":
+        raise NotAvailableError("a message client of the broker 'local'")
+    if is_rest and not user_agent:
         raise CommandError("Missing 'user-agent' in command variables", hint="a client of the broker 'rest' needs it")
     for name, given in (("only_log", only_log), ("log_error", log_error)):
         if given:
@@ -79,10 +90,18 @@ async def run_msg_client(
     specs = [
         topic_spec(pairs, lambda text: parse_pairs(text, ctx.visible), lambda id_: _policy(ctx, id_)) for pairs in topic
     ]
+    if qos not in (0, 1, 2):
+        raise error(124, f"qos = {qos}: 0, 1 or 2")
     for spec in specs:
         spec["qos"] = spec["qos"] or qos
     directories = {"Prep Dir": prep_dir, "Watch Dir": watch_dir, "Error Dir": err_dir, "Blobs Dir": blobs_dir}
-    client = clients_of(ctx).declare_rest(user_agent, specs, user=user, directories=directories)
+    clients = clients_of(ctx)
+    if is_rest:
+        client = clients.declare_rest(user_agent, specs, user=user, directories=directories)
+    else:
+        login = Login(user, password, client_id, project_id, private_key)
+        wire = Wire(broker, port, version, tls, Tls(ca, cert, key), keepalive, clean)
+        client = await start_remote(ctx, clients, specs, wire, login, log=log, directories=directories)
     return Reply.of_text(str(client.id))
 
 
@@ -102,11 +121,12 @@ async def exit_msg_client(ctx: Context, client: str = "all") -> Reply:
     """End a message client by its id, or all of them."""
     clients = clients_of(ctx)
     if client.lower() == "all":
-        clients.stop_all()
+        ended = [clients.stop(one.id) for one in list(clients)]
     elif client.isascii() and client.isdigit():
-        clients.stop(int(client))
+        ended = [clients.stop(int(client))]
     else:
         raise error(128, f"'{client}' is no id of a client", hint="get msg clients shows the ids")
+    await end_remotes(ctx, ended)
     return Reply.done()
 
 
@@ -134,7 +154,7 @@ async def get_msg_client(
         c
         for c in clients
         if (id is None or c.id == id)
-        and (not broker or c.broker == broker.lower())
+        and (not broker or broker.lower() in (c.broker, c.broker.rpartition(":")[0]))
         and (not topic or any(t.name == topic for t in c.topics))
     ]
     if not chosen:

@@ -13,7 +13,7 @@ from edgelake.command.grammar import Seconds
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text
 from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
-from edgelake.model import Caller, CommandClass, Reply, Stored, Submit, Table
+from edgelake.model import Caller, CommandClass, Incoming, Reply, Stored, Submit, Table
 from edgelake.net.rest import RestConfig, RestServer
 from edgelake.net.rest.hooks import no_data, no_file
 from edgelake.net.rest.listener import BUFFER_BYTES
@@ -99,6 +99,9 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
     async def execute(line: str, caller: Caller) -> Reply:
         return await ctx.dispatcher.run(line, ctx.for_caller(caller))
 
+    async def upload(line: str, caller: Caller, incoming: Incoming) -> Reply:
+        return await ctx.dispatcher.run(line, ctx.for_caller(caller).at(incoming=incoming))
+
     def log_call(text: str, failed: bool) -> None:
         ctx.logs.streaming(text, kind="Error" if failed else "REST", thread="rest")
 
@@ -112,6 +115,7 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
         post_data=ctx.parts.get("post_data", no_data),
         log_to=(log_call, lambda: ctx.logs.rest_all),
         submit_then=getattr(ctx.ingest, "submit_then", None),
+        upload=upload,
     )
 
 

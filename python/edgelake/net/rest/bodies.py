@@ -32,6 +32,11 @@ class Body:
         self._encoding = (headers.get("content-encoding") or "identity").strip().lower()
         self._announced = announced_bytes(headers)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the headers announce a body."""
+        return self._announced != 0
+
     async def whole(self, *, hint: str = "") -> bytes:
         """The body as one piece. Raises as ``pieces``, and BodyTooLargeError above ``whole_bytes``."""
         parts: list[bytes] = []

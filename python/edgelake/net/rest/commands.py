@@ -18,10 +18,11 @@ from edgelake.errors import (
     TimeoutExpiredError,
     error,
 )
-from edgelake.model import Reply
+from edgelake.model import Caller, Reply
 from edgelake.net.rest import data
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.calls import Pool
+from edgelake.net.rest.downloads import send_file
 from edgelake.net.rest.exchange import Exchange, Scope
 from edgelake.net.rest.hooks import Peer, RestHooks
 from edgelake.net.rest.replies import (
@@ -42,10 +43,12 @@ from edgelake.net.rest.requests import (
     is_local,
     json_values,
     product_of,
+    takes_file,
     url_values,
 )
 from edgelake.net.rest.shown import show
 from edgelake.net.rest.streams import send_stream
+from edgelake.net.rest.uploads import Upload
 
 HEALTH = {"/health", "/healthz"}
 _NAME = re.compile(r"[A-Za-z_][\w.\-]{0,99}")
@@ -81,6 +84,12 @@ async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) ->
         text = await data.post(product, headers.get("topic", "").strip(), payload, serving.hooks)
         send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)
         return
+    if method == "POST" and body.is_there and (command := _file_command(scope, headers)):
+        async with serving.pool.place():  # the silence of the client is watched, the whole takes as long as it takes
+            caller = _caller(scope, serving.hooks)
+            reply = await serving.hooks.upload(check_text(command), caller, Upload(scope.headers, body))
+            await _send(reply, proto, serving.hooks, None, scope)
+        return
     asked = await _asked(scope, method, headers, body)
     await _carry_out(asked, scope, proto, serving)
 
@@ -105,6 +114,14 @@ def _answer_plain(scope: Scope, proto: Exchange, headers: dict[str, str]) -> boo
     else:
         return False
     return True
+
+
+def _file_command(scope: Scope, headers: dict[str, str]) -> str:
+    """The command of the header or the URL, when it takes a file; else ""."""
+    command = headers.get("command")
+    if command is None and in_url(scope):
+        command = url_values(scope.query_string).get("command")
+    return command if command is not None and takes_file(command) else ""
 
 
 async def _asked(scope: Scope, method: str, headers: dict[str, str], body: Body) -> Asked:
@@ -183,14 +200,12 @@ async def _run(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) ->
             )
             return
         reply = await _execute(asked, scope, serving.hooks, limit or None)
-        await _send(reply, proto, serving.hooks, limit or None, scope.client)
+        await _send(reply, proto, serving.hooks, limit or None, scope)
 
 
 async def _execute(asked: Asked, scope: Scope, hooks: RestHooks, limit: float | None) -> Reply:
     """Run the lines of the body, then the command. Raises TimeoutExpiredError after ``limit`` seconds."""
-    get = scope.headers.get
-    fetch_site = (get("sec-fetch-site") or "").strip().lower()
-    caller = hooks.caller_for(Peer(scope.client, get("origin") or "", get("host") or "", fetch_site))
+    caller = _caller(scope, hooks)
     try:
         async with asyncio.timeout(limit):
             for number, line in enumerate(asked.lines, 1):
@@ -206,10 +221,19 @@ async def _execute(asked: Asked, scope: Scope, hooks: RestHooks, limit: float | 
         raise TimeoutExpiredError(f"REST Server Timeout after {seconds} waiting for the reply") from expired
 
 
-async def _send(reply: Reply, proto: Exchange, hooks: RestHooks, limit: float | None, address: str) -> None:
+def _caller(scope: Scope, hooks: RestHooks) -> Caller:
+    get = scope.headers.get
+    fetch_site = (get("sec-fetch-site") or "").strip().lower()
+    return hooks.caller_for(Peer(scope.client, get("origin") or "", get("host") or "", fetch_site))
+
+
+async def _send(reply: Reply, proto: Exchange, hooks: RestHooks, limit: float | None, scope: Scope) -> None:
+    if reply.file is not None:
+        send_file(proto, reply.file, reply.media_type or TEXT_TYPE, dict(scope.headers.items()))
+        return
     if reply.stream is not None:
         headers = [("content-type", reply.media_type or TEXT_TYPE), *CORS]
-        await send_stream(proto, reply.stream, headers, limit, address)
+        await send_stream(proto, reply.stream, headers, limit, scope.client)
         return
     text = hooks.render(reply)
     send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgelake.errors import NotAvailableError
-from edgelake.model import Caller, Execute, Reply, Stored, Submit, SubmitThen
+from edgelake.model import Caller, Execute, Incoming, Reply, Stored, Submit, SubmitThen
 
 
 class PutFile(Protocol):
@@ -59,6 +59,14 @@ async def no_data(agent: str, topic: str, payload: bytes) -> Stored:
     raise NotAvailableError("POST command: data needs 'run msg client where broker = rest ...'")
 
 
+Upload = Callable[[str, Caller, Incoming], Awaitable[Reply]]
+"""One command line with the file that came along. Raises EdgeLakeError."""
+
+
+async def no_upload(line: str, caller: Caller, incoming: Incoming) -> Reply:
+    raise NotAvailableError("This node takes no files")
+
+
 def no_log(text: str, failed: bool) -> None:
     """Nobody wants to know."""
 
@@ -85,3 +93,4 @@ class RestHooks:
     log_call: LogCall = no_log
     log_all: Callable[[], bool] = bool
     submit_then: SubmitThen | None = None
+    upload: Upload = no_upload

@@ -70,6 +70,11 @@ def check_method(method: str, command: str) -> None:
         raise error(156, "This command is sent by GET")
 
 
+def takes_file(command: str) -> bool:
+    """Whether a command of POST takes the body as its file."""
+    return _begins(command, _UPLOADS)
+
+
 def check_text(command: str) -> str:
     """A command is one line of text. Raises CommandError when control characters are in it."""
     text = command.strip()

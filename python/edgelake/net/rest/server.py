@@ -12,7 +12,19 @@ from edgelake.net.rest.callers import caller_rule
 from edgelake.net.rest.calls import CallStatistics, Pool
 from edgelake.net.rest.config import RestConfig, join_address
 from edgelake.net.rest.entry import Entry
-from edgelake.net.rest.hooks import CallerFor, LogCall, PostData, PutFile, Render, RestHooks, no_data, no_file, no_log
+from edgelake.net.rest.hooks import (
+    CallerFor,
+    LogCall,
+    PostData,
+    PutFile,
+    Render,
+    RestHooks,
+    Upload,
+    no_data,
+    no_file,
+    no_log,
+    no_upload,
+)
 from edgelake.net.rest.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -32,6 +44,7 @@ class RestServer:
         put_file, post_data: file mode of PUT, and ``command: data``; without them these are refused.
         log_to: where lines about requests go, and whether all are wanted or the failed ones.
         submit_then: as ``submit``, with a callback: the short way of small payloads.
+        upload: runs a command line with the file that came along.
     """
 
     name = "rest"
@@ -48,10 +61,11 @@ class RestServer:
         post_data: PostData = no_data,
         log_to: tuple[LogCall, Callable[[], bool]] = (no_log, bool),
         submit_then: SubmitThen | None = None,
+        upload: Upload = no_upload,
     ) -> None:
         self.config = config
         rule = caller_for or caller_rule((config.external[0], config.internal[0]))
-        hooks = RestHooks(submit, execute, rule, render, put_file, post_data, *log_to, submit_then)
+        hooks = RestHooks(submit, execute, rule, render, put_file, post_data, *log_to, submit_then, upload)
         self.pool = Pool(config.threads, config.waiting)
         self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)
         self._listener: Listener | None = None

@@ -6,3 +6,5 @@
 
 pub mod broker;
 pub mod packet;
+pub mod store;
+pub mod topics;

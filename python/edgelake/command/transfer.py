@@ -1,0 +1,132 @@
+"""Files in and out of the node: where callers may read and write; a file appears whole or not at all.
+
+Source: spec "REST API", section 12; design, section 4 (paths are resolved beneath the node's directories).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from edgelake.command.context import Context
+from edgelake.errors import EdgeLakeError, NotPermittedError, StorageFullError, error
+from edgelake.ingest.filing import sync_directory
+from edgelake.model import CommandClass
+
+PIECE_BYTES: Final = 1 << 20
+"""What is read, or gathered before it is written, at once."""
+
+PARTIAL: Final = ".part"
+"""End of the name of a file that is being written."""
+
+_PRIVATE: Final = ("pem_dir", "id_dir", "blockchain_dir")
+_STATE: Final = ("dbms_dir",)
+_unique = itertools.count(1)
+
+
+def usable(ctx: Context, text: str) -> Path:
+    """The path that a caller names, links resolved.
+
+    Nobody reads or writes a database or the journal as a file: closing it would drop the locks of the process.
+    Callers without the class exec stay beneath the node's directories, and out of its keys and its ledger.
+    Raises EdgeLakeError 78, NotPermittedError.
+    """
+    try:
+        path = Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as cause:
+        raise error(78, f"'{text[:200]}': {cause}") from cause
+    if not ctx.may(CommandClass.EXEC) and not ctx.directories.inside(path):
+        raise error(78, f"'{text[:200]}' is not inside the node's directories")
+    if _beneath(ctx, path, _STATE) or path.is_relative_to(ctx.directories.root.resolve() / "data" / "journal"):
+        raise NotPermittedError(f"'{text[:200]}' belongs to the node's databases and its journal")
+    if not ctx.may(CommandClass.EXEC) and _beneath(ctx, path, _PRIVATE):
+        raise NotPermittedError(f"'{text[:200]}' belongs to the node's keys or ledger", hint="use the node's prompt")
+    locations = [Path(store.location) for store in ctx.stores or ()]
+    if any(path.parent == place.parent.resolve() and path.name.startswith(place.name) for place in locations):
+        raise NotPermittedError(f"'{text[:200]}' is a database of the node")
+    return path
+
+
+def _beneath(ctx: Context, path: Path, names: Iterable[str]) -> bool:
+    for name in names:
+        with contextlib.suppress(EdgeLakeError):  # a directory that is not set holds nothing
+            if path.is_relative_to(ctx.directories.path(name).expanduser().resolve()):
+                return True
+    return False
+
+
+def target_of(path: Path, name: str) -> Path:
+    """The file to write: the path, or ``name`` in it when it is a directory. Raises EdgeLakeError 78."""
+    if not path.is_dir():
+        return path
+    base = Path(name.replace("\\", "/")).name
+    if not base or base.startswith(".") or any(ord(c) < 32 for c in base):
+        raise error(78, f"'{path}' is a directory", hint="name the file in the destination")
+    return path / base
+
+
+def readable(path: Path) -> Path:
+    """A regular file that is there. Raises EdgeLakeError 78."""
+    if not path.is_file():
+        raise error(78, f"'{path}' is no file", hint="see: get files <directory>")
+    return path
+
+
+async def read(path: Path) -> AsyncGenerator[bytes]:
+    """The content of a file, piece by piece. Raises EdgeLakeError 78."""
+    try:
+        file = await asyncio.to_thread(path.open, "rb")
+        with file:
+            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+                yield piece
+    except OSError as cause:
+        raise error(78, f"'{path}': {cause.strerror or cause}") from cause
+
+
+async def write(pieces: AsyncIterator[bytes], path: Path) -> int:
+    """Write pieces to a file, which is there under its name when all of it is on disk; returns its bytes.
+
+    What was there under the name is replaced then. A failure leaves nothing.
+    Raises EdgeLakeError 63, StorageFullError, and what the pieces raise.
+    """
+    working = path.with_name(f".{path.name[:200]}.{os.getpid()}.{time.time_ns()}.{next(_unique)}{PARTIAL}")
+    total = 0
+    try:
+        file = await asyncio.to_thread(working.open, "xb")
+        try:
+            with file:
+                held: list[bytes] = []
+                held_bytes = 0
+                async for piece in pieces:
+                    held.append(piece)
+                    held_bytes += len(piece)
+                    total += len(piece)
+                    if held_bytes >= PIECE_BYTES:
+                        await asyncio.to_thread(file.writelines, held)
+                        held, held_bytes = [], 0
+                await asyncio.to_thread(file.writelines, held)
+                await asyncio.to_thread(_publish, file, working, path)
+        except BaseException:
+            working.unlink(missing_ok=True)
+            raise
+    except OSError as cause:
+        if cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFullError(
+                f"'{path}' could not be written", hint="make room, or choose another place"
+            ) from cause
+        raise error(63, f"'{path}': {cause.strerror or cause}", hint="choose another destination") from cause
+    return total
+
+
+def _publish(file: BinaryIO, working: Path, path: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    working.replace(path)
+    sync_directory(path.parent)

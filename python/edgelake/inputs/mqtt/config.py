@@ -1,0 +1,102 @@
+"""How another broker is reached."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelake.errors import CommandError, NotAvailableError
+
+TOKEN_S = 60 * 60  # what brokers that take tokens allow at most
+RENEW_S = 55 * 60
+_BEGIN = "-----BEGIN"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files in PEM form; the system's authorities without ``ca``, no certificate of our own without ``cert``."""
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """Raises CommandError for a file that is missing or not what it should be."""
+        if bool(self.cert) != bool(self.key):
+            raise CommandError("cert and key are needed together")
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None)
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key)
+        except OSError as problem:  # ssl.SSLError is one
+            named = ", ".join(filter(None, (self.ca, self.cert, self.key)))
+            raise CommandError(
+                f"TLS files ({named}): {problem}", hint="ca, cert and key are files in PEM form"
+            ) from None
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A password that is signed when it is needed: RS256, good for an hour (``project_id``, ``private_key``).
+
+    ``private_key`` is the key in PEM form, or the path of its file.
+    """
+
+    audience: str
+    private_key: str
+
+    def check(self) -> None:
+        """Raises CommandError, NotAvailableError when no token can be signed."""
+        self.sign(0)
+
+    def sign(self, now_s: int) -> str:
+        try:
+            import jwt  # with cryptography beside it, 30 ms: never at start
+        except ImportError:
+            raise NotAvailableError(
+                "project_id needs the packages pyjwt and cryptography", hint="pip install 'edgelake[security]'"
+            ) from None
+        key = self.private_key
+        try:
+            if not key.lstrip().startswith(_BEGIN):
+                key = Path(key).read_text()
+            claims = {"iat": now_s, "exp": now_s + TOKEN_S, "aud": self.audience}
+            return jwt.encode(claims, key, algorithm="RS256")
+        except (OSError, ValueError, jwt.PyJWTError) as problem:
+            hint = "private_key is an RSA key in PEM form, or the path of its file"
+            raise CommandError(f"private_key: {problem}", hint=hint) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic filter and the highest QoS of what comes for it."""
+
+    filter: str
+    qos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Another broker, and who we are to it.
+
+    Attributes:
+        version: of MQTT, 4 (3.1.1) or 5.
+        clean: forget the session at the end of a connection; False = the broker keeps for us what is QoS 1 or 2.
+    """
+
+    host: str
+    client_id: str
+    port: int = 1883
+    user: str = ""
+    password: str = ""
+    token: Token | None = None
+    tls: Tls | None = None
+    version: int = 4
+    keepalive_s: int = 60
+    clean: bool = True
+
+    def secret(self, now_s: int) -> str:
+        """The password of a connection that is made now."""
+        return self.token.sign(now_s) if self.token is not None else self.password

@@ -1,0 +1,31 @@
+"""Coroutine tests run in a loop of their own; certificates are made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ingest.conftest import pytest_pyfunc_call
+from tests.mqtt.brokers import Files, Mosquitto
+
+__all__ = ["pytest_pyfunc_call"]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files.made_in(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Starts a mosquitto with the options that are given, and stops it behind the test."""
+    with ExitStack() as running:
+
+        def started(**options: Any) -> Mosquitto:
+            return running.enter_context(Mosquitto(tmp_path / "mosquitto", **options))
+
+        yield started
