@@ -77,6 +77,14 @@ impl Keep {
         self.next_session_id = self.next_session_id.max(session + 1);
     }
 
+    pub fn continue_after(&mut self, round: u64) {
+        if self.round <= round {
+            self.round = round + 1;
+            self.kept = round;
+            self.mapped = round;
+        }
+    }
+
     pub fn end_round(&mut self) -> Round {
         let round = Round {
             number: self.round,

@@ -30,6 +30,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+
 use std::sync::Arc;
 
 pub use acl::{Access, Acl, Rule};
@@ -272,6 +273,11 @@ impl Broker {
     /// that finds them due. Before the first connection; not needed when nothing was applied.
     pub fn recovered(&mut self, now: Now) {
         self.end_replay(now);
+    }
+
+    /// Recovery: rounds go on behind the last one that the store has.
+    pub fn continue_after(&mut self, round: u64) {
+        self.keep.continue_after(round);
     }
 
     /// The next piece of the live state, about `limit_bytes`. What is live when the cursor passes is returned;

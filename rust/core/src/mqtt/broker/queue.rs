@@ -123,11 +123,6 @@ impl Queue {
         self.sent_seq
     }
 
-    /// QoS 1 and 2 messages that are not done.
-    pub fn live(&self) -> usize {
-        self.live
-    }
-
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
