@@ -130,14 +130,15 @@ impl Broker {
             return;
         }
         let mut expired = Vec::new();
-        let mut last = None;
+        let (mut seen, mut last) = (0, 0);
         for (at, message) in self.retained.scan(self.retained.sweep_at).take(SWEEP) {
-            last = Some(at);
+            seen += 1;
+            last = at;
             if message.is_expired(unix_ms) {
                 expired.push(Arc::clone(message));
             }
         }
-        self.retained.sweep_at = last.map_or(0, |at| at + 1);
+        self.retained.sweep_at = if seen == SWEEP { last + 1 } else { 0 };
         for message in expired {
             self.stats.publishes_expired += 1;
             self.retained.remove(&message.topic);

@@ -6,8 +6,6 @@ mod alias;
 mod connect;
 mod flow;
 mod publish;
-mod random;
-mod recovery;
 mod retained;
 mod sessions;
 mod shared;
