@@ -82,7 +82,9 @@ class Node:
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
         )
-        ctx.queries = Queries(ctx.stores, timezone=timezone)
+        ctx.queries = Queries(
+            ctx.stores, timezone=timezone, views_file=lambda: directories.root / "data" / "views.json"
+        )
         ctx.queries.jobs.on_end = self._query_ended
         mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
         ctx.ingest.map_rows = Instructions(ctx.policies.get, declare_in(ctx.stores), timezone=timezone)
@@ -124,6 +126,7 @@ class Node:
     async def start(self) -> None:
         """Read the ledger, start the system's scheduler. Raises EdgeLakeError for a ledger that cannot be read."""
         await self.ctx.policies.load(self.ctx.directories.path("blockchain_file"))
+        await self.ctx.services.start(self.ctx.queries)
         self.ctx.scheduler.start(0)
 
     async def stop(self) -> None:
@@ -136,7 +139,7 @@ class Node:
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
         await self.ctx.ingest.stop()
-        await asyncio.to_thread(self.ctx.queries.close)
+        await self.ctx.queries.stop()
         await self.ctx.stores.close()
 
     async def __aenter__(self) -> Self:
