@@ -1,6 +1,5 @@
 //! Acknowledgements to publishers: in the order of their packets, and not before what they promise is kept.
 
-use super::super::codec;
 use super::super::packet::{AckKind, Granted, Packet, QoS, Reason, Version};
 use super::change::Change;
 use super::keep::{Keep, Unrecorded};
@@ -71,7 +70,12 @@ fn reason_of(refusal: Refusal) -> Reason {
 
 impl Broker {
     /// Acknowledges, now or when its turn comes.
-    pub(super) fn acknowledge<H: Host>(&mut self, conn: ConnId, pending: Pending, cx: &mut Cx<'_, H>) {
+    pub(super) fn acknowledge<H: Host>(
+        &mut self,
+        conn: ConnId,
+        pending: Pending,
+        cx: &mut Cx<'_, H>,
+    ) {
         let Some(link) = self.links.get_mut(conn) else {
             return;
         };
@@ -89,10 +93,12 @@ impl Broker {
 
     fn is_ready(&self, session: u32, pending: &Pending) -> bool {
         match pending {
-            Pending::Publish { need, .. } | Pending::Subscribe { need, .. } | Pending::Unsubscribe { need, .. } => {
-                need.is_met(&self.keep)
-            }
-            Pending::Received { packet_id, refused, .. } => {
+            Pending::Publish { need, .. }
+            | Pending::Subscribe { need, .. }
+            | Pending::Unsubscribe { need, .. } => need.is_met(&self.keep),
+            Pending::Received {
+                packet_id, refused, ..
+            } => {
                 refused.is_some()
                     || self
                         .sessions
@@ -111,14 +117,24 @@ impl Broker {
                 Some(front) if self.is_ready(session, front) => {}
                 _ => return,
             }
-            let Some(pending) = self.links.get_mut(conn).and_then(|link| link.pending.pop_front()) else {
+            let Some(pending) = self
+                .links
+                .get_mut(conn)
+                .and_then(|link| link.pending.pop_front())
+            else {
                 return;
             };
             self.send_ack(conn, session, pending, cx);
         }
     }
 
-    fn send_ack<H: Host>(&mut self, conn: ConnId, session: u32, pending: Pending, cx: &mut Cx<'_, H>) {
+    fn send_ack<H: Host>(
+        &mut self,
+        conn: ConnId,
+        session: u32,
+        pending: Pending,
+        cx: &mut Cx<'_, H>,
+    ) {
         match pending {
             Pending::Publish {
                 kind,
@@ -142,13 +158,17 @@ impl Broker {
                 self.is_acknowledged(conn);
                 self.put_ack(conn, AckKind::PubRec, packet_id, reason_of(refusal), cx);
             }
-            Pending::Subscribe { granted, retained, .. } => {
+            Pending::Subscribe {
+                granted, retained, ..
+            } => {
                 self.put_packet(conn, &Packet::SubAck(granted), cx);
                 for wanted in retained {
                     self.send_retained(session, &wanted, cx);
                 }
             }
-            Pending::Unsubscribe { granted, .. } => self.put_packet(conn, &Packet::UnsubAck(granted), cx),
+            Pending::Unsubscribe { granted, .. } => {
+                self.put_packet(conn, &Packet::UnsubAck(granted), cx);
+            }
         }
     }
 
@@ -159,17 +179,12 @@ impl Broker {
         }
     }
 
-    /// Appends any packet, not for the hot paths.
-    pub(super) fn put_packet<H: Host>(&mut self, conn: ConnId, packet: &Packet<'_>, cx: &mut Cx<'_, H>) {
-        let version = self.links.get(conn).map_or(Version::V311, |link| link.version);
-        let out = cx.host.output(conn);
-        let before = out.len();
-        codec::encode(out, version, packet);
-        self.stats.packets_sent += 1;
-        self.stats.bytes_sent += (out.len() - before) as u64;
-    }
-
-    pub(super) fn on_kept<H: Host>(&mut self, round: u64, result: Result<(), Refusal>, cx: &mut Cx<'_, H>) {
+    pub(super) fn on_kept<H: Host>(
+        &mut self,
+        round: u64,
+        result: Result<(), Refusal>,
+        cx: &mut Cx<'_, H>,
+    ) {
         if round <= self.keep.kept {
             return;
         }
@@ -182,13 +197,22 @@ impl Broker {
         self.release_all(cx);
     }
 
-    pub(super) fn on_mapped<H: Host>(&mut self, round: u64, result: Result<(), Refusal>, cx: &mut Cx<'_, H>) {
+    pub(super) fn on_mapped<H: Host>(
+        &mut self,
+        round: u64,
+        result: Result<(), Refusal>,
+        cx: &mut Cx<'_, H>,
+    ) {
         if round <= self.keep.mapped {
             return;
         }
         if let Err(refusal) = result {
             let from = self.keep.mapped;
-            self.refuse(refusal, |need| need.mapped > from && need.mapped <= round, cx);
+            self.refuse(
+                refusal,
+                |need| need.mapped > from && need.mapped <= round,
+                cx,
+            );
         }
         self.keep.mapped = round;
         self.record_received(round);
@@ -198,7 +222,13 @@ impl Broker {
     /// QoS 2 messages whose round is kept go out; those whose round is refused do not.
     fn release_held<H: Host>(&mut self, round: u64, is_kept: bool, cx: &mut Cx<'_, H>) {
         let mut ready: Vec<(u32, u64)> = Vec::new();
-        while let Some(held) = self.keep.held.front().copied().filter(|held| held.round <= round) {
+        while let Some(held) = self
+            .keep
+            .held
+            .front()
+            .copied()
+            .filter(|held| held.round <= round)
+        {
             self.keep.held.pop_front();
             if let Some(session) = self.sessions.same(held.session, held.session_id) {
                 session.queue.keep_up_to(held.seq + 1);
@@ -219,13 +249,24 @@ impl Broker {
 
     /// QoS 2 messages whose rows are durable: from now on their ids are known, which is kept too before PUBREC.
     fn record_received(&mut self, round: u64) {
-        while let Some(row) = self.keep.unrecorded.front().copied().filter(|row| row.round <= round) {
+        while let Some(row) = self
+            .keep
+            .unrecorded
+            .front()
+            .copied()
+            .filter(|row| row.round <= round)
+        {
             self.keep.unrecorded.pop_front();
-            let Unrecorded { session, packet_id, .. } = row;
+            let Unrecorded {
+                session, packet_id, ..
+            } = row;
             let Some(session) = self.sessions.same(session, row.session_id) else {
                 continue;
             };
-            let Some(message) = session.unreleased(packet_id).filter(|message| !message.is_recorded) else {
+            let Some(message) = session
+                .unreleased(packet_id)
+                .filter(|message| !message.is_recorded)
+            else {
                 continue;
             };
             if !session.is_recorded() {
@@ -252,7 +293,11 @@ impl Broker {
     fn release_all<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
         let awaiting = std::mem::take(&mut self.awaiting);
         for (conn, serial) in awaiting {
-            if self.links.get(conn).is_none_or(|link| link.serial != serial) {
+            if self
+                .links
+                .get(conn)
+                .is_none_or(|link| link.serial != serial)
+            {
                 continue;
             }
             self.release_acks(conn, cx);
@@ -269,10 +314,19 @@ impl Broker {
 
     /// What waits for refused rounds is refused: version 5 clients are told, others are closed without an
     /// acknowledgement, so that they send again.
-    fn refuse<H: Host>(&mut self, refusal: Refusal, is_refused: impl Fn(Need) -> bool, cx: &mut Cx<'_, H>) {
+    fn refuse<H: Host>(
+        &mut self,
+        refusal: Refusal,
+        is_refused: impl Fn(Need) -> bool,
+        cx: &mut Cx<'_, H>,
+    ) {
         let mut to_close = Vec::new();
         for &(conn, serial) in &self.awaiting {
-            let Some(link) = self.links.get_mut(conn).filter(|link| link.serial == serial) else {
+            let Some(link) = self
+                .links
+                .get_mut(conn)
+                .filter(|link| link.serial == serial)
+            else {
                 continue;
             };
             let session = self.sessions.get(link.session);
@@ -284,15 +338,18 @@ impl Broker {
                         *need = Need::NOTHING;
                         is_old
                     }
-                    Pending::Received { packet_id, refused, .. }
-                        if session
-                            .and_then(|session| session.unreleased(*packet_id))
-                            .is_some_and(|message| is_refused(message.need)) =>
+                    Pending::Received {
+                        packet_id, refused, ..
+                    } if session
+                        .and_then(|session| session.unreleased(*packet_id))
+                        .is_some_and(|message| is_refused(message.need)) =>
                     {
                         *refused = Some(refusal);
                         is_old
                     }
-                    Pending::Subscribe { need, .. } | Pending::Unsubscribe { need, .. } => is_refused(*need),
+                    Pending::Subscribe { need, .. } | Pending::Unsubscribe { need, .. } => {
+                        is_refused(*need)
+                    }
                     _ => continue,
                 };
                 self.stats.publishes_refused += 1;
@@ -308,7 +365,12 @@ impl Broker {
             }
         }
         for conn in to_close {
-            self.hang_up(conn, reason_of(refusal), "what was sent could not be kept", cx);
+            self.hang_up(
+                conn,
+                reason_of(refusal),
+                "what was sent could not be kept",
+                cx,
+            );
         }
     }
 }

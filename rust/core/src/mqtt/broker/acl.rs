@@ -45,26 +45,40 @@ impl Acl {
     }
 
     pub fn may_write(&self, topic: &str, user: Option<&str>, client_id: &str) -> bool {
-        self.decide(Access::Write, user, client_id, |pattern| topics::matches(pattern, topic))
+        self.decide(Access::Write, user, client_id, |pattern| {
+            topics::matches(pattern, topic)
+        })
     }
 
     pub fn may_read(&self, topic: &str, user: Option<&str>, client_id: &str) -> bool {
-        self.decide(Access::Read, user, client_id, |pattern| topics::matches(pattern, topic))
+        self.decide(Access::Read, user, client_id, |pattern| {
+            topics::matches(pattern, topic)
+        })
     }
 
     /// Whether all of a filter's topics fall under a rule that allows reading. Topics that an earlier rule denies are
     /// held back one by one when a message comes.
     pub fn may_subscribe(&self, filter: &str, user: Option<&str>, client_id: &str) -> bool {
-        self.decide(Access::Read, user, client_id, |pattern| covers(pattern, filter))
+        self.decide(Access::Read, user, client_id, |pattern| {
+            covers(pattern, filter)
+        })
     }
 
-    fn decide(&self, way: Access, user: Option<&str>, client_id: &str, fits: impl Fn(&str) -> bool) -> bool {
+    fn decide(
+        &self,
+        way: Access,
+        user: Option<&str>,
+        client_id: &str,
+        fits: impl Fn(&str) -> bool,
+    ) -> bool {
         let Some(rules) = &self.rules else {
             return true;
         };
         rules
             .iter()
-            .filter(|rule| rule.access == way || matches!(rule.access, Access::Deny | Access::ReadWrite))
+            .filter(|rule| {
+                rule.access == way || matches!(rule.access, Access::Deny | Access::ReadWrite)
+            })
             .find(|rule| match expand(&rule.pattern, user, client_id) {
                 Some(pattern) => fits(&pattern),
                 None => rule.access == Access::Deny,

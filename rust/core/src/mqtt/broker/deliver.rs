@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::codec::{self, PublishHead};
-use super::super::packet::{Ack, AckKind, QoS, Reason, Version};
+use super::super::packet::{Ack, AckKind, QoS, Reason};
 use super::change::{Change, packet_id_of};
 use super::keep::{Held, Keep};
 use super::message::Message;
+use super::output::How;
 use super::queue::{Entry, Ids, NO_SHARE, Queue, Stage, Zero};
-use super::route::Target;
+use super::route::{Own, Target};
 use super::seam::{ConnId, Host};
 use super::session::{NONE, Sessions};
 use super::{Broker, Cx};
@@ -70,7 +70,9 @@ impl<'a> Source<'a> {
                 qos: self.qos,
                 retain: self.retain,
                 expires_unix_ms: self.view.expires_unix_ms,
-                publisher: sessions.get(self.publisher).map(|session| Arc::clone(&session.client_id)),
+                publisher: sessions
+                    .get(self.publisher)
+                    .map(|session| Arc::clone(&session.client_id)),
             })
         };
         Arc::clone(self.shared.get_or_insert_with(make))
@@ -85,67 +87,6 @@ impl<'a> Source<'a> {
         message
     }
 }
-
-/// How a message goes to one client.
-#[derive(Clone, Copy)]
-pub(super) struct How<'a> {
-    pub qos: QoS,
-    pub retain: bool,
-    pub duplicate: bool,
-    /// 0 with QoS 0.
-    pub packet_id: u16,
-    pub ids: &'a [u32],
-}
-
-/// An encoded PUBLISH that several clients get.
-#[derive(Debug, Default)]
-struct Encoded {
-    bytes: Vec<u8>,
-    /// None = nothing yet.
-    key: Option<(QoS, bool)>,
-    packet_id_at: usize,
-}
-
-/// One per form of the packet: older versions, version 5.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    forms: [Encoded; 2],
-}
-
-impl Scratch {
-    /// Bytes that are kept from message to message.
-    const KEEP_BYTES: usize = 256 * 1024;
-
-    pub fn reset(&mut self) {
-        for form in &mut self.forms {
-            form.key = None;
-            if form.bytes.capacity() > Self::KEEP_BYTES {
-                form.bytes = Vec::new();
-            }
-        }
-    }
-
-    /// Appends the packet; encodes it first when it is not there in this form.
-    fn copy(&mut self, out: &mut Vec<u8>, version: Version, head: &PublishHead<'_>) {
-        let form = &mut self.forms[usize::from(version == Version::V5)];
-        let key = Some((head.qos, head.retain));
-        if form.key != key {
-            form.bytes.clear();
-            codec::encode_publish(&mut form.bytes, version, head);
-            form.key = key;
-            let length = form.bytes[1..].iter().position(|byte| byte & 0x80 == 0).map_or(1, |at| at + 1);
-            form.packet_id_at = 1 + length + 2 + head.topic.len();
-        }
-        let start = out.len() + form.packet_id_at;
-        out.extend_from_slice(&form.bytes);
-        if head.qos != QoS::AtMostOnce {
-            out[start..start + 2].copy_from_slice(&head.packet_id.to_be_bytes());
-        }
-    }
-}
-
-/// What an alias adds to a packet, at most: the property, and a longer length before the properties.
-const ALIAS_BYTES: usize = 5;
 
 impl Broker {
     /// One message to one session. `is_one_of_many`: others get it too, perhaps in the same bytes. Returns whether
@@ -170,7 +111,10 @@ impl Broker {
         let conn = session.link;
         let is_recorded = session.is_recorded();
         let at_once = !(is_recorded && qos == QoS::ExactlyOnce)
-            && self.links.get(conn).is_some_and(|link| session.queue.is_open(link.window))
+            && self
+                .links
+                .get(conn)
+                .is_some_and(|link| session.queue.is_open(link.window))
             && cx.host.backlog(conn) <= self.options.backlog_bytes;
         if !at_once && !self.may_queue(target.session, source) {
             self.stats.publishes_dropped += 1;
@@ -283,7 +227,11 @@ impl Broker {
     }
 
     /// Changes a session's queue and counts its bytes.
-    pub(super) fn queue<R>(&mut self, session: u32, change: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+    pub(super) fn queue<R>(
+        &mut self,
+        session: u32,
+        change: impl FnOnce(&mut Queue) -> R,
+    ) -> Option<R> {
         let queue = &mut self.sessions.get_mut(session)?.queue;
         let before = queue.bytes();
         let result = change(queue);
@@ -292,7 +240,8 @@ impl Broker {
     }
 
     fn may_queue(&self, session: u32, source: &Source<'_>) -> bool {
-        let size = source.view.topic.len() + source.view.payload.len() + source.view.properties.len();
+        let size =
+            source.view.topic.len() + source.view.payload.len() + source.view.properties.len();
         self.sessions.get(session).is_some_and(|session| {
             session.queue.len() < self.options.queue_messages
                 && session.queue.bytes() + size <= self.options.queue_bytes
@@ -308,95 +257,16 @@ impl Broker {
     }
 
     pub(super) fn record_done(&mut self, session: u32, seq: u64) {
-        if let Some(session) = self.sessions.get(session).filter(|session| session.is_recorded()) {
+        if let Some(session) = self
+            .sessions
+            .get(session)
+            .filter(|session| session.is_recorded())
+        {
             self.keep.change(Change::Acked {
                 session: session.id,
                 seq,
             });
         }
-    }
-
-    /// Appends a PUBLISH to a connection's output. False: it is too large for the client [MQTT-3.1.2-25].
-    pub(super) fn put<H: Host>(
-        &mut self,
-        conn: ConnId,
-        view: &View<'_>,
-        how: &How<'_>,
-        is_one_of_many: bool,
-        cx: &mut Cx<'_, H>,
-    ) -> bool {
-        let Some(link) = self.links.get_mut(conn) else {
-            return true;
-        };
-        let mut head = PublishHead {
-            topic: view.topic,
-            duplicate: how.duplicate,
-            qos: how.qos,
-            retain: how.retain,
-            packet_id: how.packet_id,
-            topic_alias: None,
-            expiry_s: view.expires_unix_ms.map(|at| at.saturating_sub(cx.now.unix_ms).div_ceil(1_000) as u32),
-            subscription_ids: how.ids,
-            properties: view.properties,
-            payload: view.payload,
-        };
-        let mut may_alias = true;
-        if link.maximum_packet_bytes != u32::MAX {
-            let length = codec::publish_len(link.version, &head);
-            let limit = link.maximum_packet_bytes as usize;
-            if length > limit {
-                self.stats.publishes_dropped += 1;
-                return false;
-            }
-            may_alias = length + ALIAS_BYTES <= limit;
-        }
-        if may_alias
-            && let Some((alias, is_known)) = link.aliases_out.as_mut().and_then(|aliases| aliases.get(view.topic))
-        {
-            head.topic_alias = Some(alias);
-            if is_known {
-                head.topic = "";
-            }
-        }
-        let out = cx.host.output(conn);
-        let before = out.len();
-        if is_one_of_many && how.ids.is_empty() && head.topic_alias.is_none() && !how.duplicate {
-            self.scratch.copy(out, link.version, &head);
-        } else {
-            codec::encode_publish(out, link.version, &head);
-        }
-        self.stats.packets_sent += 1;
-        self.stats.publishes_sent += 1;
-        self.stats.bytes_sent += (out.len() - before) as u64;
-        self.stats.publish_bytes_sent += view.payload.len() as u64;
-        true
-    }
-
-    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
-    pub(super) fn put_ack<H: Host>(
-        &mut self,
-        conn: ConnId,
-        kind: AckKind,
-        packet_id: u16,
-        reason: Reason,
-        cx: &mut Cx<'_, H>,
-    ) {
-        let Some(link) = self.links.get(conn) else {
-            return;
-        };
-        let out = cx.host.output(conn);
-        let before = out.len();
-        codec::encode_ack(
-            out,
-            link.version,
-            Ack {
-                kind,
-                packet_id,
-                reason,
-            },
-        );
-        self.stats.packets_sent += 1;
-        self.stats.bytes_sent += (out.len() - before) as u64;
     }
 
     /// Sends what waits for a session, as far as its client takes it.
@@ -406,7 +276,12 @@ impl Broker {
                 return;
             };
             let conn = session.link;
-            let Some(window) = self.links.get(conn).filter(|link| link.is_live()).map(|link| link.window) else {
+            let Some(window) = self
+                .links
+                .get(conn)
+                .filter(|link| link.is_live())
+                .map(|link| link.window)
+            else {
                 return;
             };
             if cx.host.backlog(conn) > self.options.backlog_bytes {
@@ -437,7 +312,13 @@ impl Broker {
         true
     }
 
-    fn pump_entry<H: Host>(&mut self, index: u32, conn: ConnId, window: u16, cx: &mut Cx<'_, H>) -> bool {
+    fn pump_entry<H: Host>(
+        &mut self,
+        index: u32,
+        conn: ConnId,
+        window: u16,
+        cx: &mut Cx<'_, H>,
+    ) -> bool {
         let Some(session) = self.sessions.get_mut(index) else {
             return false;
         };
@@ -484,19 +365,33 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return true;
         };
-        let found = session.queue.find(ack.packet_id).map(|(seq, entry)| (seq, entry.qos, entry.stage));
+        let found = session
+            .queue
+            .find(ack.packet_id)
+            .map(|(seq, entry)| (seq, entry.qos, entry.stage));
         match (ack.kind, found) {
-            (AckKind::PubAck, Some((_, QoS::ExactlyOnce, _))) | (AckKind::PubRec, Some((_, QoS::AtLeastOnce, _))) => {
+            (AckKind::PubAck, Some((_, QoS::ExactlyOnce, _)))
+            | (AckKind::PubRec, Some((_, QoS::AtLeastOnce, _))) => {
                 return false;
             }
             (AckKind::PubRec, None) => {
-                self.put_ack(conn, AckKind::PubRel, ack.packet_id, Reason::PACKET_ID_NOT_FOUND, cx);
+                self.put_ack(
+                    conn,
+                    AckKind::PubRel,
+                    ack.packet_id,
+                    Reason::PACKET_ID_NOT_FOUND,
+                    cx,
+                );
                 return true;
             }
             (AckKind::PubRec, Some((seq, _, stage))) if !ack.reason.is_error() => {
                 if stage == Stage::Publish {
                     self.queue(index, |queue| queue.release(seq));
-                    if let Some(session) = self.sessions.get(index).filter(|session| session.is_recorded()) {
+                    if let Some(session) = self
+                        .sessions
+                        .get(index)
+                        .filter(|session| session.is_recorded())
+                    {
                         self.keep.change(Change::OutReceived {
                             session: session.id,
                             seq,
@@ -522,6 +417,6 @@ pub(super) fn single(session: u32, qos: QoS, ids: Ids) -> Target {
         qos,
         retain_as_published: false,
         ids,
-        own: None,
+        own: Own::All,
     }
 }

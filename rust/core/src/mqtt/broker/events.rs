@@ -34,9 +34,11 @@ struct Row {
 
 impl Row {
     fn line(&mut self, event: Event) -> &mut Line {
-        let at = match self.lines.iter().position(|line| line.event == event) {
-            Some(at) => at,
-            None => {
+        let at = self
+            .lines
+            .iter()
+            .position(|line| line.event == event)
+            .unwrap_or_else(|| {
                 self.lines.push(Line {
                     event,
                     count: 0,
@@ -47,8 +49,7 @@ impl Row {
                     failure_text: String::new(),
                 });
                 self.lines.len() - 1
-            }
-        };
+            });
         &mut self.lines[at]
     }
 }
@@ -85,7 +86,12 @@ impl Events {
             self.by_ip.insert(ip, (self.rows.len() - 1) as u32);
             return self.rows.len() - 1;
         }
-        let unused = self.rows.iter().enumerate().filter(|(_, row)| row.links == 0).min_by_key(|(_, row)| row.turn);
+        let unused = self
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.links == 0)
+            .min_by_key(|(_, row)| row.turn);
         let Some((at, old)) = unused else {
             return self.rows.len() - 1;
         };
@@ -145,7 +151,8 @@ impl Broker {
     /// The packet that is being handled has failed.
     pub(super) fn event_failed(&mut self, conn: ConnId, reason: Reason, text: &str, now: Now) {
         if let Some(link) = self.links.get(conn) {
-            self.events.fail(link.row, link.last_event, reason, text, now.unix_ms);
+            self.events
+                .fail(link.row, link.last_event, reason, text, now.unix_ms);
         }
     }
 }

@@ -39,7 +39,8 @@ impl Broker {
         link.keep_alive_timer = 0;
         let until_ms = link.last_seen_ms + link.keep_alive_ms;
         if cx.now.mono_ms < until_ms {
-            self.timers.set(Due::KeepAlive(conn), &mut link.keep_alive_timer, until_ms);
+            self.timers
+                .set(Due::KeepAlive(conn), &mut link.keep_alive_timer, until_ms);
         } else {
             self.fault(conn, Reason::KEEP_ALIVE_TIMEOUT, "keep alive", cx);
         }

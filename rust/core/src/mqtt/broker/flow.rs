@@ -43,14 +43,22 @@ impl Flow {
 impl Broker {
     /// A message could not go to a client at once. Returns false when nobody is to wait for the client, and QoS 0
     /// messages are not worth keeping.
-    pub(super) fn falls_behind<H: Host>(&mut self, conn: ConnId, feeder: Option<ConnId>, cx: &mut Cx<'_, H>) -> bool {
+    pub(super) fn falls_behind<H: Host>(
+        &mut self,
+        conn: ConnId,
+        feeder: Option<ConnId>,
+        cx: &mut Cx<'_, H>,
+    ) -> bool {
         let backlog = cx.host.backlog(conn);
         let is_full = backlog > self.options.backlog_bytes;
         let Some(link) = self.links.get_mut(conn) else {
             return false;
         };
         if !is_full && link.flow.is_none() {
-            let waiting = self.sessions.get(link.session).map_or(0, |session| session.queue.waiting());
+            let waiting = self
+                .sessions
+                .get(link.session)
+                .map_or(0, |session| session.queue.waiting());
             if waiting < WAITING_MAX {
                 return true;
             }
@@ -98,7 +106,11 @@ impl Broker {
         let Some(serial) = self.links.get(feeder).map(|link| link.serial) else {
             return;
         };
-        let Some(flow) = self.links.get_mut(subscriber).and_then(|link| link.flow.as_mut()) else {
+        let Some(flow) = self
+            .links
+            .get_mut(subscriber)
+            .and_then(|link| link.flow.as_mut())
+        else {
             return;
         };
         if flow.feeders.contains(&(feeder, serial)) {
@@ -116,7 +128,11 @@ impl Broker {
 
     fn let_go<H: Host>(&mut self, feeders: Vec<(ConnId, u64)>, cx: &mut Cx<'_, H>) {
         for (feeder, serial) in feeders {
-            if let Some(link) = self.links.get_mut(feeder).filter(|link| link.serial == serial) {
+            if let Some(link) = self
+                .links
+                .get_mut(feeder)
+                .filter(|link| link.serial == serial)
+            {
                 link.held_by -= 1;
                 if link.held_by == 0 {
                     self.stats.paused -= 1;
@@ -137,7 +153,10 @@ impl Broker {
             return;
         };
         flow.progress_ms = cx.now.mono_ms;
-        let waiting = self.sessions.get(link.session).map_or(0, |session| session.queue.waiting());
+        let waiting = self
+            .sessions
+            .get(link.session)
+            .map_or(0, |session| session.queue.waiting());
         let has_caught_up =
             cx.host.backlog(conn) <= self.options.backlog_bytes / 2 && waiting <= WAITING_MAX / 2;
         if has_caught_up {
@@ -156,7 +175,11 @@ impl Broker {
     pub(super) fn check_stalled<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
         let mut behind = std::mem::take(&mut self.behind);
         behind.retain(|&(conn, serial)| {
-            let Some(link) = self.links.get_mut(conn).filter(|link| link.serial == serial) else {
+            let Some(link) = self
+                .links
+                .get_mut(conn)
+                .filter(|link| link.serial == serial)
+            else {
                 return false;
             };
             let Some(flow) = &mut link.flow else {
@@ -166,7 +189,10 @@ impl Broker {
             if flow.is_late(cx.now.mono_ms) {
                 flow.is_stalled = true;
                 // A client that waits for itself goes on waiting: it has to read its own replies.
-                let (own, others) = flow.feeders.drain(..).partition(|(feeder, _)| *feeder == conn);
+                let (own, others) = flow
+                    .feeders
+                    .drain(..)
+                    .partition(|(feeder, _)| *feeder == conn);
                 flow.feeders = own;
                 self.let_go(others, cx);
             }
@@ -181,7 +207,10 @@ impl Broker {
             link.flow.is_none()
                 && cx.host.backlog(conn) <= self.options.backlog_bytes
                 && (qos == QoS::AtMostOnce
-                    || self.sessions.get(link.session).is_some_and(|session| session.queue.is_open(link.window)))
+                    || self
+                        .sessions
+                        .get(link.session)
+                        .is_some_and(|session| session.queue.is_open(link.window)))
         })
     }
 }

@@ -25,43 +25,85 @@ pub(super) enum End {
 }
 
 impl Broker {
-    pub(super) fn on_disconnect<H: Host>(&mut self, conn: ConnId, packet: &Disconnect<'_>, cx: &mut Cx<'_, H>) {
+    pub(super) fn on_disconnect<H: Host>(
+        &mut self,
+        conn: ConnId,
+        packet: &Disconnect<'_>,
+        cx: &mut Cx<'_, H>,
+    ) {
         let maximum = self.options.session_expiry_max_s;
-        let Some(session) = self.links.get(conn).and_then(|link| self.sessions.get_mut(link.session)) else {
+        let Some(session) = self
+            .links
+            .get(conn)
+            .and_then(|link| self.sessions.get_mut(link.session))
+        else {
             return;
         };
         if let Some(wanted) = packet.session_expiry_s {
             if session.expiry_s == 0 && wanted != 0 {
                 // [MQTT-3.14.2-2]
-                return self.fault(conn, Reason::PROTOCOL_ERROR, "a session that had no expiry gets one", cx);
+                return self.fault(
+                    conn,
+                    Reason::PROTOCOL_ERROR,
+                    "a session that had no expiry gets one",
+                    cx,
+                );
             }
             if session.expiry_s != 0 && wanted == 0 {
-                self.keep.change(Change::SessionGone { session: session.id });
+                self.keep.change(Change::SessionGone {
+                    session: session.id,
+                });
             }
             session.expiry_s = wanted.min(maximum);
         }
-        let end = if packet.reason == Reason::SUCCESS { End::Normal } else { End::Broken };
+        let end = if packet.reason == Reason::SUCCESS {
+            End::Normal
+        } else {
+            End::Broken
+        };
         self.detach(conn, end, cx);
         self.close(conn, cx);
     }
 
     /// The client has done what it must not.
-    pub(super) fn fault<H: Host>(&mut self, conn: ConnId, reason: Reason, text: &str, cx: &mut Cx<'_, H>) {
+    pub(super) fn fault<H: Host>(
+        &mut self,
+        conn: ConnId,
+        reason: Reason,
+        text: &str,
+        cx: &mut Cx<'_, H>,
+    ) {
         self.stats.faults += 1;
         self.event_failed(conn, reason, text, cx.now);
         self.hang_up(conn, reason, text, cx);
     }
 
     /// Ends a connection from our side.
-    pub(super) fn hang_up<H: Host>(&mut self, conn: ConnId, reason: Reason, text: &str, cx: &mut Cx<'_, H>) {
+    pub(super) fn hang_up<H: Host>(
+        &mut self,
+        conn: ConnId,
+        reason: Reason,
+        text: &str,
+        cx: &mut Cx<'_, H>,
+    ) {
         self.say_why(conn, reason, text, cx);
         self.detach(conn, End::Broken, cx);
         self.close(conn, cx);
     }
 
     /// DISCONNECT, where the version has one for servers.
-    pub(super) fn say_why<H: Host>(&mut self, conn: ConnId, reason: Reason, text: &str, cx: &mut Cx<'_, H>) {
-        if self.links.get(conn).is_some_and(|link| link.is_live() && link.version == Version::V5) {
+    pub(super) fn say_why<H: Host>(
+        &mut self,
+        conn: ConnId,
+        reason: Reason,
+        text: &str,
+        cx: &mut Cx<'_, H>,
+    ) {
+        if self
+            .links
+            .get(conn)
+            .is_some_and(|link| link.is_live() && link.version == Version::V5)
+        {
             let packet = Packet::Disconnect(Disconnect {
                 reason,
                 session_expiry_s: None,
@@ -88,7 +130,8 @@ impl Broker {
         link.phase = Phase::Closing;
         link.pending.clear();
         link.connecting = None;
-        self.timers.set(Due::KeepAlive(conn), &mut link.keep_alive_timer, 0);
+        self.timers
+            .set(Due::KeepAlive(conn), &mut link.keep_alive_timer, 0);
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
@@ -97,7 +140,9 @@ impl Broker {
         if end == End::Normal {
             session.will = None;
         }
-        let dropped = self.queue(index, super::queue::Queue::clear_zeros).unwrap_or(0);
+        let dropped = self
+            .queue(index, super::queue::Queue::clear_zeros)
+            .unwrap_or(0);
         self.stats.publishes_dropped += dropped as u64;
         let Some(session) = self.sessions.get_mut(index) else {
             return;
@@ -106,7 +151,10 @@ impl Broker {
             return self.end_session(index, cx);
         }
         session.disconnected_unix_ms = Some(cx.now.unix_ms);
-        let delay_s = session.will.as_ref().map(|will| will.delay_s.min(session.expiry_s));
+        let delay_s = session
+            .will
+            .as_ref()
+            .map(|will| will.delay_s.min(session.expiry_s));
         if delay_s == Some(0) {
             self.publish_will(index, cx);
         }
@@ -123,20 +171,29 @@ impl Broker {
             return;
         };
         let gone_ms = now.unix_ms.saturating_sub(since);
-        let due_at = |after_s: u32| (now.mono_ms + (u64::from(after_s) * 1_000).saturating_sub(gone_ms)).max(1);
+        let due_at = |after_s: u32| {
+            (now.mono_ms + (u64::from(after_s) * 1_000).saturating_sub(gone_ms)).max(1)
+        };
         if let Some(will) = &session.will {
             let at = due_at(will.delay_s.min(session.expiry_s));
-            self.timers.set(Due::Will(index), &mut session.will_timer, at);
+            self.timers
+                .set(Due::Will(index), &mut session.will_timer, at);
         }
         if session.expiry_s != u32::MAX {
             let at = due_at(session.expiry_s);
-            self.timers.set(Due::SessionEnd(index), &mut session.end_timer, at);
+            self.timers
+                .set(Due::SessionEnd(index), &mut session.end_timer, at);
         }
     }
 
     pub(super) fn record_session(&mut self, index: u32) {
-        if let Some(session) = self.sessions.get(index).filter(|session| session.is_recorded()) {
-            self.keep.change(Change::Session(Box::new(record_of(session))));
+        if let Some(session) = self
+            .sessions
+            .get(index)
+            .filter(|session| session.is_recorded())
+        {
+            self.keep
+                .change(Change::Session(Box::new(record_of(session))));
         }
     }
 
@@ -146,10 +203,16 @@ impl Broker {
             return;
         };
         if session.is_recorded() {
-            self.keep.change(Change::SessionGone { session: session.id });
+            self.keep.change(Change::SessionGone {
+                session: session.id,
+            });
         }
         let shared = shared_messages(session);
-        let filters: Vec<Box<str>> = session.subscriptions.iter().map(|subscribed| subscribed.filter.clone()).collect();
+        let filters: Vec<Box<str>> = session
+            .subscriptions
+            .iter()
+            .map(|subscribed| subscribed.filter.clone())
+            .collect();
         for filter in &filters {
             self.remove_subscription(index, filter);
         }
@@ -163,8 +226,10 @@ impl Broker {
     /// Forgets a session whose subscriptions are gone.
     pub(super) fn remove_session(&mut self, index: u32) {
         if let Some(session) = self.sessions.get_mut(index) {
-            self.timers.set(Due::Will(index), &mut session.will_timer, 0);
-            self.timers.set(Due::SessionEnd(index), &mut session.end_timer, 0);
+            self.timers
+                .set(Due::Will(index), &mut session.will_timer, 0);
+            self.timers
+                .set(Due::SessionEnd(index), &mut session.end_timer, 0);
             self.queued_bytes -= session.queue.bytes();
             self.sessions.remove(index);
         }
@@ -187,7 +252,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        self.timers.set(Due::Will(index), &mut session.will_timer, 0);
+        self.timers
+            .set(Due::Will(index), &mut session.will_timer, 0);
         let Some(will) = session.will.take() else {
             return;
         };

@@ -59,8 +59,12 @@ const STEPS: [[Step; 9]; 4] = {
         // Connect Publish Ack Subscribe Unsubscribe Ping Disconnect Auth OfServer
         [Handle, Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang],
         [Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang],
-        [Fault, Handle, Handle, Handle, Handle, Handle, Handle, Fault, Fault],
-        [Ignore, Ignore, Ignore, Ignore, Ignore, Ignore, Ignore, Ignore, Ignore],
+        [
+            Fault, Handle, Handle, Handle, Handle, Handle, Handle, Fault, Fault,
+        ],
+        [
+            Ignore, Ignore, Ignore, Ignore, Ignore, Ignore, Ignore, Ignore, Ignore,
+        ],
     ]
 };
 
@@ -243,7 +247,11 @@ impl Links {
     }
 
     pub fn ids(&self) -> Vec<ConnId> {
-        let used = self.slab.iter().enumerate().filter(|(_, link)| link.is_some());
+        let used = self
+            .slab
+            .iter()
+            .enumerate()
+            .filter(|(_, link)| link.is_some());
         used.map(|(index, _)| index as ConnId).collect()
     }
 }

@@ -14,6 +14,7 @@ mod lifecycle;
 mod link;
 mod message;
 mod options;
+mod output;
 mod publish;
 mod queue;
 mod recover;
@@ -29,7 +30,6 @@ mod timers;
 
 #[cfg(test)]
 mod tests;
-
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub struct Broker {
     /// Links with acknowledgements that wait, and links that are behind, each with its serial.
     awaiting: Vec<(ConnId, u64)>,
     behind: Vec<(ConnId, u64)>,
-    scratch: deliver::Scratch,
+    scratch: output::Scratch,
     stats: Stats,
     events: events::Events,
     sys: sys::Sys,
@@ -87,7 +87,7 @@ impl Broker {
             logins: Vec::new(),
             awaiting: Vec::new(),
             behind: Vec::new(),
-            scratch: deliver::Scratch::default(),
+            scratch: output::Scratch::default(),
             stats: Stats::default(),
             events: events::Events::default(),
             sys: sys::Sys::default(),
@@ -102,11 +102,19 @@ impl Broker {
     pub fn opened(&mut self, conn: ConnId, peer: Peer, now: Now) {
         self.serial += 1;
         let row = self.events.open(peer.address.ip().to_canonical());
-        self.links.insert(conn, Link::new(peer, self.serial, row, now.mono_ms));
+        self.links
+            .insert(conn, Link::new(peer, self.serial, row, now.mono_ms));
     }
 
     /// A packet of `size_bytes` has come.
-    pub fn received(&mut self, conn: ConnId, packet: &Packet<'_>, size_bytes: usize, now: Now, host: &mut impl Host) {
+    pub fn received(
+        &mut self,
+        conn: ConnId,
+        packet: &Packet<'_>,
+        size_bytes: usize,
+        now: Now,
+        host: &mut impl Host,
+    ) {
         let Some(link) = self.links.get_mut(conn) else {
             return;
         };
@@ -137,10 +145,17 @@ impl Broker {
     fn handle<H: Host>(&mut self, conn: ConnId, packet: &Packet<'_>, cx: &mut Cx<'_, H>) {
         match packet {
             Packet::Publish(publish) => self.on_publish(conn, publish, cx),
-            Packet::Ack(ack) if ack.kind == AckKind::PubRel => self.on_release(conn, ack.packet_id, cx),
+            Packet::Ack(ack) if ack.kind == AckKind::PubRel => {
+                self.on_release(conn, ack.packet_id, cx);
+            }
             Packet::Ack(ack) => {
                 if !self.on_ack(conn, *ack, cx) {
-                    self.fault(conn, Reason::PROTOCOL_ERROR, "acknowledgement of another QoS", cx);
+                    self.fault(
+                        conn,
+                        Reason::PROTOCOL_ERROR,
+                        "acknowledgement of another QoS",
+                        cx,
+                    );
                 }
             }
             Packet::Connect(connect) => self.on_connect(conn, connect, cx),
@@ -149,14 +164,29 @@ impl Broker {
             Packet::PingReq => self.put_packet(conn, &Packet::PingResp, cx),
             Packet::Disconnect(disconnect) => self.on_disconnect(conn, disconnect, cx),
             // The table of steps lets none of these through.
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp | Packet::Auth(_) => {}
+            Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => {}
         }
     }
 
     /// What came is no packet (the fields of the codec's `Malformed`): version 5 is told, the connection closed.
-    pub fn malformed(&mut self, conn: ConnId, reason: Reason, text: &str, now: Now, host: &mut impl Host) {
+    pub fn malformed(
+        &mut self,
+        conn: ConnId,
+        reason: Reason,
+        text: &str,
+        now: Now,
+        host: &mut impl Host,
+    ) {
         let mut cx = Cx { now, host };
-        let Some(link) = self.links.get_mut(conn).filter(|link| link.phase != Phase::Closing) else {
+        let Some(link) = self
+            .links
+            .get_mut(conn)
+            .filter(|link| link.phase != Phase::Closing)
+        else {
             return;
         };
         link.last_event = Event::Malformed;
@@ -185,7 +215,12 @@ impl Broker {
     /// The socket took bytes: sends what waits.
     pub fn progress(&mut self, conn: ConnId, now: Now, host: &mut impl Host) {
         let mut cx = Cx { now, host };
-        if let Some(session) = self.links.get(conn).filter(|link| link.is_live()).map(|link| link.session) {
+        if let Some(session) = self
+            .links
+            .get(conn)
+            .filter(|link| link.is_live())
+            .map(|link| link.session)
+        {
             self.pump(session, &mut cx);
             self.makes_progress(conn, &mut cx);
         }
@@ -197,7 +232,13 @@ impl Broker {
     }
 
     /// The verdict on a login. One for a connection that is gone is ignored.
-    pub fn login(&mut self, conn: ConnId, verdict: Result<Grant, Reason>, now: Now, host: &mut impl Host) {
+    pub fn login(
+        &mut self,
+        conn: ConnId,
+        verdict: Result<Grant, Reason>,
+        now: Now,
+        host: &mut impl Host,
+    ) {
         self.on_verdict(conn, verdict, &mut Cx { now, host });
     }
 
@@ -207,12 +248,24 @@ impl Broker {
     }
 
     /// The store has synced the changes of all rounds up to `round`, or refused those since the last call.
-    pub fn kept(&mut self, round: u64, result: Result<(), Refusal>, now: Now, host: &mut impl Host) {
+    pub fn kept(
+        &mut self,
+        round: u64,
+        result: Result<(), Refusal>,
+        now: Now,
+        host: &mut impl Host,
+    ) {
         self.on_kept(round, result, &mut Cx { now, host });
     }
 
     /// The rows of all rounds up to `round` are durable, or those since the last call are refused.
-    pub fn mapped(&mut self, round: u64, result: Result<(), Refusal>, now: Now, host: &mut impl Host) {
+    pub fn mapped(
+        &mut self,
+        round: u64,
+        result: Result<(), Refusal>,
+        now: Now,
+        host: &mut impl Host,
+    ) {
         self.on_mapped(round, result, &mut Cx { now, host });
     }
 
@@ -223,7 +276,12 @@ impl Broker {
 
     /// Publishes a message of the node itself; its topic is a whole one. Returns how many subscribers match and the
     /// round to wait for, if something of it is kept (`kept`) or becomes a row (`mapped`).
-    pub fn publish(&mut self, publish: &Publish<'_>, now: Now, host: &mut impl Host) -> (usize, Option<u64>) {
+    pub fn publish(
+        &mut self,
+        publish: &Publish<'_>,
+        now: Now,
+        host: &mut impl Host,
+    ) -> (usize, Option<u64>) {
         let message = Arc::new(Message {
             id: self.keep.message_id(),
             topic: publish.topic.into(),
@@ -232,20 +290,42 @@ impl Broker {
             is_text: publish.properties.is_text,
             qos: publish.qos,
             retain: publish.retain,
-            expires_unix_ms: publish.expiry_s.map(|expiry_s| now.unix_ms + u64::from(expiry_s) * 1_000),
+            expires_unix_ms: publish
+                .expiry_s
+                .map(|expiry_s| now.unix_ms + u64::from(expiry_s) * 1_000),
             publisher: None,
         });
         let (spread, is_mapped) = self.publish_message(&message, &mut Cx { now, host });
-        (spread.reached, (spread.is_kept || is_mapped).then_some(self.keep.round))
+        (
+            spread.reached,
+            (spread.is_kept || is_mapped).then_some(self.keep.round),
+        )
     }
 
     /// Closes the connection of a client. False: it has none.
-    pub fn disconnect(&mut self, client_id: &str, reason: Reason, now: Now, host: &mut impl Host) -> bool {
-        let found = self.sessions.find(client_id).and_then(|index| self.sessions.get(index));
-        let Some(conn) = found.filter(|session| session.is_connected()).map(|session| session.link) else {
+    pub fn disconnect(
+        &mut self,
+        client_id: &str,
+        reason: Reason,
+        now: Now,
+        host: &mut impl Host,
+    ) -> bool {
+        let found = self
+            .sessions
+            .find(client_id)
+            .and_then(|index| self.sessions.get(index));
+        let Some(conn) = found
+            .filter(|session| session.is_connected())
+            .map(|session| session.link)
+        else {
             return false;
         };
-        self.hang_up(conn, reason, "closed by the owner of the node", &mut Cx { now, host });
+        self.hang_up(
+            conn,
+            reason,
+            "closed by the owner of the node",
+            &mut Cx { now, host },
+        );
         true
     }
 
@@ -253,8 +333,17 @@ impl Broker {
     pub fn shut_down(&mut self, now: Now, host: &mut impl Host) {
         let mut cx = Cx { now, host };
         for conn in self.links.ids() {
-            if self.links.get(conn).is_some_and(|link| link.phase != Phase::Closing) {
-                self.hang_up(conn, Reason::SERVER_SHUTTING_DOWN, "the node stops", &mut cx);
+            if self
+                .links
+                .get(conn)
+                .is_some_and(|link| link.phase != Phase::Closing)
+            {
+                self.hang_up(
+                    conn,
+                    Reason::SERVER_SHUTTING_DOWN,
+                    "the node stops",
+                    &mut cx,
+                );
             }
         }
     }
@@ -287,7 +376,11 @@ impl Broker {
     }
 
     pub fn stats(&self) -> Stats {
-        let queued: usize = self.sessions.iter_from(0).map(|(_, session)| session.queue.len()).sum();
+        let queued: usize = self
+            .sessions
+            .iter_from(0)
+            .map(|(_, session)| session.queue.len())
+            .sum();
         Stats {
             connections: self.links.len() as u64,
             clients_offline: self.sessions.len() as u64 - self.stats.clients_connected,
@@ -318,7 +411,11 @@ impl Broker {
             in_flight: session.queue.in_flight(),
             expiry_s: session.expiry_s,
         };
-        self.sessions.iter_from(0).take(limit).map(|(_, session)| info(session)).collect()
+        self.sessions
+            .iter_from(0)
+            .take(limit)
+            .map(|(_, session)| info(session))
+            .collect()
     }
 
     pub fn options(&self) -> &Options {

@@ -9,8 +9,8 @@ use super::deliver::{Source, View};
 use super::keep::Unrecorded;
 use super::link::Link;
 use super::message::Message;
-use super::queue::NO_SHARE;
-use super::route::{Route, Target};
+use super::queue::{Ids, NO_SHARE};
+use super::route::{Own, Route, Target};
 use super::seam::{ConnId, Host, Inbound, Receipt};
 use super::session::{NONE, Unreleased};
 use super::{Broker, Cx};
@@ -25,9 +25,17 @@ pub(super) struct Spread {
 }
 
 /// The topic that an alias stands for; defines it when there is a topic, too.
-fn resolve(link: &mut Link, publish: &Publish<'_>, maximum: u16) -> Result<Option<Arc<str>>, Reason> {
+fn resolve(
+    link: &mut Link,
+    publish: &Publish<'_>,
+    maximum: u16,
+) -> Result<Option<Arc<str>>, Reason> {
     let Some(alias) = publish.topic_alias else {
-        return if publish.topic.is_empty() { Err(Reason::PROTOCOL_ERROR) } else { Ok(None) };
+        return if publish.topic.is_empty() {
+            Err(Reason::PROTOCOL_ERROR)
+        } else {
+            Ok(None)
+        };
     };
     if alias == 0 || alias > maximum {
         return Err(Reason::TOPIC_ALIAS_INVALID);
@@ -49,7 +57,12 @@ fn resolve(link: &mut Link, publish: &Publish<'_>, maximum: u16) -> Result<Optio
 }
 
 impl Broker {
-    pub(super) fn on_publish<H: Host>(&mut self, conn: ConnId, publish: &Publish<'_>, cx: &mut Cx<'_, H>) {
+    pub(super) fn on_publish<H: Host>(
+        &mut self,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        cx: &mut Cx<'_, H>,
+    ) {
         let alias_maximum = self.options.topic_alias_maximum;
         let Some(link) = self.links.get_mut(conn) else {
             return;
@@ -72,13 +85,22 @@ impl Broker {
                 return;
             };
             if link.unacknowledged >= maximum {
-                return self.fault(conn, Reason::RECEIVE_MAXIMUM_EXCEEDED, "receive maximum", cx);
+                return self.fault(
+                    conn,
+                    Reason::RECEIVE_MAXIMUM_EXCEEDED,
+                    "receive maximum",
+                    cx,
+                );
             }
             link.unacknowledged += 1;
         }
         self.stats.publishes_received += 1;
         self.stats.publish_bytes_received += publish.payload.len() as u64;
-        let route = self.router.route(topic, &self.sessions, cx.host.generation(), |topic| cx.host.takes(topic));
+        let route = self
+            .router
+            .route(topic, &self.sessions, cx.host.generation(), |topic| {
+                cx.host.takes(topic)
+            });
         if !route.is_valid {
             return self.fault(conn, Reason::TOPIC_NAME_INVALID, "topic name", cx);
         }
@@ -90,7 +112,9 @@ impl Broker {
                 topic,
                 payload: publish.payload,
                 properties: &publish.properties.encoded,
-                expires_unix_ms: publish.expiry_s.map(|expiry_s| cx.now.unix_ms + u64::from(expiry_s) * 1_000),
+                expires_unix_ms: publish
+                    .expiry_s
+                    .map(|expiry_s| cx.now.unix_ms + u64::from(expiry_s) * 1_000),
             },
             is_text: publish.properties.is_text,
             qos: publish.qos,
@@ -119,9 +143,18 @@ impl Broker {
     }
 
     /// A QoS 2 message that was received already is acknowledged again and goes no further [MQTT-4.3.3-10].
-    fn is_known<H: Host>(&mut self, conn: ConnId, index: u32, publish: &Publish<'_>, cx: &mut Cx<'_, H>) -> bool {
+    fn is_known<H: Host>(
+        &mut self,
+        conn: ConnId,
+        index: u32,
+        publish: &Publish<'_>,
+        cx: &mut Cx<'_, H>,
+    ) -> bool {
         let is_known = publish.qos == QoS::ExactlyOnce
-            && self.sessions.get(index).is_some_and(|session| session.unreleased(publish.packet_id).is_some());
+            && self
+                .sessions
+                .get(index)
+                .is_some_and(|session| session.unreleased(publish.packet_id).is_some());
         if is_known {
             let pending = Pending::Received {
                 packet_id: publish.packet_id,
@@ -144,13 +177,19 @@ impl Broker {
         if let Some(link) = self.links.get_mut(conn)
             && link.allowed_route != route.stamp
         {
-            let may_write = self.sessions.get(index).is_some_and(|session| session.may_write(topic));
+            let may_write = self
+                .sessions
+                .get(index)
+                .is_some_and(|session| session.may_write(topic));
             if !may_write || topic.starts_with("$SYS") {
                 return Err(Reason::NOT_AUTHORIZED);
             }
             link.allowed_route = route.stamp;
         }
-        if publish.retain && !publish.payload.is_empty() && !self.retained.has_room(topic, publish, &self.options) {
+        if publish.retain
+            && !publish.payload.is_empty()
+            && !self.retained.has_room(topic, publish, &self.options)
+        {
             return Err(Reason::QUOTA_EXCEEDED);
         }
         Ok(())
@@ -158,14 +197,23 @@ impl Broker {
 
     /// A message that is not taken. Older versions have no word for it: what is not allowed is acknowledged and
     /// dropped [MQTT-3.3.5-2], what there is no room for is not acknowledged.
-    fn refuse_publish<H: Host>(&mut self, conn: ConnId, publish: &Publish<'_>, reason: Reason, cx: &mut Cx<'_, H>) {
+    fn refuse_publish<H: Host>(
+        &mut self,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        reason: Reason,
+        cx: &mut Cx<'_, H>,
+    ) {
         self.event_failed(conn, reason, "not taken", cx.now);
         if reason == Reason::NOT_AUTHORIZED {
             self.stats.publishes_unauthorized += 1;
         } else {
             self.stats.publishes_refused += 1;
         }
-        let is_old = self.links.get(conn).is_some_and(|link| link.version != Version::V5);
+        let is_old = self
+            .links
+            .get(conn)
+            .is_some_and(|link| link.version != Version::V5);
         if is_old && reason != Reason::NOT_AUTHORIZED && publish.qos != QoS::AtMostOnce {
             return self.hang_up(conn, reason, "no room for the message", cx);
         }
@@ -188,7 +236,10 @@ impl Broker {
         if publish.qos != QoS::ExactlyOnce {
             return None;
         }
-        let session = self.sessions.get(index).filter(|session| session.is_recorded())?;
+        let session = self
+            .sessions
+            .get(index)
+            .filter(|session| session.is_recorded())?;
         Some(Receipt {
             client_id: Arc::clone(&session.client_id),
             packet_id: publish.packet_id,
@@ -262,11 +313,21 @@ impl Broker {
     }
 
     pub(super) fn on_release<H: Host>(&mut self, conn: ConnId, packet_id: u16, cx: &mut Cx<'_, H>) {
-        let Some(session) = self.links.get(conn).and_then(|link| self.sessions.get_mut(link.session)) else {
+        let Some(session) = self
+            .links
+            .get(conn)
+            .and_then(|link| self.sessions.get_mut(link.session))
+        else {
             return;
         };
         let Some(message) = session.take_unreleased(packet_id) else {
-            return self.put_ack(conn, AckKind::PubComp, packet_id, Reason::PACKET_ID_NOT_FOUND, cx);
+            return self.put_ack(
+                conn,
+                AckKind::PubComp,
+                packet_id,
+                Reason::PACKET_ID_NOT_FOUND,
+                cx,
+            );
         };
         if message.is_recorded && session.is_recorded() {
             self.keep.change(Change::Released {
@@ -293,15 +354,20 @@ impl Broker {
         }
         for target in &route.targets {
             let target = match &target.own {
-                Some(own) if target.session == source.publisher => match own {
-                    Some(own) => own,
-                    None => continue,
-                },
+                Own::Nothing if target.session == source.publisher => continue,
+                Own::Some(own) if target.session == source.publisher => own,
                 _ => target,
             };
             spread.reached += 1;
             let retain = source.retain && target.retain_as_published;
-            spread.is_kept |= self.deliver(target, retain, (NO_SHARE, is_one_of_many), source, feeder, cx);
+            spread.is_kept |= self.deliver(
+                target,
+                retain,
+                (NO_SHARE, is_one_of_many),
+                source,
+                feeder,
+                cx,
+            );
         }
         for &group in &route.groups {
             let Some(target) = self.choose(group, source, cx) else {
@@ -319,7 +385,12 @@ impl Broker {
 
     /// The member of a group whose turn it is: one that has room, else one that is connected, else one whose session
     /// waits.
-    pub(super) fn choose<H: Host>(&mut self, group: u32, source: &Source<'_>, cx: &Cx<'_, H>) -> Option<Target> {
+    pub(super) fn choose<H: Host>(
+        &mut self,
+        group: u32,
+        source: &Source<'_>,
+        cx: &Cx<'_, H>,
+    ) -> Option<Target> {
         let members = &self.router.group(group)?.members;
         let first = self.router.group(group)?.next;
         let mut best: Option<(u8, usize)> = None;
@@ -329,13 +400,10 @@ impl Broker {
                 continue;
             };
             let qos = source.qos.min(members[at].options.qos);
-            let rank = if !session.is_connected() {
-                if qos == QoS::AtMostOnce {
-                    continue;
-                }
-                2
-            } else {
-                u8::from(!self.has_room(session.link, qos, cx))
+            let rank = match (session.is_connected(), qos) {
+                (true, _) => u8::from(!self.has_room(session.link, qos, cx)),
+                (false, QoS::AtMostOnce) => continue,
+                (false, _) => 2,
             };
             if best.is_some_and(|(best, _)| best <= rank) || !session.may_read(source.view.topic) {
                 continue;
@@ -353,20 +421,31 @@ impl Broker {
             session: member.session,
             qos: member.options.qos,
             retain_as_published: member.options.retain_as_published,
-            ids: super::queue::Ids::One(member.id),
-            own: None,
+            ids: Ids::One(member.id),
+            own: Own::All,
         })
     }
 
     /// A message that is whole already: a will, `$SYS`, the node's own.
-    pub(super) fn publish_message<H: Host>(&mut self, message: &Arc<Message>, cx: &mut Cx<'_, H>) -> (Spread, bool) {
-        let route =
-            self.router.route(&message.topic, &self.sessions, cx.host.generation(), |topic| cx.host.takes(topic));
+    pub(super) fn publish_message<H: Host>(
+        &mut self,
+        message: &Arc<Message>,
+        cx: &mut Cx<'_, H>,
+    ) -> (Spread, bool) {
+        let route = self.router.route(
+            &message.topic,
+            &self.sessions,
+            cx.host.generation(),
+            |topic| cx.host.takes(topic),
+        );
         if !route.is_valid {
             return (Spread::default(), false);
         }
-        let publisher =
-            message.publisher.as_ref().and_then(|client_id| self.sessions.find(client_id)).unwrap_or(NONE);
+        let publisher = message
+            .publisher
+            .as_ref()
+            .and_then(|client_id| self.sessions.find(client_id))
+            .unwrap_or(NONE);
         let mut source = Source::of(message, publisher);
         let spread = self.spread(&route, &mut source, None, cx);
         let is_mapped = route.is_mapped && message.id != 0;

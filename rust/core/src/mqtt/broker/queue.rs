@@ -77,7 +77,9 @@ impl Entry {
     };
 
     fn size_bytes(&self) -> usize {
-        self.message.as_ref().map_or(0, |message| message.size_bytes())
+        self.message
+            .as_ref()
+            .map_or(0, |message| message.size_bytes())
     }
 }
 
@@ -143,7 +145,9 @@ impl Queue {
 
     /// Whether an entry that is pushed now may go out at once.
     pub fn is_open(&self, window: u16) -> bool {
-        self.next == self.entries.len() && self.in_flight < usize::from(window) && self.entries.len() < SPAN
+        self.next == self.entries.len()
+            && self.in_flight < usize::from(window)
+            && self.entries.len() < SPAN
     }
 
     pub fn push(&mut self, entry: Entry) -> u64 {
@@ -237,7 +241,11 @@ impl Queue {
     }
 
     fn trim(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.stage == Stage::Done) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.stage == Stage::Done)
+        {
             self.entries.pop_front();
             self.base += 1;
             self.next = self.next.saturating_sub(1);
@@ -279,7 +287,10 @@ impl Queue {
     /// Lets go of the QoS 0 messages. Returns how many there were.
     pub fn clear_zeros(&mut self) -> usize {
         let zeros = std::mem::take(&mut self.zeros);
-        self.bytes -= zeros.iter().map(|zero| zero.message.size_bytes()).sum::<usize>();
+        self.bytes -= zeros
+            .iter()
+            .map(|zero| zero.message.size_bytes())
+            .sum::<usize>();
         zeros.len()
     }
 
@@ -289,11 +300,15 @@ impl Queue {
     }
 
     pub fn iter_from(&self, seq: u64) -> impl Iterator<Item = (u64, &Entry)> {
-        let skip = usize::try_from(seq.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.entries.len());
+        let skip = usize::try_from(seq.saturating_sub(self.base))
+            .unwrap_or(usize::MAX)
+            .min(self.entries.len());
         let first = self.base + skip as u64;
-        self.entries.range(skip..).enumerate().filter(|(_, entry)| entry.stage != Stage::Done).map(
-            move |(index, entry)| (first + index as u64, entry),
-        )
+        self.entries
+            .range(skip..)
+            .enumerate()
+            .filter(|(_, entry)| entry.stage != Stage::Done)
+            .map(move |(index, entry)| (first + index as u64, entry))
     }
 
     /// Numbers of the messages not sent yet for which `drop` says so.

@@ -46,7 +46,11 @@ impl Broker {
         match change {
             Change::Session(record) => self.replay_session(*record),
             Change::SessionGone { session } => {
-                if let Some(index) = self.replay.as_mut().and_then(|replay| replay.sessions.remove(&session)) {
+                if let Some(index) = self
+                    .replay
+                    .as_mut()
+                    .and_then(|replay| replay.sessions.remove(&session))
+                {
                     self.forget_session(index);
                 }
             }
@@ -112,17 +116,26 @@ impl Broker {
                 }
             }
             Change::Received { session, packet_id } => {
-                if let Some(session) = self.replayed(session).and_then(|index| self.sessions.get_mut(index)) {
+                if let Some(session) = self
+                    .replayed(session)
+                    .and_then(|index| self.sessions.get_mut(index))
+                {
                     session.set_unreleased(packet_id, KNOWN);
                 }
             }
             Change::Released { session, packet_id } => {
-                if let Some(session) = self.replayed(session).and_then(|index| self.sessions.get_mut(index)) {
+                if let Some(session) = self
+                    .replayed(session)
+                    .and_then(|index| self.sessions.get_mut(index))
+                {
                     session.take_unreleased(packet_id);
                 }
             }
             Change::Retained { topic, message } => {
-                if let Some(message) = self.replayed_message(message).filter(|message| message.topic == topic) {
+                if let Some(message) = self
+                    .replayed_message(message)
+                    .filter(|message| message.topic == topic)
+                {
                     self.retained.insert(message);
                 }
             }
@@ -143,7 +156,12 @@ impl Broker {
                 self.forget_session(other);
             }
             let acl = Arc::clone(&self.options.anonymous_acl);
-            self.sessions.insert(Session::new(record.id, Arc::clone(&record.client_id), record.version, acl))
+            self.sessions.insert(Session::new(
+                record.id,
+                Arc::clone(&record.client_id),
+                record.version,
+                acl,
+            ))
         });
         if let Some(replay) = &mut self.replay {
             replay.sessions.insert(record.id, index);
@@ -155,7 +173,9 @@ impl Broker {
             session.will = record.will;
             // Until it connects again nobody knows what it may read; then what waits is looked at again.
             session.acl = Arc::new(super::Acl::open());
-            session.queue.restore_marks(record.sent_seq, record.next_seq);
+            session
+                .queue
+                .restore_marks(record.sent_seq, record.next_seq);
         }
     }
 
@@ -167,7 +187,11 @@ impl Broker {
 
     fn forget_session(&mut self, index: u32) {
         let filters: Vec<Box<str>> = self.sessions.get(index).map_or_else(Vec::new, |session| {
-            session.subscriptions.iter().map(|subscribed| subscribed.filter.clone()).collect()
+            session
+                .subscriptions
+                .iter()
+                .map(|subscribed| subscribed.filter.clone())
+                .collect()
         });
         for filter in &filters {
             self.remove_subscription(index, filter);
@@ -176,7 +200,11 @@ impl Broker {
     }
 
     pub(super) fn replay_receipt(&mut self, receipt: &Receipt) {
-        let Some(session) = self.sessions.find(&receipt.client_id).and_then(|index| self.sessions.get_mut(index)) else {
+        let Some(session) = self
+            .sessions
+            .find(&receipt.client_id)
+            .and_then(|index| self.sessions.get_mut(index))
+        else {
             return;
         };
         if session.unreleased(receipt.packet_id).is_none() {

@@ -75,7 +75,8 @@ impl Retained {
     /// Whether a message may be retained: there is room, or it replaces one.
     pub fn has_room(&self, topic: &str, publish: &Publish<'_>, options: &Options) -> bool {
         let size = topic.len() + publish.payload.len() + publish.properties.encoded.len();
-        self.bytes + size <= options.retained_bytes && (self.len() < options.retained_max || self.get(topic).is_some())
+        self.bytes + size <= options.retained_bytes
+            && (self.len() < options.retained_max || self.get(topic).is_some())
     }
 }
 
@@ -87,7 +88,9 @@ impl Broker {
         if source.view.payload.is_empty() {
             let is_recorded = self.retained.remove(topic).is_some_and(|old| old.id != 0);
             if is_recorded {
-                self.keep.change(Change::RetainedGone { topic: topic.into() });
+                self.keep.change(Change::RetainedGone {
+                    topic: topic.into(),
+                });
             }
             return is_recorded;
         }
@@ -105,17 +108,25 @@ impl Broker {
     }
 
     /// What a new subscription gets.
-    pub(super) fn send_retained<H: Host>(&mut self, index: u32, wanted: &RetainedFor, cx: &mut Cx<'_, H>) {
+    pub(super) fn send_retained<H: Host>(
+        &mut self,
+        index: u32,
+        wanted: &RetainedFor,
+        cx: &mut Cx<'_, H>,
+    ) {
         let Some(session) = self.sessions.get(index) else {
             return;
         };
         let mut found = Vec::new();
-        self.retained.map.for_each_match(&wanted.filter, |topic, message| {
-            let is_own = wanted.no_local && message.publisher.as_ref() == Some(&session.client_id);
-            if !is_own && !message.is_expired(cx.now.unix_ms) && session.may_read(topic) {
-                found.push(Arc::clone(message));
-            }
-        });
+        self.retained
+            .map
+            .for_each_match(&wanted.filter, |topic, message| {
+                let is_own =
+                    wanted.no_local && message.publisher.as_ref() == Some(&session.client_id);
+                if !is_own && !message.is_expired(cx.now.unix_ms) && session.may_read(topic) {
+                    found.push(Arc::clone(message));
+                }
+            });
         let target = single(index, wanted.qos, wanted.ids.clone());
         for message in found {
             let mut source = Source::of(&message, super::session::NONE);

@@ -23,7 +23,7 @@ pub(super) struct Subscriber {
 struct Node {
     subscribers: Vec<Subscriber>,
     /// Groups with this filter.
-    groups: Option<Box<Vec<u32>>>,
+    groups: Vec<u32>,
 }
 
 /// Sessions that share a subscription.
@@ -41,8 +41,16 @@ pub(super) struct Target {
     pub qos: QoS,
     pub retain_as_published: bool,
     pub ids: Ids,
-    /// What it gets of its own messages: None = the same, QoS aside `Some(None)` = nothing.
-    pub own: Option<Option<Box<Target>>>,
+    /// What it gets of its own messages.
+    pub own: Own,
+}
+
+/// What a session gets of its own messages, by its no-local options.
+#[derive(Clone, Debug)]
+pub(super) enum Own {
+    All,
+    Some(Box<Target>),
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -125,7 +133,10 @@ impl Router {
                 }
             }
         };
-        if let Some(old) = members.iter_mut().find(|old| old.session == subscriber.session) {
+        if let Some(old) = members
+            .iter_mut()
+            .find(|old| old.session == subscriber.session)
+        {
             *old = subscriber;
             return;
         }
@@ -154,7 +165,7 @@ impl Router {
             (self.groups.len() - 1) as u32
         };
         self.by_name.insert(key, index);
-        self.tree.entry(filter).groups.get_or_insert_default().push(index);
+        self.tree.entry(filter).groups.push(index);
         index
     }
 
@@ -164,12 +175,15 @@ impl Router {
             None => {
                 let mut found = false;
                 self.tree.remove_if(filter, |node| {
-                    let at = node.subscribers.iter().position(|subscriber| subscriber.session == session);
+                    let at = node
+                        .subscribers
+                        .iter()
+                        .position(|subscriber| subscriber.session == session);
                     if let Some(at) = at {
                         node.subscribers.remove(at);
                         found = true;
                     }
-                    node.subscribers.is_empty() && node.groups.is_none()
+                    node.subscribers.is_empty() && node.groups.is_empty()
                 });
                 self.subscriptions -= u64::from(found);
             }
@@ -185,7 +199,11 @@ impl Router {
         let Some(group) = self.group_mut(index) else {
             return;
         };
-        let Some(at) = group.members.iter().position(|member| member.session == session) else {
+        let Some(at) = group
+            .members
+            .iter()
+            .position(|member| member.session == session)
+        else {
             return;
         };
         group.members.remove(at);
@@ -200,13 +218,8 @@ impl Router {
             self.free_groups.push(index);
             self.by_name.remove(&key);
             self.tree.remove_if(filter, |node| {
-                if let Some(groups) = &mut node.groups {
-                    groups.retain(|group| *group != index);
-                    if groups.is_empty() {
-                        node.groups = None;
-                    }
-                }
-                node.subscribers.is_empty() && node.groups.is_none()
+                node.groups.retain(|group| *group != index);
+                node.subscribers.is_empty() && node.groups.is_empty()
             });
         }
     }
@@ -238,22 +251,30 @@ impl Router {
         route
     }
 
-    fn find(&self, topic: &str, sessions: &Sessions, generation: u64, takes: impl FnOnce(&str) -> bool) -> Route {
+    fn find(
+        &self,
+        topic: &str,
+        sessions: &Sessions,
+        generation: u64,
+        takes: impl FnOnce(&str) -> bool,
+    ) -> Route {
         let is_valid = topics::check_topic(topic);
         let mut found: Vec<Subscriber> = Vec::new();
         let mut groups: Vec<u32> = Vec::new();
         if is_valid {
             self.tree.for_each_match(topic, |node| {
                 found.extend_from_slice(&node.subscribers);
-                if let Some(more) = &node.groups {
-                    groups.extend_from_slice(more);
-                }
+                groups.extend_from_slice(&node.groups);
             });
         }
         found.sort_by_key(|subscriber| subscriber.session);
         let targets = found
             .chunk_by(|one, other| one.session == other.session)
-            .filter(|same| sessions.get(same[0].session).is_some_and(|session| session.may_read(topic)))
+            .filter(|same| {
+                sessions
+                    .get(same[0].session)
+                    .is_some_and(|session| session.may_read(topic))
+            })
             .map(merge)
             .collect();
         Route {
@@ -272,12 +293,23 @@ impl Router {
 /// [MQTT-3.3.4-4].
 fn merge(subscribers: &[Subscriber]) -> Target {
     let all = merge_of(subscribers.iter());
-    if !subscribers.iter().any(|subscriber| subscriber.options.no_local) {
+    if !subscribers
+        .iter()
+        .any(|subscriber| subscriber.options.no_local)
+    {
         return all;
     }
-    let others = || subscribers.iter().filter(|subscriber| !subscriber.options.no_local);
-    let own = others().next().is_some().then(|| Box::new(merge_of(others())));
-    Target { own: Some(own), ..all }
+    let others = || {
+        subscribers
+            .iter()
+            .filter(|subscriber| !subscriber.options.no_local)
+    };
+    let own = if others().next().is_some() {
+        Own::Some(Box::new(merge_of(others())))
+    } else {
+        Own::Nothing
+    };
+    Target { own, ..all }
 }
 
 fn merge_of<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> Target {
@@ -286,7 +318,7 @@ fn merge_of<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> Target {
         qos: QoS::AtMostOnce,
         retain_as_published: false,
         ids: Ids::One(0),
-        own: None,
+        own: Own::All,
     };
     for subscriber in subscribers {
         target.session = subscriber.session;

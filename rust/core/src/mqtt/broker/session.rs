@@ -84,20 +84,24 @@ impl Session {
     }
 
     pub fn may_read(&self, topic: &str) -> bool {
-        self.acl.may_read(topic, self.user.as_deref(), &self.client_id)
+        self.acl
+            .may_read(topic, self.user.as_deref(), &self.client_id)
     }
 
     pub fn may_write(&self, topic: &str) -> bool {
-        self.acl.may_write(topic, self.user.as_deref(), &self.client_id)
+        self.acl
+            .may_write(topic, self.user.as_deref(), &self.client_id)
     }
 
     pub fn may_subscribe(&self, filter: &str) -> bool {
-        self.acl.may_subscribe(filter, self.user.as_deref(), &self.client_id)
+        self.acl
+            .may_subscribe(filter, self.user.as_deref(), &self.client_id)
     }
 
     /// Where the subscription of a filter stands, or would.
     pub fn position(&self, filter: &str) -> Result<usize, usize> {
-        self.subscriptions.binary_search_by(|subscribed| (*subscribed.filter).cmp(filter))
+        self.subscriptions
+            .binary_search_by(|subscribed| (*subscribed.filter).cmp(filter))
     }
 
     pub fn unreleased(&self, packet_id: u16) -> Option<Unreleased> {
@@ -105,7 +109,9 @@ impl Session {
     }
 
     pub fn set_unreleased(&mut self, packet_id: u16, message: Unreleased) {
-        self.unreleased.get_or_insert_with(|| Box::new(HashMap::new())).insert(packet_id, message);
+        self.unreleased
+            .get_or_insert_with(|| Box::new(HashMap::new()))
+            .insert(packet_id, message);
     }
 
     pub fn take_unreleased(&mut self, packet_id: u16) -> Option<Unreleased> {

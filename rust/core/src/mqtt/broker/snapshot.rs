@@ -20,9 +20,15 @@ pub struct Cursor {
 #[derive(Clone, Copy, Debug)]
 enum Part {
     /// From the session of this index; when its id is that one, from that place in its queue.
-    Sessions { index: u32, id: u64, seq: u64 },
+    Sessions {
+        index: u32,
+        id: u64,
+        seq: u64,
+    },
     /// From this place on.
-    Retained { at: u32 },
+    Retained {
+        at: u32,
+    },
     Done,
 }
 
@@ -151,7 +157,11 @@ fn push_session(session: &Session, piece: &mut Piece<'_>) {
             subscription_id: (subscribed.id != 0).then_some(subscribed.id),
         });
     }
-    for (&packet_id, message) in session.unreleased.iter().flat_map(|unreleased| unreleased.iter()) {
+    for (&packet_id, message) in session
+        .unreleased
+        .iter()
+        .flat_map(|unreleased| unreleased.iter())
+    {
         if message.is_recorded {
             piece.push(Change::Received {
                 session: session.id,

@@ -1,6 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use super::super::packet::{Granted, Reason, RetainHandling, Subscribe, Subscription, Unsubscribe, Version};
+use super::super::packet::{
+    Granted, Reason, RetainHandling, Subscribe, Subscription, Unsubscribe, Version,
+};
 use super::super::topics;
 use super::acks::{Need, Pending, RetainedFor};
 use super::change::Change;
@@ -11,32 +13,55 @@ use super::session::Subscribed;
 use super::{Broker, Cx};
 
 impl Broker {
-    pub(super) fn on_subscribe<H: Host>(&mut self, conn: ConnId, subscribe: &Subscribe<'_>, cx: &mut Cx<'_, H>) {
-        let Some((index, version)) = self.links.get(conn).map(|link| (link.session, link.version)) else {
+    pub(super) fn on_subscribe<H: Host>(
+        &mut self,
+        conn: ConnId,
+        subscribe: &Subscribe<'_>,
+        cx: &mut Cx<'_, H>,
+    ) {
+        let Some((index, version)) = self
+            .links
+            .get(conn)
+            .map(|link| (link.session, link.version))
+        else {
             return;
         };
         let is_shared = |wanted: &Subscription<'_>| {
             topics::parse_filter(wanted.filter).is_some_and(|filter| filter.share.is_some())
         };
-        if subscribe.filters.iter().any(|wanted| wanted.options.no_local && is_shared(wanted)) {
+        if subscribe
+            .filters
+            .iter()
+            .any(|wanted| wanted.options.no_local && is_shared(wanted))
+        {
             // [MQTT-3.8.3-4]
-            return self.fault(conn, Reason::PROTOCOL_ERROR, "no local on a shared subscription", cx);
+            return self.fault(
+                conn,
+                Reason::PROTOCOL_ERROR,
+                "no local on a shared subscription",
+                cx,
+            );
         }
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         let mut retained = Vec::new();
         let mut is_kept = false;
         for wanted in &subscribe.filters {
-            let reason = match self.subscribe(index, wanted, subscribe.subscription_id, &mut retained) {
-                Ok(kept) => {
-                    is_kept |= kept;
-                    Reason(wanted.options.qos as u8)
-                }
-                Err(reason) => {
-                    self.event_failed(conn, reason, wanted.filter, cx.now);
-                    // Older versions know one failure.
-                    if version == Version::V5 { reason } else { Reason::UNSPECIFIED }
-                }
-            };
+            let reason =
+                match self.subscribe(index, wanted, subscribe.subscription_id, &mut retained) {
+                    Ok(kept) => {
+                        is_kept |= kept;
+                        Reason(wanted.options.qos as u8)
+                    }
+                    Err(reason) => {
+                        self.event_failed(conn, reason, wanted.filter, cx.now);
+                        // Older versions know one failure.
+                        if version == Version::V5 {
+                            reason
+                        } else {
+                            Reason::UNSPECIFIED
+                        }
+                    }
+                };
             reasons.push(reason);
         }
         let pending = Pending::Subscribe {
@@ -103,21 +128,24 @@ impl Broker {
 
     /// Adds or replaces a subscription; the filter is valid.
     pub(super) fn add_subscription(&mut self, index: u32, wanted: &Subscription<'_>, id: u32) {
-        let (Some(session), Some(filter)) = (self.sessions.get_mut(index), topics::parse_filter(wanted.filter)) else {
+        let (Some(session), Some(filter)) = (
+            self.sessions.get_mut(index),
+            topics::parse_filter(wanted.filter),
+        ) else {
             return;
         };
-        let subscribed = Subscribed {
+        let entry = Subscribed {
             filter: wanted.filter.into(),
             options: wanted.options,
             id,
         };
         match session.position(wanted.filter) {
-            Ok(at) => session.subscriptions[at] = subscribed,
+            Ok(at) => session.subscriptions[at] = entry,
             Err(at) => {
                 if session.subscriptions.is_empty() {
                     session.subscriptions.reserve_exact(1);
                 }
-                session.subscriptions.insert(at, subscribed);
+                session.subscriptions.insert(at, entry);
             }
         }
         let subscriber = Subscriber {
@@ -125,10 +153,16 @@ impl Broker {
             id,
             options: wanted.options,
         };
-        self.router.subscribe(filter.share, filter.filter, subscriber);
+        self.router
+            .subscribe(filter.share, filter.filter, subscriber);
     }
 
-    pub(super) fn on_unsubscribe<H: Host>(&mut self, conn: ConnId, unsubscribe: &Unsubscribe<'_>, cx: &mut Cx<'_, H>) {
+    pub(super) fn on_unsubscribe<H: Host>(
+        &mut self,
+        conn: ConnId,
+        unsubscribe: &Unsubscribe<'_>,
+        cx: &mut Cx<'_, H>,
+    ) {
         let Some(index) = self.links.get(conn).map(|link| link.session) else {
             return;
         };
@@ -139,7 +173,11 @@ impl Broker {
                 reasons.push(Reason::TOPIC_FILTER_INVALID);
             } else if self.remove_subscription(index, filter) {
                 reasons.push(Reason::SUCCESS);
-                if let Some(session) = self.sessions.get(index).filter(|session| session.is_recorded()) {
+                if let Some(session) = self
+                    .sessions
+                    .get(index)
+                    .filter(|session| session.is_recorded())
+                {
                     is_kept = true;
                     self.keep.change(Change::Unsubscribed {
                         session: session.id,

@@ -8,8 +8,11 @@ use super::seam::Host;
 use super::stats::Stats;
 use super::{Broker, Cx};
 
+/// A name below `$SYS/broker`, and where its value stands.
+type Figure = (&'static str, fn(&Stats) -> u64);
+
 /// Figures that also come as averages per minute over 1, 5 and 15 minutes.
-const LOADS: [(&str, fn(&Stats) -> u64); 8] = [
+const LOADS: [Figure; 8] = [
     ("messages/received", |stats| stats.packets_received),
     ("messages/sent", |stats| stats.packets_sent),
     ("publish/received", |stats| stats.publishes_received),
@@ -23,8 +26,10 @@ const LOADS: [(&str, fn(&Stats) -> u64); 8] = [
 const SPANS: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
 
 /// Figures as they are.
-const FIGURES: [(&str, fn(&Stats) -> u64); 24] = [
-    ("clients/total", |stats| stats.clients_connected + stats.clients_offline),
+const FIGURES: [Figure; 24] = [
+    ("clients/total", |stats| {
+        stats.clients_connected + stats.clients_offline
+    }),
     ("clients/connected", |stats| stats.clients_connected),
     ("clients/active", |stats| stats.clients_connected),
     ("clients/disconnected", |stats| stats.clients_offline),
@@ -33,18 +38,26 @@ const FIGURES: [(&str, fn(&Stats) -> u64); 24] = [
     ("clients/expired", |stats| stats.sessions_expired),
     ("messages/received", |stats| stats.packets_received),
     ("messages/sent", |stats| stats.packets_sent),
-    ("publish/messages/received", |stats| stats.publishes_received),
+    ("publish/messages/received", |stats| {
+        stats.publishes_received
+    }),
     ("publish/messages/sent", |stats| stats.publishes_sent),
     ("publish/messages/dropped", |stats| stats.publishes_dropped),
     ("publish/messages/expired", |stats| stats.publishes_expired),
     ("publish/messages/mapped", |stats| stats.publishes_mapped),
-    ("publish/messages/unmatched", |stats| stats.publishes_unmatched),
-    ("publish/bytes/received", |stats| stats.publish_bytes_received),
+    ("publish/messages/unmatched", |stats| {
+        stats.publishes_unmatched
+    }),
+    ("publish/bytes/received", |stats| {
+        stats.publish_bytes_received
+    }),
     ("publish/bytes/sent", |stats| stats.publish_bytes_sent),
     ("bytes/received", |stats| stats.bytes_received),
     ("bytes/sent", |stats| stats.bytes_sent),
     ("subscriptions/count", |stats| stats.subscriptions),
-    ("shared_subscriptions/count", |stats| stats.shared_subscriptions),
+    ("shared_subscriptions/count", |stats| {
+        stats.shared_subscriptions
+    }),
     ("retained messages/count", |stats| stats.retained),
     ("store/messages/count", |stats| stats.queued),
     ("store/messages/bytes", |stats| stats.queued_bytes),
@@ -76,7 +89,11 @@ impl Broker {
         }
         self.sys.last_ms = cx.now.mono_ms;
         self.sys.last = stats;
-        self.put_sys("uptime", format!("{} seconds", (cx.now.mono_ms - started_ms) / 1_000), cx);
+        self.put_sys(
+            "uptime",
+            format!("{} seconds", (cx.now.mono_ms - started_ms) / 1_000),
+            cx,
+        );
         for (name, figure) in FIGURES {
             self.put_sys(name, figure(&stats).to_string(), cx);
         }
@@ -104,7 +121,11 @@ impl Broker {
     fn put_sys<H: Host>(&mut self, name: &str, value: String, cx: &mut Cx<'_, H>) {
         let topic = format!("$SYS/broker/{name}");
         let payload = value.into_bytes();
-        if self.retained.get(&topic).is_some_and(|old| *old.payload == *payload) {
+        if self
+            .retained
+            .get(&topic)
+            .is_some_and(|old| *old.payload == *payload)
+        {
             return;
         }
         let message = Arc::new(Message {

@@ -54,7 +54,10 @@ fn what_is_kept_waits_and_what_follows_waits_too() {
         world.publish(1, "kept", "x", Q2, 3);
         world.got_nothing(1);
         world.kept(first - 1, Ok(()));
-        assert_eq!(ids(&world.got(1)), [(AckKind::PubAck, 1, false), (AckKind::PubAck, 2, false)]);
+        assert_eq!(
+            ids(&world.got(1)),
+            [(AckKind::PubAck, 1, false), (AckKind::PubAck, 2, false)]
+        );
         world.kept(first, Ok(()));
         assert_eq!(ids(&world.got(1)), [(AckKind::PubRec, 3, false)]);
     }
@@ -97,12 +100,20 @@ fn qos_2_rows_are_known_before_pubrec() {
         world.mapped(first, Ok(()));
         world.got_nothing(1);
         let second = world.broker.end_round();
-        assert!(matches!(second.changes[..], [Change::Received { packet_id: 7, .. }]));
+        assert!(matches!(
+            second.changes[..],
+            [Change::Received { packet_id: 7, .. }]
+        ));
         world.kept(second.number, Ok(()));
         assert_eq!(ids(&world.got(1)), [(AckKind::PubRec, 7, false)]);
         world.ack(1, AckKind::PubRel, 7);
         assert_eq!(ids(&world.got(1)), [(AckKind::PubComp, 7, false)]);
-        assert!(world.log.iter().any(|change| matches!(change, Change::Released { packet_id: 7, .. })));
+        assert!(
+            world
+                .log
+                .iter()
+                .any(|change| matches!(change, Change::Released { packet_id: 7, .. }))
+        );
     }
 }
 
@@ -112,7 +123,13 @@ fn a_pubrec_that_was_asked_for_again_waits_as_well() {
     world.publish(1, "row", "x", Q2, 7);
     world.lose(1);
     world.connect(2, connect_lasting(Version::V311, "from"));
-    world.send(2, &Packet::Publish(Publish { duplicate: true, ..publish("row", "x", Q2, 7) }));
+    world.send(
+        2,
+        &Packet::Publish(Publish {
+            duplicate: true,
+            ..publish("row", "x", Q2, 7)
+        }),
+    );
     world.got_nothing(2);
     assert_eq!(world.inbound.len(), 1);
     let round = world.broker.end_round().number;
@@ -125,9 +142,10 @@ fn a_pubrec_that_was_asked_for_again_waits_as_well() {
 
 #[test]
 fn a_refusal_is_told_or_the_connection_is_closed() {
-    for (refusal, reason) in
-        [(Refusal::Full, Reason::QUOTA_EXCEEDED), (Refusal::Failed, Reason::IMPLEMENTATION_SPECIFIC)]
-    {
+    for (refusal, reason) in [
+        (Refusal::Full, Reason::QUOTA_EXCEEDED),
+        (Refusal::Failed, Reason::IMPLEMENTATION_SPECIFIC),
+    ] {
         for topic in ["kept", "row"] {
             for version in BOTH {
                 let mut world = world(version);
@@ -142,7 +160,10 @@ fn a_refusal_is_told_or_the_connection_is_closed() {
                 if version == Version::V5 {
                     assert_eq!(
                         world.got(1),
-                        [ack(AckKind::PubAck, 1, reason), ack(AckKind::PubRec, 2, reason)]
+                        [
+                            ack(AckKind::PubAck, 1, reason),
+                            ack(AckKind::PubRec, 2, reason)
+                        ]
                     );
                     // The id is free: the message was not taken.
                     world.publish(1, "nobody", "x", Q2, 2);
@@ -191,14 +212,33 @@ fn subscriptions_of_a_lasting_session_are_kept_before_suback() {
         world.keeps = true;
         world.send(1, &retained("r", "x", Q0, 0));
         world.keeps = false;
-        let filters = vec![Subscription { filter: "r", options: SubscriptionOptions::default() }];
-        world.send(1, &Packet::Subscribe(Subscribe { packet_id: 2, subscription_id: None, filters }));
+        let filters = vec![Subscription {
+            filter: "r",
+            options: SubscriptionOptions::default(),
+        }];
+        world.send(
+            1,
+            &Packet::Subscribe(Subscribe {
+                packet_id: 2,
+                subscription_id: None,
+                filters,
+            }),
+        );
         world.got_nothing(1);
         let round = world.broker.end_round().number - 1;
         world.kept(round, Ok(()));
         let got = world.got(1);
-        assert!(matches!(&got[..], [Packet::SubAck(_), Packet::Publish(message)] if message.retain), "{got:?}");
-        world.send(1, &Packet::Unsubscribe(Unsubscribe { packet_id: 3, filters: vec!["r"] }));
+        assert!(
+            matches!(&got[..], [Packet::SubAck(_), Packet::Publish(message)] if message.retain),
+            "{got:?}"
+        );
+        world.send(
+            1,
+            &Packet::Unsubscribe(Unsubscribe {
+                packet_id: 3,
+                filters: vec!["r"],
+            }),
+        );
         world.got_nothing(1);
         let round = world.broker.end_round().number - 1;
         world.kept(round, Ok(()));

@@ -4,21 +4,39 @@ use super::*;
 
 fn acl(rules: &[(Access, &str)]) -> Arc<Acl> {
     Arc::new(Acl::new(
-        rules.iter().map(|&(access, pattern)| Rule { pattern: pattern.into(), access }).collect(),
+        rules
+            .iter()
+            .map(|&(access, pattern)| Rule {
+                pattern: pattern.into(),
+                access,
+            })
+            .collect(),
     ))
 }
 
 fn world(rules: &[(Access, &str)]) -> World {
-    World::with(Options { anonymous_acl: acl(rules), sys_interval_s: 0, ..Options::default() })
+    World::with(Options {
+        anonymous_acl: acl(rules),
+        sys_interval_s: 0,
+        ..Options::default()
+    })
 }
 
 /// A client with a name.
 fn login(world: &mut World, conn: ConnId, client_id: &str, user: &str, acl: Arc<Acl>) {
     world.open(conn);
-    let packet = Connect { user: Some(user), ..connect_lasting(Version::V5, client_id) };
+    let packet = Connect {
+        user: Some(user),
+        ..connect_lasting(Version::V5, client_id)
+    };
     world.send(conn, &Packet::Connect(Box::new(packet)));
-    let grant = Grant { user: Some(user.into()), acl };
-    world.broker.login(conn, Ok(grant), world.now, &mut world.net);
+    let grant = Grant {
+        user: Some(user.into()),
+        acl,
+    };
+    world
+        .broker
+        .login(conn, Ok(grant), world.now, &mut world.net);
     world.round();
 }
 
@@ -81,7 +99,10 @@ fn subscriptions_are_refused() {
     let mut world = world(&[(Access::Read, "open/#")]);
     world.join(0, Version::V5, "a");
     assert_eq!(world.subscribe(0, "#", Q1), Reason::NOT_AUTHORIZED);
-    assert_eq!(world.subscribe(0, "$share/g/closed", Q1), Reason::NOT_AUTHORIZED);
+    assert_eq!(
+        world.subscribe(0, "$share/g/closed", Q1),
+        Reason::NOT_AUTHORIZED
+    );
     assert_eq!(world.subscribe(0, "open/+", Q1), Reason(1));
     world.join(1, Version::V311, "b");
     assert_eq!(world.subscribe(1, "#", Q1), Reason::UNSPECIFIED);
@@ -102,7 +123,13 @@ fn messages_are_refused() {
     // Again after one that was allowed, and with retain.
     world.send(0, &retained("closed", "x", Q0, 0));
     world.got_nothing(0);
-    assert_eq!((world.broker.stats().publishes_unauthorized, world.broker.stats().retained), (3, 0));
+    assert_eq!(
+        (
+            world.broker.stats().publishes_unauthorized,
+            world.broker.stats().retained
+        ),
+        (3, 0)
+    );
 }
 
 #[test]
@@ -149,7 +176,13 @@ fn a_will_needs_the_right_to_write() {
     world.join(0, Version::V5, "watcher");
     world.subscribe(0, "#", Q0);
     for topic in ["closed", "open"] {
-        world.connect(1, Connect { will: Some(will(topic, topic)), ..connect(Version::V5, "a") });
+        world.connect(
+            1,
+            Connect {
+                will: Some(will(topic, topic)),
+                ..connect(Version::V5, "a")
+            },
+        );
         world.lose(1);
     }
     assert_eq!(world.payloads(0), ["open"]);

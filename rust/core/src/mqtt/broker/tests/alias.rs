@@ -3,7 +3,10 @@
 use super::*;
 
 fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16) -> Packet<'a> {
-    Packet::Publish(Publish { topic_alias: Some(alias), ..publish(topic, payload, Q0, 0) })
+    Packet::Publish(Publish {
+        topic_alias: Some(alias),
+        ..publish(topic, payload, Q0, 0)
+    })
 }
 
 #[test]
@@ -12,12 +15,23 @@ fn a_client_may_name_a_topic_by_number() {
     let mut world = World::new();
     world.join(0, Version::V5, "a");
     world.subscribe(0, "#", Q0);
-    for packet in [aliased("one", "1", 1), aliased("", "2", 1), aliased("two", "3", 1), aliased("", "4", 1)] {
+    for packet in [
+        aliased("one", "1", 1),
+        aliased("", "2", 1),
+        aliased("two", "3", 1),
+        aliased("", "4", 1),
+    ] {
         world.send(0, &packet);
     }
     let messages = world.messages(0);
-    let topics: Vec<_> = messages.iter().map(|message| (message.topic, message.topic_alias)).collect();
-    assert_eq!(topics, [("one", None), ("one", None), ("two", None), ("two", None)]);
+    let topics: Vec<_> = messages
+        .iter()
+        .map(|message| (message.topic, message.topic_alias))
+        .collect();
+    assert_eq!(
+        topics,
+        [("one", None), ("one", None), ("two", None), ("two", None)]
+    );
 }
 
 #[test]
@@ -37,7 +51,11 @@ fn numbers_out_of_range_are_refused() {
         let mut world = World::new();
         assert_eq!(world.join(0, Version::V5, "a").topic_alias_maximum, 64);
         world.send(0, &aliased("t", "x", alias));
-        assert_eq!(reason_of(&world.got(0)), Reason::TOPIC_ALIAS_INVALID, "{alias}");
+        assert_eq!(
+            reason_of(&world.got(0)),
+            Reason::TOPIC_ALIAS_INVALID,
+            "{alias}"
+        );
     }
     let mut world = World::new();
     world.join(0, Version::V5, "a");
@@ -49,7 +67,13 @@ fn numbers_out_of_range_are_refused() {
 fn repeated_topics_get_one_where_the_client_allows() {
     // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
     let mut world = World::new();
-    world.connect(0, Connect { topic_alias_maximum: 2, ..connect(Version::V5, "to") });
+    world.connect(
+        0,
+        Connect {
+            topic_alias_maximum: 2,
+            ..connect(Version::V5, "to")
+        },
+    );
     world.subscribe(0, "#", Q1);
     world.join(1, Version::V5, "from");
     let (mut aliases, mut known) = (Vec::new(), std::collections::HashMap::new());
@@ -60,13 +84,29 @@ fn repeated_topics_get_one_where_the_client_allows() {
             known.insert(alias, message.topic);
         }
         // Whatever is sent means the right topic.
-        let meant = if message.topic.is_empty() { known[&message.topic_alias.unwrap()] } else { message.topic };
+        let meant = if message.topic.is_empty() {
+            known[&message.topic_alias.unwrap()]
+        } else {
+            message.topic
+        };
         assert_eq!(meant, topic);
         aliases.push((message.topic.len(), message.topic_alias));
     }
     let (none, one, two) = (None, Some(1), Some(2));
     assert_eq!(
         aliases,
-        [(1, none), (1, one), (0, one), (4, none), (1, none), (1, two), (0, two), (1, none), (1, none), (1, none), (0, one)]
+        [
+            (1, none),
+            (1, one),
+            (0, one),
+            (4, none),
+            (1, none),
+            (1, two),
+            (0, two),
+            (1, none),
+            (1, none),
+            (1, none),
+            (0, one)
+        ]
     );
 }

@@ -38,7 +38,13 @@ fn a_second_connect_is_a_protocol_error() {
 
 #[test]
 fn packets_of_servers_are_protocol_errors() {
-    for packet in [Packet::PingResp, Packet::SubAck(crate::mqtt::packet::Granted { packet_id: 1, reasons: vec![Reason::SUCCESS] })] {
+    for packet in [
+        Packet::PingResp,
+        Packet::SubAck(crate::mqtt::packet::Granted {
+            packet_id: 1,
+            reasons: vec![Reason::SUCCESS],
+        }),
+    ] {
         let mut world = World::new();
         world.join(0, Version::V5, "a");
         world.send(0, &packet);
@@ -76,9 +82,16 @@ fn a_client_without_id_gets_one_where_it_may() {
 #[test]
 fn a_client_with_an_assigned_id_comes_back_by_it() {
     let mut world = World::new();
-    let id = world.connect(0, connect_lasting(Version::V5, "")).assigned_client_id.unwrap();
+    let id = world
+        .connect(0, connect_lasting(Version::V5, ""))
+        .assigned_client_id
+        .unwrap();
     world.lose(0);
-    assert!(world.connect(1, connect_lasting(Version::V5, id)).session_present);
+    assert!(
+        world
+            .connect(1, connect_lasting(Version::V5, id))
+            .session_present
+    );
 }
 
 #[test]
@@ -106,9 +119,21 @@ fn limits_are_told() {
     assert_eq!(ack.maximum_packet_bytes, Some(4_096));
     assert_eq!(ack.session_expiry_s, Some(100));
     // What was agreed as asked is not repeated; no keep alive is more than any.
-    let ack = world.connect(1, Connect { keep_alive_s: 30, ..connect(Version::V5, "b") });
-    assert_eq!((ack.server_keep_alive_s, ack.session_expiry_s), (None, None));
-    assert_eq!(world.join(2, Version::V5, "c").server_keep_alive_s, Some(60));
+    let ack = world.connect(
+        1,
+        Connect {
+            keep_alive_s: 30,
+            ..connect(Version::V5, "b")
+        },
+    );
+    assert_eq!(
+        (ack.server_keep_alive_s, ack.session_expiry_s),
+        (None, None)
+    );
+    assert_eq!(
+        world.join(2, Version::V5, "c").server_keep_alive_s,
+        Some(60)
+    );
 }
 
 #[test]
@@ -120,7 +145,10 @@ fn response_information_is_given_to_those_who_ask() {
         request_response_information: true,
         ..connect(Version::V5, "b")
     };
-    assert_eq!(world.connect(1, asking).response_information, Some("response/b"));
+    assert_eq!(
+        world.connect(1, asking).response_information,
+        Some("response/b")
+    );
 }
 
 #[test]
@@ -130,7 +158,10 @@ fn authentication_methods_are_refused() {
         authentication_method: Some("SCRAM-SHA-1"),
         ..connect(Version::V5, "a")
     };
-    assert_eq!(world.connect(0, with_method).reason, Reason::BAD_AUTHENTICATION_METHOD);
+    assert_eq!(
+        world.connect(0, with_method).reason,
+        Reason::BAD_AUTHENTICATION_METHOD
+    );
     assert!(world.is_closed(0));
     // [MQTT-4.12.0-6]
     world.join(1, Version::V5, "b");
@@ -150,7 +181,13 @@ fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
     // [MQTT-3.1.2-22]
     for version in BOTH {
         let mut world = World::new();
-        world.connect(0, Connect { keep_alive_s: 2, ..connect(version, "a") });
+        world.connect(
+            0,
+            Connect {
+                keep_alive_s: 2,
+                ..connect(version, "a")
+            },
+        );
         world.join(1, version, "without");
         world.advance(2_900);
         assert!(!world.is_closed(0));
@@ -170,7 +207,11 @@ fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
 
 #[test]
 fn a_server_keep_alive_holds() {
-    let mut world = World::with(Options { keep_alive_max_s: 10, sys_interval_s: 0, ..Options::default() });
+    let mut world = World::with(Options {
+        keep_alive_max_s: 10,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
     world.join(0, Version::V5, "a");
     world.advance(15_100);
     assert!(world.is_closed(0));
@@ -181,21 +222,36 @@ fn a_login_waits_for_its_verdict() {
     for version in BOTH {
         let mut world = World::new();
         for (conn, verdict) in [
-            (0, Ok(Grant { user: Some("u".into()), acl: Arc::new(Acl::open()) })),
+            (
+                0,
+                Ok(Grant {
+                    user: Some("u".into()),
+                    acl: Arc::new(Acl::open()),
+                }),
+            ),
             (1, Err(Reason::BAD_USER_OR_PASSWORD)),
         ] {
             world.open(conn);
-            let packet = Connect { user: Some("u"), password: Some(b"p"), ..connect(version, "a") };
+            let packet = Connect {
+                user: Some("u"),
+                password: Some(b"p"),
+                ..connect(version, "a")
+            };
             world.send(conn, &Packet::Connect(Box::new(packet)));
             assert!(world.net.sockets[conn as usize].is_paused);
             assert_eq!(world.net.sockets[conn as usize].output, b"");
             let logins = world.broker.take_logins();
             assert_eq!((logins.len(), &*logins[0].client_id), (1, "a"));
-            assert_eq!((logins[0].user.as_deref(), logins[0].password.as_deref()), (Some("u"), Some(&b"p"[..])));
+            assert_eq!(
+                (logins[0].user.as_deref(), logins[0].password.as_deref()),
+                (Some("u"), Some(&b"p"[..]))
+            );
             let is_ok = verdict.is_ok();
             world.broker.login(conn, verdict, world.now, &mut world.net);
             assert!(!world.net.sockets[conn as usize].is_paused);
-            let Packet::ConnAck(ack) = world.got_one(conn) else { panic!("a CONNACK") };
+            let Packet::ConnAck(ack) = world.got_one(conn) else {
+                panic!("a CONNACK")
+            };
             assert_eq!(ack.reason == Reason::SUCCESS, is_ok);
             assert_eq!(world.is_closed(conn), !is_ok);
         }
@@ -204,7 +260,11 @@ fn a_login_waits_for_its_verdict() {
 
 #[test]
 fn without_anonymous_clients_all_need_a_verdict() {
-    let mut world = World::with(Options { anonymous_local: false, sys_interval_s: 0, ..Options::default() });
+    let mut world = World::with(Options {
+        anonymous_local: false,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
     world.open(0);
     world.send(0, &Packet::Connect(Box::new(connect(Version::V311, "a"))));
     assert_eq!(world.broker.take_logins()[0].user, None);
@@ -213,7 +273,10 @@ fn without_anonymous_clients_all_need_a_verdict() {
     world.send(1, &Packet::Connect(Box::new(connect(Version::V311, "b"))));
     world.lose(1);
     assert_eq!(world.broker.take_logins().len(), 0);
-    let grant = Grant { user: None, acl: Arc::new(Acl::open()) };
+    let grant = Grant {
+        user: None,
+        acl: Arc::new(Acl::open()),
+    };
     world.broker.login(1, Ok(grant), world.now, &mut world.net);
     assert_eq!(world.broker.stats().clients_connected, 0);
 }
@@ -237,13 +300,19 @@ fn a_malformed_packet_costs_its_connection_only() {
     world.subscribe(1, "t", Q0);
     world.feed(0, b"\x36\x03\x00\x01t"); // QoS 3 [MQTT-3.3.1-4]
     let reason = reason_of(&world.got(0));
-    assert!(reason == Reason::MALFORMED_PACKET || reason == Reason::PROTOCOL_ERROR, "{reason:?}");
+    assert!(
+        reason == Reason::MALFORMED_PACKET || reason == Reason::PROTOCOL_ERROR,
+        "{reason:?}"
+    );
     assert!(world.is_closed(0));
     world.publish(1, "t", "x", Q0, 0);
     assert_eq!(world.payloads(1), ["x"]);
     assert_eq!(world.broker.stats().faults, 1);
     let events = world.broker.events();
-    let malformed = events.iter().find(|row| row.event == Event::Malformed).unwrap();
+    let malformed = events
+        .iter()
+        .find(|row| row.event == Event::Malformed)
+        .unwrap();
     assert_eq!((malformed.succeeded, malformed.failed), (0, 1));
 }
 
@@ -262,15 +331,32 @@ fn a_stop_is_told() {
 fn an_owner_may_disconnect_a_client() {
     let mut world = World::new();
     world.join(0, Version::V5, "a");
-    assert!(world.broker.disconnect("a", Reason::ADMINISTRATIVE_ACTION, world.now, &mut world.net));
+    assert!(world.broker.disconnect(
+        "a",
+        Reason::ADMINISTRATIVE_ACTION,
+        world.now,
+        &mut world.net
+    ));
     assert_eq!(reason_of(&world.got(0)), Reason::ADMINISTRATIVE_ACTION);
-    assert!(!world.broker.disconnect("a", Reason::ADMINISTRATIVE_ACTION, world.now, &mut world.net));
+    assert!(!world.broker.disconnect(
+        "a",
+        Reason::ADMINISTRATIVE_ACTION,
+        world.now,
+        &mut world.net
+    ));
 }
 
 #[test]
 fn sessions_have_a_limit() {
-    let mut world = World::with(Options { sessions_max: 1, sys_interval_s: 0, ..Options::default() });
+    let mut world = World::with(Options {
+        sessions_max: 1,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
     world.join(0, Version::V5, "a");
-    assert_eq!(world.join(1, Version::V5, "b").reason, Reason::QUOTA_EXCEEDED);
+    assert_eq!(
+        world.join(1, Version::V5, "b").reason,
+        Reason::QUOTA_EXCEEDED
+    );
     assert_eq!(world.join(2, Version::V5, "a").reason, Reason::SUCCESS);
 }

@@ -18,7 +18,13 @@ fn a_client_gets_no_more_than_it_can_take() {
     // [MQTT-3.3.4-9]
     for qos in [Q1, Q2] {
         let mut world = World::new();
-        world.connect(0, Connect { receive_maximum: Some(3), ..connect(Version::V5, "to") });
+        world.connect(
+            0,
+            Connect {
+                receive_maximum: Some(3),
+                ..connect(Version::V5, "to")
+            },
+        );
         world.subscribe(0, "t", qos);
         world.join(1, Version::V5, "from");
         for id in 1..=10 {
@@ -40,7 +46,11 @@ fn a_client_gets_no_more_than_it_can_take() {
 
 #[test]
 fn older_clients_have_a_limit_of_ours() {
-    let mut world = World::with(Options { in_flight_old: 5, sys_interval_s: 0, ..Options::default() });
+    let mut world = World::with(Options {
+        in_flight_old: 5,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
     world.join(0, Version::V311, "to");
     world.subscribe(0, "t", Q1);
     world.join(1, Version::V311, "from");
@@ -53,7 +63,11 @@ fn older_clients_have_a_limit_of_ours() {
 #[test]
 fn a_client_that_sends_too_many_is_closed() {
     // [MQTT-3.3.4-7], [MQTT-3.3.4-8]
-    let mut world = World::with(Options { receive_maximum: 3, sys_interval_s: 0, ..Options::default() });
+    let mut world = World::with(Options {
+        receive_maximum: 3,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
     world.join(0, Version::V5, "a");
     for id in 1..=3 {
         world.publish(0, "t", "x", Q2, id);
@@ -70,7 +84,10 @@ fn a_client_that_sends_too_many_is_closed() {
 fn packets_are_not_larger_than_a_client_takes() {
     // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
     let mut world = World::new();
-    let limited = Connect { maximum_packet_bytes: Some(40), ..connect(Version::V5, "to") };
+    let limited = Connect {
+        maximum_packet_bytes: Some(40),
+        ..connect(Version::V5, "to")
+    };
     world.connect(0, limited);
     world.subscribe(0, "t", Q1);
     world.join(1, Version::V5, "from");
@@ -78,7 +95,13 @@ fn packets_are_not_larger_than_a_client_takes() {
         world.publish(1, "t", &"x".repeat(length), Q1, id);
     }
     let messages = world.messages(0);
-    assert_eq!(messages.iter().map(|message| message.payload.len()).collect::<Vec<_>>(), [32, 1]);
+    assert_eq!(
+        messages
+            .iter()
+            .map(|message| message.payload.len())
+            .collect::<Vec<_>>(),
+        [32, 1]
+    );
     assert_eq!(world.broker.stats().publishes_dropped, 2);
     assert_eq!(world.broker.stats().queued, 2);
 }
@@ -87,7 +110,13 @@ fn packets_are_not_larger_than_a_client_takes() {
 fn packet_ids_are_not_used_twice() {
     // [MQTT-2.2.1-4]: one message is never acknowledged, all others are.
     let mut world = World::new();
-    world.connect(0, Connect { receive_maximum: Some(2), ..connect(Version::V5, "to") });
+    world.connect(
+        0,
+        Connect {
+            receive_maximum: Some(2),
+            ..connect(Version::V5, "to")
+        },
+    );
     world.subscribe(0, "t", Q1);
     world.join(1, Version::V5, "from");
     let mut last = 0;
@@ -186,7 +215,10 @@ fn a_stalled_subscriber_keeps_its_qos_1_messages_up_to_a_limit() {
     }
     assert_eq!(world.got(1).len(), 101, "its publisher is acknowledged");
     let stats = world.broker.stats();
-    assert!(stats.publishes_dropped > 0 && stats.queued <= 50, "{stats:?}");
+    assert!(
+        stats.publishes_dropped > 0 && stats.queued <= 50,
+        "{stats:?}"
+    );
     let messages = world.messages(0);
     assert!(messages.iter().any(|message| message.payload == b"100"));
 }
@@ -234,7 +266,13 @@ fn who_reads_no_replies_is_not_read_from() {
 #[test]
 fn publishers_wait_for_acknowledgements_that_do_not_come_but_not_for_long() {
     let mut world = World::new();
-    world.connect(0, Connect { receive_maximum: Some(1), ..connect(Version::V5, "to") });
+    world.connect(
+        0,
+        Connect {
+            receive_maximum: Some(1),
+            ..connect(Version::V5, "to")
+        },
+    );
     world.subscribe(0, "t", Q1);
     world.join(1, Version::V311, "from");
     let mut sent = 0;
@@ -249,7 +287,9 @@ fn publishers_wait_for_acknowledgements_that_do_not_come_but_not_for_long() {
     let mut received = 0;
     loop {
         let messages = world.messages(0);
-        let Some(message) = messages.first() else { break };
+        let Some(message) = messages.first() else {
+            break;
+        };
         received += 1;
         world.ack(0, AckKind::PubAck, message.packet_id);
     }

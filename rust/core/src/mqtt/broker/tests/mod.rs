@@ -16,8 +16,8 @@ mod wills;
 use super::*;
 use crate::mqtt::codec::{self, Split};
 use crate::mqtt::packet::{
-    Ack, ConnAck, Connect, Disconnect, Forwarded, QoS, RetainHandling, Subscribe, Subscription, SubscriptionOptions,
-    Unsubscribe, Version, Will,
+    Ack, ConnAck, Connect, Disconnect, Forwarded, QoS, RetainHandling, Subscribe, Subscription,
+    SubscriptionOptions, Unsubscribe, Version, Will,
 };
 
 pub(super) const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -25,8 +25,6 @@ pub(super) const BOTH: [Version; 2] = [Version::V311, Version::V5];
 #[derive(Default)]
 pub(super) struct Socket {
     pub output: Vec<u8>,
-    /// Bytes of the output that the client does not take.
-    pub is_stuck: bool,
     pub is_closed: bool,
     pub is_paused: bool,
     pub version: Option<Version>,
@@ -54,7 +52,9 @@ impl Host for Net {
         &mut self.socket(conn).output
     }
     fn backlog(&self, conn: ConnId) -> usize {
-        self.sockets.get(conn as usize).map_or(0, |socket| socket.output.len())
+        self.sockets
+            .get(conn as usize)
+            .map_or(0, |socket| socket.output.len())
     }
     fn close(&mut self, conn: ConnId) {
         self.socket(conn).is_closed = true;
@@ -145,9 +145,13 @@ impl World {
                 Err(error) => Err(error),
             };
             match packet {
-                Ok((packet, length)) => self.broker.received(conn, &packet, length, self.now, &mut self.net),
+                Ok((packet, length)) => {
+                    self.broker
+                        .received(conn, &packet, length, self.now, &mut self.net);
+                }
                 Err(error) => {
-                    self.broker.malformed(conn, error.reason, "malformed", self.now, &mut self.net);
+                    self.broker
+                        .malformed(conn, error.reason, "malformed", self.now, &mut self.net);
                     break;
                 }
             }
@@ -168,7 +172,11 @@ impl World {
     /// Ends the round. Returns its number.
     pub fn round(&mut self) -> u64 {
         let round = self.broker.end_round();
-        let (number, kept, mapped) = (round.number, !round.changes.is_empty(), !round.messages.is_empty());
+        let (number, kept, mapped) = (
+            round.number,
+            !round.changes.is_empty(),
+            !round.messages.is_empty(),
+        );
         self.log.extend(round.changes);
         self.inbound.extend(round.messages);
         if self.keeps && mapped {
@@ -237,7 +245,10 @@ impl World {
 
     pub fn payloads(&mut self, conn: ConnId) -> Vec<String> {
         let messages = self.messages(conn);
-        messages.iter().map(|publish| String::from_utf8_lossy(publish.payload).into_owned()).collect()
+        messages
+            .iter()
+            .map(|publish| String::from_utf8_lossy(publish.payload).into_owned())
+            .collect()
     }
 
     /// Opens and connects. Returns the CONNACK.
@@ -257,7 +268,8 @@ impl World {
 
     /// The network breaks.
     pub fn lose(&mut self, conn: ConnId) {
-        self.broker.closed(conn, Cause::Failed, self.now, &mut self.net);
+        self.broker
+            .closed(conn, Cause::Failed, self.now, &mut self.net);
         self.net.socket(conn).is_closed = true;
         self.round();
     }
@@ -310,7 +322,10 @@ impl World {
     }
 
     pub fn publish(&mut self, conn: ConnId, topic: &str, payload: &str, qos: QoS, packet_id: u16) {
-        self.send(conn, &Packet::Publish(publish(topic, payload, qos, packet_id)));
+        self.send(
+            conn,
+            &Packet::Publish(publish(topic, payload, qos, packet_id)),
+        );
     }
 
     pub fn ack(&mut self, conn: ConnId, kind: AckKind, packet_id: u16) {
@@ -358,7 +373,12 @@ pub(super) fn connect_lasting(version: Version, client_id: &str) -> Connect<'_> 
     }
 }
 
-pub(super) fn publish<'a>(topic: &'a str, payload: &'a str, qos: QoS, packet_id: u16) -> Publish<'a> {
+pub(super) fn publish<'a>(
+    topic: &'a str,
+    payload: &'a str,
+    qos: QoS,
+    packet_id: u16,
+) -> Publish<'a> {
     Publish {
         duplicate: false,
         qos,
@@ -373,7 +393,12 @@ pub(super) fn publish<'a>(topic: &'a str, payload: &'a str, qos: QoS, packet_id:
     }
 }
 
-pub(super) fn retained<'a>(topic: &'a str, payload: &'a str, qos: QoS, packet_id: u16) -> Packet<'a> {
+pub(super) fn retained<'a>(
+    topic: &'a str,
+    payload: &'a str,
+    qos: QoS,
+    packet_id: u16,
+) -> Packet<'a> {
     Packet::Publish(Publish {
         retain: true,
         ..publish(topic, payload, qos, packet_id)

@@ -6,7 +6,15 @@ use super::*;
 fn messages_come_at_the_lower_qos_of_both() {
     // [MQTT-3.8.4-8]
     for version in BOTH {
-        for (sent, granted) in [(Q0, Q0), (Q0, Q2), (Q1, Q0), (Q1, Q1), (Q1, Q2), (Q2, Q1), (Q2, Q2)] {
+        for (sent, granted) in [
+            (Q0, Q0),
+            (Q0, Q2),
+            (Q1, Q0),
+            (Q1, Q1),
+            (Q1, Q2),
+            (Q2, Q1),
+            (Q2, Q2),
+        ] {
             let mut world = World::new();
             world.join(0, version, "to");
             world.join(1, version, "from");
@@ -31,7 +39,10 @@ fn qos_1_is_acknowledged() {
     assert_eq!(world.got(0), [ack(AckKind::PubAck, 77, Reason::SUCCESS)]);
     world.join(1, Version::V5, "b");
     world.publish(1, "t", "x", Q1, 77);
-    assert_eq!(world.got(1), [ack(AckKind::PubAck, 77, Reason::NO_MATCHING_SUBSCRIBERS)]);
+    assert_eq!(
+        world.got(1),
+        [ack(AckKind::PubAck, 77, Reason::NO_MATCHING_SUBSCRIBERS)]
+    );
     world.subscribe(0, "t", Q0);
     world.publish(1, "t", "x", Q1, 78);
     assert_eq!(world.got(1), [ack(AckKind::PubAck, 78, Reason::SUCCESS)]);
@@ -46,7 +57,13 @@ fn qos_2_comes_once_however_often_it_is_sent() {
         world.join(1, version, "from");
         world.subscribe(0, "t", Q0);
         for duplicate in [false, true, true] {
-            world.send(1, &Packet::Publish(Publish { duplicate, ..publish("t", "x", Q2, 3) }));
+            world.send(
+                1,
+                &Packet::Publish(Publish {
+                    duplicate,
+                    ..publish("t", "x", Q2, 3)
+                }),
+            );
             assert_eq!(world.got(1), [ack(AckKind::PubRec, 3, Reason::SUCCESS)]);
         }
         assert_eq!(world.payloads(0), ["x"]);
@@ -64,9 +81,15 @@ fn an_unknown_release_is_answered() {
     let mut world = World::new();
     world.join(0, Version::V5, "a");
     world.ack(0, AckKind::PubRel, 9);
-    assert_eq!(world.got(0), [ack(AckKind::PubComp, 9, Reason::PACKET_ID_NOT_FOUND)]);
+    assert_eq!(
+        world.got(0),
+        [ack(AckKind::PubComp, 9, Reason::PACKET_ID_NOT_FOUND)]
+    );
     world.ack(0, AckKind::PubRec, 9);
-    assert_eq!(world.got(0), [ack(AckKind::PubRel, 9, Reason::PACKET_ID_NOT_FOUND)]);
+    assert_eq!(
+        world.got(0),
+        [ack(AckKind::PubRel, 9, Reason::PACKET_ID_NOT_FOUND)]
+    );
     world.ack(0, AckKind::PubAck, 9);
     world.ack(0, AckKind::PubComp, 9);
     world.got_nothing(0);
@@ -96,7 +119,13 @@ fn qos_2_goes_out_in_four_steps() {
 #[test]
 fn a_refusing_pubrec_ends_a_message() {
     let mut world = World::new();
-    world.connect(0, Connect { receive_maximum: Some(1), ..connect(Version::V5, "to") });
+    world.connect(
+        0,
+        Connect {
+            receive_maximum: Some(1),
+            ..connect(Version::V5, "to")
+        },
+    );
     world.join(1, Version::V5, "from");
     world.subscribe(0, "t", Q2);
     world.publish(1, "t", "x", Q2, 1);
@@ -127,7 +156,10 @@ fn properties_go_on_as_they_are() {
     world.subscribe(1, "t", Q0);
     let encoded = b"\x01\x01\x03\x00\x01c\x08\x00\x01r\x09\x00\x02\x00\xff\x26\x00\x01k\x00\x01v\x26\x00\x01k\x00\x01w";
     let packet = Publish {
-        properties: Forwarded { encoded: encoded.as_slice().into(), is_text: true },
+        properties: Forwarded {
+            encoded: encoded.as_slice().into(),
+            is_text: true,
+        },
         ..publish("t", "x", Q0, 0)
     };
     world.send(0, &Packet::Publish(packet.clone()));
@@ -139,7 +171,11 @@ fn properties_go_on_as_they_are() {
 fn many_subscribers_get_the_same_message() {
     let mut world = World::new();
     for conn in 0..6 {
-        let version = if conn % 2 == 0 { Version::V5 } else { Version::V311 };
+        let version = if conn % 2 == 0 {
+            Version::V5
+        } else {
+            Version::V311
+        };
         world.join(conn, version, &format!("c{conn}"));
         world.subscribe(conn, "t", [Q0, Q1, Q2][conn as usize / 2]);
     }
@@ -150,7 +186,10 @@ fn many_subscribers_get_the_same_message() {
         for conn in 0..6 {
             let qos = [Q0, Q1, Q2][conn as usize / 2];
             let packet_id = if qos == Q0 { 0 } else { round as u16 + 1 };
-            assert_eq!(world.messages(conn), [publish("t", &payload, qos, packet_id)]);
+            assert_eq!(
+                world.messages(conn),
+                [publish("t", &payload, qos, packet_id)]
+            );
         }
     }
 }
@@ -160,9 +199,15 @@ fn topics_of_the_broker_are_not_for_clients() {
     let mut world = World::new();
     world.join(0, Version::V5, "a");
     world.publish(0, "$SYS/broker/version", "mine", Q1, 1);
-    assert_eq!(world.got(0), [ack(AckKind::PubAck, 1, Reason::NOT_AUTHORIZED)]);
+    assert_eq!(
+        world.got(0),
+        [ack(AckKind::PubAck, 1, Reason::NOT_AUTHORIZED)]
+    );
     world.publish(0, "$SYS/broker/version", "mine", Q2, 2);
-    assert_eq!(world.got(0), [ack(AckKind::PubRec, 2, Reason::NOT_AUTHORIZED)]);
+    assert_eq!(
+        world.got(0),
+        [ack(AckKind::PubRec, 2, Reason::NOT_AUTHORIZED)]
+    );
     // [MQTT-3.3.5-2]
     world.join(1, Version::V311, "b");
     world.publish(1, "$SYS/broker/version", "mine", Q1, 1);
@@ -189,11 +234,23 @@ fn messages_of_one_publisher_keep_their_order() {
     // [MQTT-4.6.0-6]
     for qos in [Q0, Q1, Q2] {
         let mut world = World::new();
-        world.connect(0, Connect { receive_maximum: Some(2), ..connect(Version::V5, "to") });
+        world.connect(
+            0,
+            Connect {
+                receive_maximum: Some(2),
+                ..connect(Version::V5, "to")
+            },
+        );
         world.join(1, Version::V5, "from");
         world.subscribe(0, "t", qos);
         for number in 1..=20_u16 {
-            world.publish(1, "t", &number.to_string(), qos, if qos == Q0 { 0 } else { number });
+            world.publish(
+                1,
+                "t",
+                &number.to_string(),
+                qos,
+                if qos == Q0 { 0 } else { number },
+            );
         }
         let mut numbers = Vec::new();
         loop {
@@ -204,7 +261,11 @@ fn messages_of_one_publisher_keep_their_order() {
             for packet in packets {
                 match packet {
                     Packet::Publish(message) => {
-                        numbers.push(String::from_utf8_lossy(message.payload).parse::<u16>().unwrap());
+                        numbers.push(
+                            String::from_utf8_lossy(message.payload)
+                                .parse::<u16>()
+                                .unwrap(),
+                        );
                         match qos {
                             Q0 => {}
                             Q1 => world.ack(0, AckKind::PubAck, message.packet_id),
@@ -226,10 +287,16 @@ fn the_nodes_own_messages_are_published() {
     world.net.mapped = vec!["rows"];
     world.join(0, Version::V311, "a");
     world.subscribe(0, "t", Q1);
-    let (reached, round) = world.broker.publish(&publish("t", "x", Q1, 0), world.now, &mut world.net);
+    let (reached, round) =
+        world
+            .broker
+            .publish(&publish("t", "x", Q1, 0), world.now, &mut world.net);
     assert_eq!((reached, round), (1, None));
     assert_eq!(world.payloads(0), ["x"]);
-    let (reached, round) = world.broker.publish(&publish("rows", "x", Q0, 0), world.now, &mut world.net);
+    let (reached, round) =
+        world
+            .broker
+            .publish(&publish("rows", "x", Q0, 0), world.now, &mut world.net);
     assert_eq!((reached, round.is_some()), (0, true));
     assert_eq!(world.broker.end_round().messages.len(), 1);
 }

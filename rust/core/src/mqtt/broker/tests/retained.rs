@@ -2,8 +2,17 @@
 
 use super::*;
 
-fn options(qos: QoS, retain_handling: RetainHandling, retain_as_published: bool) -> SubscriptionOptions {
-    SubscriptionOptions { qos, no_local: false, retain_as_published, retain_handling }
+fn options(
+    qos: QoS,
+    retain_handling: RetainHandling,
+    retain_as_published: bool,
+) -> SubscriptionOptions {
+    SubscriptionOptions {
+        qos,
+        no_local: false,
+        retain_as_published,
+        retain_handling,
+    }
 }
 
 #[test]
@@ -20,8 +29,14 @@ fn a_new_subscription_gets_them() {
         world.subscribe(1, "r/#", Q1);
         let mut messages = world.messages(1);
         messages.sort_by_key(|message| message.topic);
-        let seen: Vec<_> = messages.iter().map(|m| (m.topic, m.payload, m.qos, m.retain)).collect();
-        assert_eq!(seen, [("r/1", &b"one"[..], Q1, true), ("r/2", b"two", Q0, true)]);
+        let seen: Vec<_> = messages
+            .iter()
+            .map(|m| (m.topic, m.payload, m.qos, m.retain))
+            .collect();
+        assert_eq!(
+            seen,
+            [("r/1", &b"one"[..], Q1, true), ("r/2", b"two", Q0, true)]
+        );
         assert_eq!(world.broker.stats().retained, 2);
     }
 }
@@ -39,7 +54,13 @@ fn an_empty_one_removes() {
         assert_eq!(world.payloads(0), ["one", ""]);
         world.subscribe(0, "r", Q0);
         world.got_nothing(0);
-        assert_eq!((world.broker.stats().retained, world.broker.stats().retained_bytes), (0, 0));
+        assert_eq!(
+            (
+                world.broker.stats().retained,
+                world.broker.stats().retained_bytes
+            ),
+            (0, 0)
+        );
     }
 }
 
@@ -53,7 +74,12 @@ fn the_flag_is_for_new_subscriptions_or_as_published() {
     world.subscribe_with(1, "r", options(Q1, RetainHandling::Send, true), None);
     world.send(0, &retained("r", "x", Q0, 0));
     world.publish(0, "r", "y", Q0, 0);
-    let flags = |messages: Vec<Publish<'_>>| messages.iter().map(|message| message.retain).collect::<Vec<_>>();
+    let flags = |messages: Vec<Publish<'_>>| {
+        messages
+            .iter()
+            .map(|message| message.retain)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(flags(world.messages(0)), [false, false]);
     assert_eq!(flags(world.messages(1)), [true, false]);
 }
@@ -93,7 +119,10 @@ fn own_ones_are_not_sent_where_local_ones_are_not_wanted() {
     let mut world = World::new();
     world.join(0, Version::V5, "a");
     world.send(0, &retained("r", "x", Q0, 0));
-    let no_local = SubscriptionOptions { no_local: true, ..SubscriptionOptions::default() };
+    let no_local = SubscriptionOptions {
+        no_local: true,
+        ..SubscriptionOptions::default()
+    };
     world.subscribe_with(0, "r", no_local, None);
     world.got_nothing(0);
     world.join(1, Version::V5, "b");
@@ -105,8 +134,16 @@ fn own_ones_are_not_sent_where_local_ones_are_not_wanted() {
 fn they_expire() {
     let mut world = World::new();
     world.join(0, Version::V5, "a");
-    let Packet::Publish(message) = retained("r", "x", Q0, 0) else { unreachable!() };
-    world.send(0, &Packet::Publish(Publish { expiry_s: Some(10), ..message }));
+    let Packet::Publish(message) = retained("r", "x", Q0, 0) else {
+        unreachable!()
+    };
+    world.send(
+        0,
+        &Packet::Publish(Publish {
+            expiry_s: Some(10),
+            ..message
+        }),
+    );
     world.advance(4_000);
     world.subscribe(0, "r", Q0);
     assert_eq!(world.messages(0)[0].expiry_s, Some(6));
@@ -116,12 +153,21 @@ fn they_expire() {
     assert_eq!(world.broker.stats().retained, 1);
     world.advance(100);
     assert_eq!(world.broker.stats().retained, 0);
-    assert!(world.log.iter().any(|change| matches!(change, Change::RetainedGone { .. })));
+    assert!(
+        world
+            .log
+            .iter()
+            .any(|change| matches!(change, Change::RetainedGone { .. }))
+    );
 }
 
 #[test]
 fn they_have_a_limit() {
-    let mut world = World::with(Options { retained_max: 1, sys_interval_s: 0, ..Options::default() });
+    let mut world = World::with(Options {
+        retained_max: 1,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
     world.join(0, Version::V5, "a");
     world.send(0, &retained("r/1", "x", Q1, 1));
     world.send(0, &retained("r/2", "x", Q1, 2));
@@ -134,7 +180,14 @@ fn they_have_a_limit() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(reasons, [Reason::NO_MATCHING_SUBSCRIBERS, Reason::QUOTA_EXCEEDED, Reason::NO_MATCHING_SUBSCRIBERS]);
+    assert_eq!(
+        reasons,
+        [
+            Reason::NO_MATCHING_SUBSCRIBERS,
+            Reason::QUOTA_EXCEEDED,
+            Reason::NO_MATCHING_SUBSCRIBERS
+        ]
+    );
     // An older client is not told that it is kept.
     world.join(1, Version::V311, "b");
     world.send(1, &retained("r/2", "x", Q1, 2));
@@ -153,6 +206,10 @@ fn a_lasting_session_gets_them_once() {
     world.ack(1, AckKind::PubRec, 1);
     world.ack(1, AckKind::PubComp, 1);
     world.lose(1);
-    assert!(world.connect(2, connect_lasting(Version::V311, "b")).session_present);
+    assert!(
+        world
+            .connect(2, connect_lasting(Version::V311, "b"))
+            .session_present
+    );
     world.got_nothing(2);
 }

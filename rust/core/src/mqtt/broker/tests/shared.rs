@@ -22,7 +22,15 @@ fn members_take_turns() {
     for number in 0..9 {
         world.publish(9, "t/x", &number.to_string(), Q1, number + 1);
     }
-    let counts: Vec<usize> = (0..6).map(|conn| if conn == 3 { 0 } else { world.messages(conn).len() }).collect();
+    let counts: Vec<usize> = (0..6)
+        .map(|conn| {
+            if conn == 3 {
+                0
+            } else {
+                world.messages(conn).len()
+            }
+        })
+        .collect();
     assert_eq!(counts, [3, 3, 3, 0, 9, 9]);
 }
 
@@ -31,9 +39,22 @@ fn no_local_is_no_option_for_them() {
     // [MQTT-3.8.3-4]
     let mut world = World::new();
     world.join(0, Version::V5, "a");
-    let options = SubscriptionOptions { no_local: true, ..SubscriptionOptions::default() };
-    let filters = vec![Subscription { filter: "$share/g/t", options }];
-    world.send(0, &Packet::Subscribe(Subscribe { packet_id: 1, subscription_id: None, filters }));
+    let options = SubscriptionOptions {
+        no_local: true,
+        ..SubscriptionOptions::default()
+    };
+    let filters = vec![Subscription {
+        filter: "$share/g/t",
+        options,
+    }];
+    world.send(
+        0,
+        &Packet::Subscribe(Subscribe {
+            packet_id: 1,
+            subscription_id: None,
+            filters,
+        }),
+    );
     assert_eq!(reason_of(&world.got(0)), Reason::PROTOCOL_ERROR);
 }
 
@@ -43,7 +64,11 @@ fn bad_names_are_refused() {
     let mut world = World::new();
     world.join(0, Version::V5, "a");
     for filter in ["$share/g", "$share//t", "$share/g+/t", "$share/g/"] {
-        assert_eq!(world.subscribe(0, filter, Q0), Reason::TOPIC_FILTER_INVALID, "{filter}");
+        assert_eq!(
+            world.subscribe(0, filter, Q0),
+            Reason::TOPIC_FILTER_INVALID,
+            "{filter}"
+        );
     }
 }
 
@@ -68,7 +93,10 @@ fn members_that_are_away_get_nothing_while_others_are_there() {
     let mut late = Vec::new();
     for conn in 0..2 {
         world.open(conn);
-        world.send(conn, &Packet::Connect(Box::new(connect_lasting(Version::V5, &format!("m{conn}")))));
+        world.send(
+            conn,
+            &Packet::Connect(Box::new(connect_lasting(Version::V5, &format!("m{conn}")))),
+        );
         for packet in world.got(conn) {
             if let Packet::Publish(message) = packet
                 && !message.duplicate
@@ -100,7 +128,13 @@ fn what_a_member_leaves_behind_goes_to_another() {
 fn a_member_with_room_is_preferred() {
     let mut world = World::new();
     for conn in 0..2 {
-        world.connect(conn, Connect { receive_maximum: Some(2), ..connect(Version::V5, &format!("m{conn}")) });
+        world.connect(
+            conn,
+            Connect {
+                receive_maximum: Some(2),
+                ..connect(Version::V5, &format!("m{conn}"))
+            },
+        );
         world.subscribe(conn, "$share/g/t", Q1);
     }
     world.join(9, Version::V5, "from");
@@ -120,7 +154,13 @@ fn a_member_with_room_is_preferred() {
 fn leaving_a_group_is_leaving() {
     let mut world = World::new();
     group(&mut world, 2, Q0);
-    world.send(0, &Packet::Unsubscribe(Unsubscribe { packet_id: 1, filters: vec!["$share/g/t/#"] }));
+    world.send(
+        0,
+        &Packet::Unsubscribe(Unsubscribe {
+            packet_id: 1,
+            filters: vec!["$share/g/t/#"],
+        }),
+    );
     world.got(0);
     for _ in 0..4 {
         world.publish(9, "t/x", "x", Q0, 0);
@@ -128,7 +168,10 @@ fn leaving_a_group_is_leaving() {
     assert_eq!((world.got(0).len(), world.messages(1).len()), (0, 4));
     world.lose(1);
     world.publish(9, "t/x", "x", Q1, 1);
-    assert_eq!(world.got(9), [ack(AckKind::PubAck, 1, Reason::NO_MATCHING_SUBSCRIBERS)]);
+    assert_eq!(
+        world.got(9),
+        [ack(AckKind::PubAck, 1, Reason::NO_MATCHING_SUBSCRIBERS)]
+    );
     let stats = world.broker.stats();
     assert_eq!((stats.subscriptions, stats.shared_subscriptions), (0, 0));
 }

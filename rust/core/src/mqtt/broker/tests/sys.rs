@@ -4,12 +4,18 @@ use super::*;
 
 #[test]
 fn figures_are_published() {
-    let mut world = World::with(Options { version_text: "test 1".into(), ..Options::default() });
+    let mut world = World::with(Options {
+        version_text: "test 1".into(),
+        ..Options::default()
+    });
     world.advance(100);
     world.join(0, Version::V311, "a");
     world.subscribe(0, "$SYS/broker/version", Q2);
     let messages = world.messages(0);
-    assert_eq!((messages[0].payload, messages[0].retain, messages[0].qos), (&b"test 1"[..], true, Q0));
+    assert_eq!(
+        (messages[0].payload, messages[0].retain, messages[0].qos),
+        (&b"test 1"[..], true, Q0)
+    );
     world.subscribe(0, "$SYS/broker/#", Q0);
     let first = world.messages(0);
     assert!(first.len() > 40);
@@ -23,9 +29,16 @@ fn figures_are_published() {
     };
     assert_eq!(value("$SYS/broker/clients/connected").as_deref(), Some("1"));
     assert_eq!(value("$SYS/broker/uptime").as_deref(), Some("10 seconds"));
-    assert_eq!(value("$SYS/broker/subscriptions/count").as_deref(), Some("2"));
+    assert_eq!(
+        value("$SYS/broker/subscriptions/count").as_deref(),
+        Some("2")
+    );
     assert!(value("$SYS/broker/load/connections/1min").is_some());
-    assert_eq!(value("$SYS/broker/version"), None, "what has not changed is not repeated");
+    assert_eq!(
+        value("$SYS/broker/version"),
+        None,
+        "what has not changed is not repeated"
+    );
 }
 
 #[test]
@@ -51,9 +64,18 @@ fn events_are_counted_by_peer_and_kind() {
     world.publish(0, "$SYS/x", "x", Q1, 4);
     let events = world.broker.events();
     let row = |event| events.iter().find(|row| row.event == event).unwrap();
-    assert_eq!((row(Event::Publish).succeeded, row(Event::Publish).failed), (3, 1));
+    assert_eq!(
+        (row(Event::Publish).succeeded, row(Event::Publish).failed),
+        (3, 1)
+    );
     assert_eq!(row(Event::Publish).failure, Reason::NOT_AUTHORIZED);
-    assert_eq!((row(Event::Connect).succeeded, row(Event::Subscribe).succeeded), (1, 1));
+    assert_eq!(
+        (
+            row(Event::Connect).succeeded,
+            row(Event::Subscribe).succeeded
+        ),
+        (1, 1)
+    );
     assert_eq!(row(Event::Connect).ip, peer().address.ip());
     assert_eq!(row(Event::Connect).event.name(), "CONNECT");
 }
@@ -63,7 +85,8 @@ fn the_table_of_events_is_bounded() {
     let mut world = World::new();
     for number in 0..3_000_u32 {
         let mut peer = peer();
-        peer.address.set_ip(std::net::Ipv4Addr::from(0x0A00_0000 + number).into());
+        peer.address
+            .set_ip(std::net::Ipv4Addr::from(0x0A00_0000 + number).into());
         *world.net.socket(0) = Socket::default();
         world.broker.opened(0, peer, world.now);
         world.send(0, &Packet::Connect(Box::new(connect(Version::V311, "a"))));
@@ -82,11 +105,24 @@ fn sessions_are_listed() {
     world.publish(1, "t", "x", Q1, 1);
     let sessions = world.broker.sessions(10);
     assert_eq!(sessions.len(), 2);
-    assert_eq!((&*sessions[0].client_id, sessions[0].address, sessions[0].queued), ("a", None, 1));
-    assert_eq!((&*sessions[1].client_id, sessions[1].address), ("b", Some(peer().address)));
+    assert_eq!(
+        (
+            &*sessions[0].client_id,
+            sessions[0].address,
+            sessions[0].queued
+        ),
+        ("a", None, 1)
+    );
+    assert_eq!(
+        (&*sessions[1].client_id, sessions[1].address),
+        ("b", Some(peer().address))
+    );
     assert_eq!(world.broker.sessions(1).len(), 1);
     let stats = world.broker.stats();
-    assert_eq!((stats.clients_connected, stats.clients_offline, stats.queued), (1, 1, 1));
+    assert_eq!(
+        (stats.clients_connected, stats.clients_offline, stats.queued),
+        (1, 1, 1)
+    );
 }
 
 #[test]
@@ -95,5 +131,9 @@ fn an_idle_client_is_small() {
     // The structs of a client with one subscription; texts and tables beside it are a few dozen bytes.
     let structs = size_of::<link::Link>() + size_of::<Peer>() + size_of::<session::Session>();
     assert!(structs <= 700, "{structs}");
-    assert!(size_of::<queue::Entry>() <= 40, "{}", size_of::<queue::Entry>());
+    assert!(
+        size_of::<queue::Entry>() <= 40,
+        "{}",
+        size_of::<queue::Entry>()
+    );
 }

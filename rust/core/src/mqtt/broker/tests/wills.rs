@@ -11,12 +11,18 @@ fn watched(version: Version, connecting: Connect<'_>) -> World {
 }
 
 fn with_will(version: Version) -> Connect<'static> {
-    Connect { will: Some(will("will/a", "gone")), ..connect(version, "a") }
+    Connect {
+        will: Some(will("will/a", "gone")),
+        ..connect(version, "a")
+    }
 }
 
 fn delayed(delay_s: u32, session_expiry_s: u32) -> Connect<'static> {
     Connect {
-        will: Some(Will { delay_s, ..will("will/a", "gone") }),
+        will: Some(Will {
+            delay_s,
+            ..will("will/a", "gone")
+        }),
         clean: false,
         session_expiry_s,
         ..connect(Version::V5, "a")
@@ -30,7 +36,10 @@ fn a_lost_connection_leaves_its_will() {
         let mut world = watched(version, with_will(version));
         world.lose(0);
         let messages = world.messages(9);
-        assert_eq!((messages[0].topic, messages[0].payload, messages[0].qos), ("will/a", &b"gone"[..], Q1));
+        assert_eq!(
+            (messages[0].topic, messages[0].payload, messages[0].qos),
+            ("will/a", &b"gone"[..], Q1)
+        );
         assert_eq!(messages.len(), 1);
     }
 }
@@ -58,7 +67,13 @@ fn a_disconnect_may_ask_for_it() {
 #[test]
 fn faults_and_timeouts_leave_it() {
     for version in BOTH {
-        let mut world = watched(version, Connect { keep_alive_s: 1, ..with_will(version) });
+        let mut world = watched(
+            version,
+            Connect {
+                keep_alive_s: 1,
+                ..with_will(version)
+            },
+        );
         world.advance(1_600);
         assert_eq!(world.payloads(9), ["gone"]);
         let mut world = watched(version, with_will(version));
@@ -84,8 +99,17 @@ fn a_take_over_leaves_it() {
 fn it_is_retained_where_asked() {
     // [MQTT-3.1.2-14], [MQTT-3.1.2-15]
     for retain in [false, true] {
-        let will = Will { retain, ..will("will/a", "gone") };
-        let mut world = watched(Version::V311, Connect { will: Some(will), ..connect(Version::V311, "a") });
+        let will = Will {
+            retain,
+            ..will("will/a", "gone")
+        };
+        let mut world = watched(
+            Version::V311,
+            Connect {
+                will: Some(will),
+                ..connect(Version::V311, "a")
+            },
+        );
         world.lose(0);
         assert_eq!(world.payloads(9), ["gone"]);
         assert_eq!(world.broker.stats().retained, u64::from(retain));
@@ -111,12 +135,24 @@ fn who_comes_back_in_time_has_not_gone() {
     let mut world = watched(Version::V5, delayed(10, 100));
     world.lose(0);
     world.advance(9_000);
-    world.connect(1, Connect { will: None, ..delayed(0, 100) });
+    world.connect(
+        1,
+        Connect {
+            will: None,
+            ..delayed(0, 100)
+        },
+    );
     world.advance(60_000);
     world.got_nothing(9);
     // The same with a take-over.
     let mut world = watched(Version::V5, delayed(10, 100));
-    world.connect(1, Connect { will: None, ..delayed(0, 100) });
+    world.connect(
+        1,
+        Connect {
+            will: None,
+            ..delayed(0, 100)
+        },
+    );
     world.lose(0);
     world.advance(60_000);
     world.got_nothing(9);
@@ -141,7 +177,10 @@ fn the_end_of_the_session_ends_the_delay() {
     assert_eq!(world.payloads(9), ["gone"]);
     // Or a disconnect that sets the expiry to 0.
     let mut world = watched(Version::V5, delayed(100, 1_000));
-    let packet = Disconnect { session_expiry_s: Some(0), ..disconnect(Reason::DISCONNECT_WITH_WILL) };
+    let packet = Disconnect {
+        session_expiry_s: Some(0),
+        ..disconnect(Reason::DISCONNECT_WITH_WILL)
+    };
     world.send(0, &Packet::Disconnect(packet));
     assert_eq!(world.payloads(9), ["gone"]);
 }
@@ -150,14 +189,26 @@ fn the_end_of_the_session_ends_the_delay() {
 fn its_properties_and_expiry_go_on() {
     let will = Will {
         expiry_s: Some(30),
-        properties: Forwarded { encoded: b"\x03\x00\x01c".as_slice().into(), is_text: false },
+        properties: Forwarded {
+            encoded: b"\x03\x00\x01c".as_slice().into(),
+            is_text: false,
+        },
         ..will("will/a", "gone")
     };
-    let mut world = watched(Version::V5, Connect { will: Some(will), ..connect(Version::V5, "a") });
+    let mut world = watched(
+        Version::V5,
+        Connect {
+            will: Some(will),
+            ..connect(Version::V5, "a")
+        },
+    );
     world.advance(60_000);
     world.lose(0);
     let messages = world.messages(9);
-    assert_eq!((messages[0].expiry_s, &*messages[0].properties.encoded), (Some(30), &b"\x03\x00\x01c"[..]));
+    assert_eq!(
+        (messages[0].expiry_s, &*messages[0].properties.encoded),
+        (Some(30), &b"\x03\x00\x01c"[..])
+    );
 }
 
 #[test]
