@@ -12,6 +12,10 @@ from edgelake.errors import error
 from edgelake.net.rest.exchange import Exchange, HeaderList
 from edgelake.net.rest.replies import CORS
 
+VIDEO = "video/mp4"
+PLAYED: HeaderList = [("cache-control", "public, max-age=3600")]
+"""A video is shown by the browser, not stored."""
+
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -27,7 +31,7 @@ def send_file(out: Exchange, path: Path, media_type: str, asked: Mapping[str, st
     size = found.st_size
     headers: HeaderList = [
         ("content-type", media_type),
-        ("content-disposition", disposition(path.name)),
+        *(PLAYED if media_type == VIDEO else [("content-disposition", disposition(path.name))]),
         ("x-content-type-options", "nosniff"),
         ("accept-ranges", "bytes"),
         ("last-modified", formatdate(found.st_mtime, usegmt=True)),
