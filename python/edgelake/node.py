@@ -23,7 +23,7 @@ from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
 from edgelake.inputs.instructed import Instructions
-from edgelake.inputs.mapped import MappedSubmit, declare_in
+from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.policies import Policies
@@ -84,9 +84,9 @@ class Node:
         )
         ctx.queries = Queries(ctx.stores, timezone=timezone)
         ctx.queries.jobs.on_end = self._query_ended
-        mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
-        ctx.ingest.map_rows = Instructions(ctx.policies.get, declare_in(ctx.stores), timezone=timezone)
-        clients = MessageClients(mapped)
+        ctx.ingest.map_rows = Instructions(ctx.policies.get, timezone=timezone)
+        mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
+        clients = MessageClients(mapped, lambda line: ctx.logs.error(line))
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts["post_data"] = clients.post
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
@@ -135,6 +135,7 @@ class Node:
         await self.ctx.scheduler.stop()
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
+        await self.ctx.parts[MESSAGE_CLIENTS].close()
         await self.ctx.ingest.stop()
         await asyncio.to_thread(self.ctx.queries.close)
         await self.ctx.stores.close()
