@@ -339,6 +339,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     159: ("msg.topic", "Unrecognized MQTT topic", 400),
     162: ("task.missing", "Task not in scheduler", 400),
     163: ("msg.user", "Missing USER ID (associated to the message broker)", 400),
+    166: ("query.leading", "Failed to process a leading query", 400),
     170: ("policy.id", "Policy without an id", 400),
     171: ("table.create", "Table does not exist and create_table is false", 400),
     173: ("timezone", "Wrong timezone", 400),

@@ -82,7 +82,9 @@ class Node:
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
         )
-        ctx.queries = Queries(ctx.stores, timezone=timezone)
+        ctx.queries = Queries(
+            ctx.stores, timezone=timezone, views_file=lambda: directories.root / "data" / "views.json"
+        )
         ctx.queries.jobs.on_end = self._query_ended
         ctx.ingest.map_rows = Instructions(ctx.policies.get, timezone=timezone)
         mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
@@ -124,6 +126,7 @@ class Node:
     async def start(self) -> None:
         """Read the ledger, start the system's scheduler. Raises EdgeLakeError for a ledger that cannot be read."""
         await self.ctx.policies.load(self.ctx.directories.path("blockchain_file"))
+        await self.ctx.services.start(self.ctx.queries)
         self.ctx.scheduler.start(0)
 
     async def stop(self) -> None:
@@ -137,7 +140,7 @@ class Node:
         await self.ctx.services.stop_all()
         await self.ctx.parts[MESSAGE_CLIENTS].close()
         await self.ctx.ingest.stop()
-        await asyncio.to_thread(self.ctx.queries.close)
+        await self.ctx.queries.stop()
         await self.ctx.stores.close()
 
     async def __aenter__(self) -> Self:

@@ -78,7 +78,7 @@ def opened(folder: Path, interval: str | None) -> Iterator[Asked]:
     queries = Queries(stores, timezone="utc")
     asyncio.run(fill(stores, interval))
     yield Asked(stores, queries)
-    queries.close()
+    asyncio.run(queries.stop())
     asyncio.run(stores.close())
 
 

@@ -60,6 +60,39 @@ async def test_values_of_the_dictionary(tmp_path: Path) -> None:
             await said(node, "sql plant select id from t where name = !nobody")
 
 
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("timestamp = {select max(timestamp) from t}", [2]),
+        ("timestamp >= { SELECT min(timestamp) }", [1, 2]),
+        ("timestamp < {select max(timestamp)} - 1 hour", [1]),
+        ("id = {select max(id) where id < 2}", [1]),
+        ("id > {select avg(id)} and timestamp <= {select max(timestamp) from plant.t}", [2]),
+        ("id = {select max(id) from t where id < {select max(id)}}", [1]),
+        ("name = {select min(name)}", [1]),
+        ("name = {select max(name) where id = 2}", []),
+        ("name != '{select x}'", [1]),
+    ],
+)
+async def test_leading_queries(tmp_path: Path, condition: str, found: list[int]) -> None:
+    async with filled(tmp_path) as node:
+        line = f'sql plant format = json:list and stat = false "select id from t where {condition} order by id"'
+        answer = json.loads(await said(node, line))
+        assert [row["id"] for row in answer] == found if found else answer == {"reply": "Empty data set"}
+        rows = [row async for row in node.query(f"select id from plant.t where {condition} order by id")]
+        assert [row["id"] for row in rows] == found
+
+
+@pytest.mark.parametrize(
+    "condition", ["id = {select id}", "id = {select min(id), max(id)}", "id = {select max(id)", "{select 1}" * 17]
+)
+async def test_a_leading_query_has_one_value(tmp_path: Path, condition: str) -> None:
+    async with filled(tmp_path) as node:
+        with pytest.raises(EdgeLakeError) as caught:
+            await said(node, f'sql plant "select id from t where {condition}"')
+        assert caught.value.number == 166
+
+
 async def test_statements_that_change_something_are_the_owners(tmp_path: Path) -> None:
     async with filled(tmp_path) as node:
         outside = Caller("rest", OUTSIDE_CLASSES)
@@ -233,3 +266,31 @@ async def test_a_view_gives_columns_other_names(tmp_path: Path) -> None:
         assert json.loads(await said(node, "info view plant motor columns where format = json"))["number"] == "int"
         with pytest.raises(CommandError):
             await node.execute("create view plant.motor (nothing int)")
+    async with Node(tmp_path, timezone="utc") as node:
+        await node.execute("connect dbms plant where type = sqlite")
+        assert "plant" in await said(node, "get views")
+        assert json.loads(await said(node, asked))["Query"][0]["number"] == 2
+        await node.execute("drop view plant.motor")
+        with pytest.raises(EdgeLakeError, match="no view"):
+            await node.execute("drop view plant.motor")
+    async with Node(tmp_path) as node:
+        assert (await node.execute("get views")).data == []
+
+
+async def test_damaged_views_are_put_aside(tmp_path: Path) -> None:
+    kept = tmp_path / "EdgeLake" / "data" / "views.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('[{"dbms": 1')
+    async with filled(tmp_path) as node:
+        assert (await node.execute("get views")).data == []
+        await node.execute("create view plant.t (number using id int)")
+    assert kept.with_suffix(".damaged").read_text() == '[{"dbms": 1'
+    assert json.loads(kept.read_text())[0]["table"] == "t"
+
+
+async def test_a_view_that_cannot_be_kept_is_not_there(tmp_path: Path) -> None:
+    async with filled(tmp_path) as node:
+        (tmp_path / "EdgeLake" / "data" / "views.json.new").mkdir()
+        with pytest.raises(EdgeLakeError, match="views"):
+            await node.execute("create view plant.t (number using id int)")
+        assert await said(node, "info view plant t exists") == "false"

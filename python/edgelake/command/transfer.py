@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from edgelake.command.context import Context
+from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError, NotPermittedError, StorageFullError, error
-from edgelake.ingest.filing import sync_directory
 from edgelake.model import CommandClass
 
 PIECE_BYTES: Final = 1 << 20

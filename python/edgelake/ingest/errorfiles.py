@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError
 from edgelake.ingest import filing
 from edgelake.ingest.names import FileName
@@ -93,7 +94,7 @@ def _append(path: Path, lines: bytes) -> None:
             os.ftruncate(file.fileno(), size)  # half a row would spoil the file
             raise
     if is_new:
-        filing.sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def _write_reason(file: _File, failure: EdgeLakeError) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError
 
 GZIP_LEVEL = 6
@@ -154,15 +155,6 @@ def pieces_of(path: Path) -> Iterator[bytes]:
 def _sync(path: Path) -> None:
     with path.open("rb") as content:
         os.fsync(content.fileno())
-
-
-def sync_directory(folder: Path) -> None:
-    """Make a rename in the folder durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def archived(archive: Path, date: str) -> list[str]:

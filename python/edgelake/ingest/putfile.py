@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgelake._rust import PayloadCheck
+from edgelake.durable import sync_directory
 from edgelake.errors import CommandError, PayloadError, error
-from edgelake.ingest import filing
 from edgelake.ingest.names import FileName, check_part, running_hash
 from edgelake.ingest.settings import BLOCK_BYTES, ROW_BYTES
 from edgelake.ingest.streaming import StreamCounts
@@ -182,4 +182,4 @@ def _hand_over(working: Path, watch: Path, name: FileName) -> None:
             break
         held.unlink()
     working.unlink()
-    filing.sync_directory(watch)
+    sync_directory(watch)

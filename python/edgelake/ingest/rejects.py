@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from edgelake import _rust
+from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError
 from edgelake.ingest import filing
 
@@ -58,7 +59,7 @@ class Rejects:
         self._file = None
         target = filing.free_unique(self._folder, self._name, failure.number)
         self._working.rename(target)
-        filing.sync_directory(self._folder)
+        sync_directory(self._folder)
         filing.write_reason(target, failure, rows_rejected=self.count, rows=self.reasons)
 
     def discard(self) -> None:

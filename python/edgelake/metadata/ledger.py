@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.ids import Policy, id_of, type_of
 from edgelake.metadata.policy import check_structure, dumps, parse_json
@@ -119,7 +120,7 @@ class LedgerFile:
                         os.ftruncate(file.fileno(), end)
                     raise
             if created:
-                _sync_directory(self.path.parent)
+                sync_directory(self.path.parent)
         self._digest.update(data)
         self._exists = True
 
@@ -143,7 +144,7 @@ class LedgerFile:
             if self.path.exists():
                 _keep_old(self.path)
             os.replace(new, self.path)
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         self._remember(data)
         return contents
 
@@ -172,14 +173,6 @@ def _keep_old(path: Path) -> None:
 
 def _ends_a_line(fd: int, end: int) -> bool:
     return os.pread(fd, 1, end - 1) == b"\n"
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager

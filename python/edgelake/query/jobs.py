@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from edgelake.errors import error
+from edgelake.errors import QueryStoppedError, error
 
 Status = Literal["Sending", "Processing", "Completed", "Empty Set", "Stopped", "Error"]
 MOST_RUNNING: Final = 500
@@ -91,7 +91,7 @@ class Jobs:
         job.stop = None
         if failure is None:
             job.status = "Completed" if job.rows else "Empty Set"
-        elif isinstance(failure, Exception):
+        elif isinstance(failure, Exception) and not isinstance(failure, QueryStoppedError):
             job.status, job.reason = "Error", str(failure)[:LONGEST_TEXT]
         else:
             job.status = "Stopped"
@@ -112,11 +112,16 @@ class Jobs:
         """The query that began last."""
         return max([*self._running.values(), *self._ended], key=lambda job: job.identity, default=None)
 
+    def stop(self, job: Job) -> None:
+        """Interrupt a query and free its place at once, though nobody may be reading its answer. Idempotent."""
+        if job.stop is not None:
+            job.stop()
+        self.end(job, QueryStoppedError())
+
     def stop_all(self) -> None:
         """Interrupt what runs."""
         for job in list(self._running.values()):
-            if job.stop is not None:
-                job.stop()
+            self.stop(job)
 
 
 class Times:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Final, TypeVar
 
@@ -14,6 +13,7 @@ import apsw
 
 from edgelake._rust import BatchTable, GroupScan, Plan, RowReader
 from edgelake.errors import QueryStoppedError, TimeoutExpiredError
+from edgelake.query.pool import QueryPool
 from edgelake.store import engine
 from edgelake.store.stores import Stores
 
@@ -32,7 +32,7 @@ _Scan = tuple[str, str, Sequence[int]]
 class Run:
     """Runs plans on read-only connections in the threads of ``pool``. To be closed, whatever happened."""
 
-    def __init__(self, stores: Stores, pool: ThreadPoolExecutor, *, threads: int, limit_s: float | None = None) -> None:
+    def __init__(self, stores: Stores, pool: QueryPool, *, threads: int, limit_s: float | None = None) -> None:
         """``threads``: for the scans of one statement; ``limit_s``: for everything, None = no limit."""
         self._stores = stores
         self._pool = pool
@@ -118,7 +118,7 @@ class Run:
         """Run ``work`` in a thread; whoever stops waiting stops the work first."""
         if self._is_stopped:
             raise self._stopped()
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future = self._pool.call(work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from edgelake._rust import Plan, RowReader, Select, change_statement, time_text
 from edgelake.errors import EdgeLakeError, QueryError, error
+from edgelake.model import Status
 from edgelake.query import columns as python_columns
+from edgelake.query import leading
 from edgelake.query.jobs import Job, Jobs
 from edgelake.query.options import Options
+from edgelake.query.pool import QueryPool
 from edgelake.query.run import PIECE_BYTES, Run
 from edgelake.query.statement import Planner, database_of, described
-from edgelake.query.views import View
+from edgelake.query.views import Views
 from edgelake.store.stores import Stores
 
 if TYPE_CHECKING:
@@ -32,8 +36,6 @@ log = logging.getLogger(__name__)
 _CHANGED: Final = re.compile(
     r'(?:update(?:\s+or\s+\w+)?|delete\s+from)\s+(?:"(?P<quoted>[^"]+)"|(?P<plain>\w+))', re.IGNORECASE
 )
-THREADS: Final = 8
-"""Threads of all queries; those that find none free wait."""
 BLOCK_ROWS: Final = 20_000
 _TYPES: Final = {
     "json": "application/json",
@@ -115,20 +117,37 @@ class Answer:
 class Queries:
     """Plans and runs selects; knows what runs."""
 
-    def __init__(self, stores: Stores, *, timezone: str | None = None) -> None:
-        """``timezone``: of times in statements and replies that name none; None = the machine's."""
+    name = "query"
+
+    def __init__(
+        self, stores: Stores, *, timezone: str | None = None, views_file: Callable[[], Path] | None = None
+    ) -> None:
+        """``timezone``: of times in statements and replies that name none; None = the machine's.
+
+        ``views_file``: where views are kept; None = in memory alone.
+        """
         self.stores = stores
         self.timezone = timezone
         self.limits = Limits()
         self.jobs = Jobs()
-        self.views: dict[tuple[str, str], View] = {}
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="query")
+        self.views = Views(views_file)
+        self.pool = QueryPool()
+        self._since_us = 0
         self._scan_threads = min(os.cpu_count() or 1, 4)
 
-    def close(self) -> None:
-        """Stop what runs. Idempotent."""
+    async def start(self) -> None:
+        """Take queries; they are taken from the beginning, and again after ``stop``."""
+        self.views.load()
+        self.pool.open()
+        self._since_us = time.time_ns() // 1000
+
+    async def stop(self) -> None:
+        """Stop what runs, take no more. Idempotent."""
         self.jobs.stop_all()
-        self._pool.shutdown(wait=True)
+        await asyncio.to_thread(self.pool.close)
+
+    def status(self) -> Status:
+        return Status("Query Pool", self.pool.is_open, f"Threads Pool: {len(self.pool.busy)}", self._since_us)
 
     def check_timezone(self, name: str) -> None:
         """Raises EdgeLakeError 173 for a zone that does not exist."""
@@ -157,9 +176,12 @@ class Queries:
         Raises QueryError, TableMissingError, DatabaseMissingError, TimeoutExpiredError, EdgeLakeError.
         """
         self.check_timezone(options.timezone)
+        command = command or sql
+        if "{" in sql:
+            sql = await leading.resolved(sql, lambda one: self._value(dbms, one, options, constant))
         started = time.monotonic()
-        job = self.jobs.begin(dbms, command or sql, options.destination or options.format)
-        run = Run(self.stores, self._pool, threads=self._scan_threads, limit_s=self._limit(options))
+        job = self.jobs.begin(dbms, command, options.destination or options.format)
+        run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
         job.stop = run.interrupt
         try:
             plan = await self._plan(run, dbms, sql, options, constant)
@@ -217,6 +239,15 @@ class Queries:
         return await python_columns.arrays(answer.titles, answer.blocks(1_000_000))
 
     # --- inside
+
+    async def _value(self, dbms: str, sql: str, options: Options, constant: Callable[[str], str]) -> Any:
+        """Value of a leading query. Raises EdgeLakeError 166 unless it is one row of one column."""
+        limited = Options(timezone="utc", include=options.include, max_time_s=options.max_time_s)
+        answer = await self.ask(dbms, sql, limited, constant=constant)
+        found = [list(row.values()) async for block in answer.blocks(2) for row in python_columns.rows(block)]
+        if len(found) != 1 or len(found[0]) != 1:
+            raise error(166, f"'{sql[:100]}' gives no single value", hint="select one function, such as max(timestamp)")
+        return found[0][0]
 
     def _planner(self, constant: Callable[[str], str] = lambda _name: "") -> Planner:
         return Planner(self.stores, self.views, self.timezone, constant, self.limits.reference_order)

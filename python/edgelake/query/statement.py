@@ -9,6 +9,7 @@ from typing import Final
 
 from edgelake._rust import Plan, Select
 from edgelake.errors import TableMissingError, error
+from edgelake.query import leading
 from edgelake.query.options import ExtendItem, Options
 from edgelake.query.views import View
 from edgelake.store.base import TableInfo
@@ -36,8 +37,8 @@ class Planner:
     constant: Callable[[str], str] = lambda _name: ""
     reference_order: bool = False
 
-    def plan(self, select: Select, dbms: str, options: Options, leading: tuple[int | None] | None = None) -> Plan:
-        """The plan of a select; ``leading`` holds what a plan of the kind ``leading`` found.
+    def plan(self, select: Select, dbms: str, options: Options, latest: tuple[int | None] | None = None) -> Plan:
+        """The plan of a select; ``latest`` holds what a plan of the kind ``leading`` found.
 
         Raises QueryError, TableMissingError, DatabaseMissingError, EdgeLakeError 194, 195, 296.
         """
@@ -50,7 +51,7 @@ class Planner:
             extend=[self._extended(item) for item in options.extend],
             timezone=self.timezone,
             reference_order=self.reference_order,
-            leading=leading,
+            leading=latest,
         )
 
     def _named(self, select: Select, dbms: str) -> list[tuple[str, str]]:
@@ -92,7 +93,7 @@ def split_names(names: Sequence[tuple[str, str]]) -> str:
 
 def database_of(sql: str) -> str:
     """The database that stands before the tables of a select (``from d.t``). Raises EdgeLakeError 83."""
-    found = split_names(Select(sql).tables)
+    found = split_names(Select(leading.without(sql)).tables)
     if not found:
         raise error(83, sql[:60], hint="name the database, or write from database.table")
     return found

@@ -7,6 +7,7 @@ pub mod journal;
 pub mod mapping;
 pub mod mqtt;
 pub mod names;
+pub mod peer;
 pub mod pipeline;
 pub mod query;
 pub mod rows;

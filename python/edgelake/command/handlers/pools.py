@@ -45,6 +45,21 @@ async def get_pool(ctx: Context, *, details: bool = False, reset: bool = False) 
 
 
 @command(
+    "set query pool",
+    cls=CommandClass.ADMIN,
+    topics=("query", "configuration"),
+    examples=("set query pool 4",),
+)
+async def set_query_pool(ctx: Context, threads: int) -> Reply:
+    """Threads of all queries. What runs goes on; the pool is opened again when ``exit workers`` has closed it."""
+    queries = ctx.queries
+    queries.pool.resize(threads)
+    if ctx.services.get(queries.name) is None:
+        await ctx.services.start(queries)
+    return Reply.done()
+
+
+@command(
     "get system threads",
     cls=CommandClass.DATA,
     topics=("monitor",),

@@ -22,13 +22,26 @@ _DECLARATION: Final = re.compile(r"(?P<dbms>\w+)\s*\.\s*(?P<table>\w+)\s*\((?P<c
     examples=("create view lsl_demo.ping (timestamp timestamp, value using reading float, room not used)",),
 )
 async def create_view(ctx: Context, *, declaration: Annotated[str, Tail()]) -> Reply:
-    """Give columns of a local table other names in queries: ``col TYPE``, ``col using src TYPE``, ``col not used``."""
+    """Give columns of a local table other names in queries: ``col TYPE``, ``col using src TYPE``, ``col not used``.
+
+    Views are kept over restarts.
+    """
     found = _DECLARATION.fullmatch(declaration.strip())
     if found is None:
         raise CommandError(f"'{declaration[:60]}'", hint="write: create view dbms.table (col TYPE, col using src TYPE)")
     dbms, table = found["dbms"].lower(), found["table"].lower()
     info = ctx.stores.get(dbms).table(table)
-    ctx.queries.views[dbms, table] = parse_view(dbms, table, found["columns"], info)
+    ctx.queries.views.put(parse_view(dbms, table, found["columns"], info))
+    return Reply.done()
+
+
+@command("drop view", cls=CommandClass.ADMIN, topics=("query", "table"), examples=("drop view lsl_demo.ping",))
+async def drop_view(ctx: Context, name: str) -> Reply:
+    """Give the columns of a table their own names again."""
+    dbms, dot, table = name.lower().partition(".")
+    if not dot:
+        raise CommandError(f"'{name[:60]}'", hint="write: drop view dbms.table")
+    ctx.queries.views.remove(dbms, table)
     return Reply.done()
 
 

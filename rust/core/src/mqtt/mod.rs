@@ -5,6 +5,7 @@
 //! survive the process.
 
 pub mod broker;
+pub mod codec;
 pub mod packet;
 pub mod store;
 pub mod topics;

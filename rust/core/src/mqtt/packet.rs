@@ -156,7 +156,7 @@ pub struct Publish<'a> {
     pub duplicate: bool,
     pub qos: QoS,
     pub retain: bool,
-    /// Empty with a topic alias only.
+    /// Checked: no wildcard, not too many levels. Empty with a topic alias only.
     pub topic: &'a str,
     /// 0 with QoS 0.
     pub packet_id: u16,
