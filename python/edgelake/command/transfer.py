@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from edgelake.command.context import Context
-from edgelake.durable import sync_directory
+from edgelake.durable import gulps, sync_directory
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, StorageFullError, error
 from edgelake.model import CommandClass
 
 PIECE_BYTES: Final = 1 << 20
-"""What is read, or gathered before it is written, at once."""
+"""What is read at once."""
 
 PARTIAL: Final = ".part"
 """End of the name of a file that is being written."""
@@ -124,15 +124,8 @@ async def write(pieces: AsyncIterator[bytes], folder: Path, name: str | Callable
         file = await asyncio.to_thread(working.open, "xb")
         try:
             with file:
-                held: list[bytes] = []
-                held_bytes = 0
-                async for piece in pieces:
-                    held.append(piece)
-                    held_bytes += len(piece)
-                    if held_bytes >= PIECE_BYTES:
-                        await asyncio.to_thread(file.writelines, held)
-                        held, held_bytes = [], 0
-                await asyncio.to_thread(file.writelines, held)
+                async for gulp in gulps(pieces):
+                    await asyncio.to_thread(file.writelines, gulp)
                 path = folder / (name if isinstance(name, str) else name())
                 await asyncio.to_thread(_publish, file, working, path)
         except BaseException:

@@ -175,8 +175,14 @@ impl MqttBroker {
             let _ = (&waker).write(&[1]);
         });
         let told = notify.clone();
-        let server = py
-            .detach(|| open(options, broker, directory.as_deref(), Box::new(move || told())))?;
+        let server = py.detach(|| {
+            open(
+                options,
+                broker,
+                directory.as_deref(),
+                Box::new(move || told()),
+            )
+        })?;
         Ok(Self {
             server,
             awake,
@@ -268,8 +274,7 @@ impl MqttBroker {
 
     /// Counters, and figures of now.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (broker, server) =
-            py.detach(|| (self.server.broker().stats(), self.server.stats()));
+        let (broker, server) = py.detach(|| (self.server.broker().stats(), self.server.stats()));
         let made = PyDict::new(py);
         for (name, value) in figures(&broker).into_iter().chain(socket_figures(&server)) {
             made.set_item(name, value)?;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod broker;
+mod clients;
 mod errors;
 mod flush;
 mod load;
@@ -31,6 +32,8 @@ mod _rust {
     use crate::bench::bench_native_loop;
     #[pymodule_export]
     use crate::broker::{MqttAcl, MqttBroker};
+    #[pymodule_export]
+    use crate::clients::MessageClients;
     #[pymodule_export]
     use crate::flush::{Content, FileBatch, Flush, FlushPart};
     #[pymodule_export]
