@@ -1,7 +1,6 @@
 //! The message clients of a node: who takes the messages of which topic.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +9,8 @@ use serde_json::Value;
 
 use super::counters::Counters;
 use super::faults::{Fault, Faults};
-use super::log::{LogFiles, MessageLog};
+use super::files::{Directories, Files};
+use super::log::MessageLog;
 use crate::mapping::{CompileError, Program};
 use crate::rows::time::Zone;
 
@@ -22,10 +22,7 @@ pub struct Declaration {
     pub broker: String,
     /// The specification of its topics.
     pub spec: Value,
-    /// Where raw messages that fail are kept.
-    pub err_dir: Option<PathBuf>,
-    /// Messages are only written to a file there.
-    pub log_dir: Option<PathBuf>,
+    pub directories: Directories,
 }
 
 /// A message client: its topics, compiled, and what came.
@@ -37,7 +34,7 @@ pub struct Client {
     pub counters: Counters,
     /// By topic, in the order of the declaration.
     pub topics: Vec<Counters>,
-    pub(super) files: LogFiles,
+    pub(super) files: Files,
 }
 
 /// Who takes the messages of a topic: a client and the number of its topic.
@@ -73,12 +70,7 @@ impl Clients {
             .flatten()
             .map(|topic| topic["name"].as_str().unwrap_or_default().trim().to_owned())
             .collect();
-        let files = LogFiles::new(
-            &declaration.broker,
-            &names,
-            declaration.err_dir,
-            declaration.log_dir,
-        );
+        let files = Files::new(&declaration.broker, &names, declaration.directories);
         let client = Arc::new(Client {
             id: declaration.id,
             broker: declaration.broker,

@@ -166,10 +166,13 @@ impl Shared {
             receipt: routed.inbound.receipt.as_ref(),
             routes: &routed.routes,
         });
-        let rows = self.clients.map(messages, round).rows;
-        self.progress.lock().mapped(own, rows.len());
-        for rows in rows {
+        let mapped = self.clients.map(messages, round);
+        self.progress.lock().mapped(own, mapped.rows.len());
+        for rows in mapped.rows {
             self.submitter.submit(own, rows);
+        }
+        for command in mapped.commands {
+            self.submitter.act(command.into());
         }
     }
 

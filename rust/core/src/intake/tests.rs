@@ -31,8 +31,7 @@ fn declare(clients: &Clients, id: u32, topics: &serde_json::Value) {
             id,
             broker: LOCAL.into(),
             spec: spec(topics),
-            err_dir: None,
-            log_dir: None,
+            directories: Directories::default(),
         })
         .expect("a client");
 }
@@ -311,8 +310,11 @@ fn messages_are_logged_as_their_client_says() {
                 id,
                 broker: LOCAL.into(),
                 spec: declared,
-                err_dir: own(err),
-                log_dir: own(!err),
+                directories: Directories {
+                    errors: own(err),
+                    log: own(!err),
+                    blobs: None,
+                },
             })
             .expect("a client");
     };
