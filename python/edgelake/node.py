@@ -15,10 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgelake.command.context import Context, NodeInfo
+from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.script import engine
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
+from edgelake.ingest.blobs import BlobFolder
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
@@ -91,6 +93,7 @@ class Node:
         clients = MessageClients(mapped, lambda line: ctx.logs.error(line))
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts["post_data"] = clients.post
+        ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts

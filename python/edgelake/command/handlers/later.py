@@ -111,9 +111,6 @@ LATER: dict[str, dict[str, str]] = {
         "file copy": "file copy !source !destination",
         "file delete": "file delete !file",
         "file get": "file get !source !destination",
-        "file store": "file store where dbms = d and table = t and source = !file",
-        "file retrieve": "file retrieve where dbms = d and table = t and id = x and dest = !tmp_dir",
-        "file remove": "file remove where dbms = d and table = t and id = x",
     },
     _SECURITY: {
         "id sign": "v = id sign !policy where key = !private_key and password = !password",

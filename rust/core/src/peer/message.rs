@@ -51,7 +51,7 @@ impl<'a> Outgoing<'a> {
         let mut out = Vec::new();
         let mut rest = text;
         loop {
-            let (piece, left) = rest.split_at(rest.floor_char_boundary(self.room()));
+            let (piece, left) = cut(rest, self.room());
             self.block(&mut out, piece.as_bytes(), 0, left.is_empty())?;
             if left.is_empty() {
                 return Ok(out);
@@ -95,7 +95,7 @@ impl<'a> Outgoing<'a> {
                     break;
                 }
                 if free >= SMALLEST_PART {
-                    let (piece, left) = rest.split_at(rest.floor_char_boundary(free));
+                    let (piece, left) = cut(rest, free);
                     segments::write(&mut data, Part::More, piece.as_bytes());
                     count += 1;
                     (rest, is_begun) = (left, true);
@@ -108,6 +108,15 @@ impl<'a> Outgoing<'a> {
         self.block(&mut out, &data, count, true)?;
         Ok(out)
     }
+}
+
+/// Cut a text after `max` bytes at most, at the border of a character.
+fn cut(text: &str, max: usize) -> (&str, &str) {
+    let mut at = max.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    text.split_at(at)
 }
 
 /// What a block adds to its message.
