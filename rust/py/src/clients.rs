@@ -172,6 +172,17 @@ impl MessageClients {
         }
     }
 
+    /// Threads that map large rounds of the node's own broker; None = as its command says.
+    #[setter]
+    fn set_threads(&self, threads: Option<usize>) {
+        self.inner.set_threads(threads);
+    }
+
+    #[getter]
+    fn threads(&self) -> Option<usize> {
+        self.inner.threads()
+    }
+
     /// Messages that failed since the last call: the first ones, and how many more there were.
     fn take_faults(&self) -> (Vec<Fault>, u64) {
         let (faults, more) = self.inner.take_faults();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -44,6 +44,8 @@ pub type Routes = Arc<[(Arc<Client>, usize)]>;
 pub struct Clients {
     all: RwLock<BTreeMap<u32, Arc<Client>>>,
     generation: AtomicU64,
+    /// Mapping threads; 0 = as the entry says.
+    threads: AtomicUsize,
     pub(super) zone: Zone,
     pub(super) faults: Faults,
     pub(super) log: MessageLog,
@@ -55,6 +57,7 @@ impl Clients {
         Self {
             all: RwLock::default(),
             generation: AtomicU64::new(1),
+            threads: AtomicUsize::new(0),
             zone,
             faults: Faults::default(),
             log: MessageLog::default(),
@@ -113,6 +116,16 @@ impl Clients {
         let all = self.all.read();
         all.values()
             .any(|client| client.broker == broker && client.program.topic(topic).is_some())
+    }
+
+    /// Threads that map large rounds, from the next one on; none = as many as the entry has by itself.
+    pub fn set_threads(&self, threads: Option<usize>) {
+        self.threads
+            .store(threads.map_or(0, |n| n.max(1)), Ordering::Relaxed);
+    }
+
+    pub fn threads(&self) -> Option<usize> {
+        Some(self.threads.load(Ordering::Relaxed)).filter(|&n| n > 0)
     }
 
     /// Messages that failed since the last call, the first ones, and how many more there were.

@@ -191,6 +191,7 @@ fn topics_keep_their_order_over_workers_and_small_rounds() {
     declare(&bench.clients, 1, &json!(topics));
     let mut n = 0;
     for round in 1..=60 {
+        bench.clients.set_threads(Some(1 + round as usize % 3));
         let size = if round % 3 == 0 { 5 } else { 2_000 };
         let messages = (0..size).map(|_| {
             n += 1;

@@ -162,13 +162,12 @@ impl Transform {
             let known = open
                 .iter()
                 .position(|(known, row)| *known == id && row.place == place);
-            let at = match known {
-                Some(at) => at,
-                None => {
-                    let fields = self.fixed(root, &matched, &place, scene)?;
-                    open.push((id, Row { place, fields }));
-                    open.len() - 1
-                }
+            let at = if let Some(at) = known {
+                at
+            } else {
+                let fields = self.fixed(root, &matched, &place, scene)?;
+                open.push((id, Row { place, fields }));
+                open.len() - 1
             };
             let field = Field {
                 value: convert(&Item::Value(value), Kind::Any, scene.zone, &mut scene.cut)
