@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +23,8 @@ def send_file(out: Exchange, path: Path, media_type: str, asked: Mapping[str, st
 
     Raises EdgeLakeError 78 when it is gone.
     """
+    from email.utils import formatdate  # not needed before the first file
+
     try:
         found = path.stat()
     except OSError as cause:
