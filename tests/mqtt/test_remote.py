@@ -244,6 +244,25 @@ async def test_token_is_a_signed_password(tmp_path: Path, mosquitto: Start, file
         assert len((await node.execute("get msg clients")).data) == 1
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_token_is_renewed_without_a_message_lost_or_twice(
+    tmp_path: Path, mosquitto: Start, files: Files, monkeypatch: pytest.MonkeyPatch, qos: int
+) -> None:
+    from edgelake.inputs.mqtt.config import Token
+
+    monkeypatch.setattr("edgelake.inputs.mqtt.client.RENEW_S", 0.05)
+    tokens: list[str] = []
+    monkeypatch.setattr(Token, "sign", lambda self, now_s: tokens.append(f"token{len(tokens)}") or tokens[-1])
+    broker = mosquitto()
+    async with running(tmp_path / "node") as node:
+        await subscribe(node, broker, topic("a", qos=qos), more="and project_id = acme and private_key = any")
+        sent = 0
+        while len(tokens) < 6:
+            await publish(broker, [("a", {"n": sent + n}) for n in range(50)], qos=qos)
+            sent += 50
+        assert await rows(node, sent) == list(range(sent))
+
+
 @pytest.mark.parametrize(
     "more",
     ["version = 3", "qos = 3", "keepalive = 70000", "ca = /no/such/file", "cert = /no/such/file", "project_id = p"],
