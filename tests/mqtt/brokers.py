@@ -77,7 +77,7 @@ class Mosquitto:
 
     Args:
         login: only USER with PASSWORD may come.
-        tls: files of a TLS listener on ``tls_port``.
+        tls: files of a TLS listener on ``tls_port``; ``need_certificate``: for clients with a certificate only.
         websocket: whether there is a WebSocket listener on ``websocket_port``.
         settings: more lines of the configuration.
     """
@@ -88,6 +88,7 @@ class Mosquitto:
         *,
         login: bool = False,
         tls: Files | None = None,
+        need_certificate: bool = False,
         websocket: bool = False,
         settings: str = "",
     ) -> None:
@@ -107,6 +108,7 @@ class Mosquitto:
         if tls is not None:
             self._lines += [f"listener {self.tls_port} 127.0.0.1", f"cafile {tls.ca}"]
             self._lines += [f"certfile {tls.cert}", f"keyfile {tls.key}"]
+            self._lines.append(f"require_certificate {str(need_certificate).lower()}")
         if websocket:
             self._lines += [f"listener {self.websocket_port} 127.0.0.1", "protocol websockets"]
         if login:
