@@ -386,6 +386,19 @@ class Pipeline:
         An empty table means the database, an empty dbms the node; None removes the entry.
         """
     def set_level(self, dbms: str, table: str, level: str | None) -> None: ...
+    def add_condition(
+        self, dbms: str, table: str, id: int, condition: str, command: str | None = None, limit: int | None = None
+    ) -> None:
+        """Look at every row of a table before it is buffered, behind the conditions that are there.
+
+        Rows that fulfil it are dropped (``command`` None), or the command waits for ``take_actions``; ``limit`` times
+        at most. Completions tell of waiting commands under the ticket 2**48 - 1. Raises EdgeLakeError 124.
+        """
+    def remove_condition(self, dbms: str, table: str, id: int) -> None: ...
+    def act(self, command: str, seen: str) -> None:
+        """Queue a command out of a script of a policy, with what it saw (JSON)."""
+    def take_actions(self) -> tuple[list[tuple[str, str, str, str]], int]:
+        """(command, dbms, table, row as JSON) since the last call, and how many were dropped."""
     def attach(
         self,
         dbms: str,
@@ -432,6 +445,9 @@ class Pipeline:
 
 # --- mapping
 
+def check_condition(text: str) -> None:
+    """Raises EdgeLakeError 124 for what is no condition."""
+
 @final
 class MappingProgram:
     """Topics of a message client and what is done with their messages, compiled (spec: brokers and mapping)."""
@@ -443,10 +459,24 @@ class MappingProgram:
     def declared(self, number: int = 0) -> _Schema:
         """Columns that the policies of a topic list, with their types."""
     def map(
-        self, payload: bytes, topic: str = "", *, now_us: int = 0, timezone: str | None = None
-    ) -> tuple[list[tuple[str, str, str, str, list[tuple[str, str, bool]], Rows]], list[tuple[int, int, str]]]:
-        """Targets (dbms, table, source, instructions, declared columns, rows) and what was rejected (element from
-        1, number, reason). ``timezone``: of times without one; None = the machine's.
+        self,
+        payload: bytes,
+        topic: str = "",
+        *,
+        now_us: int = 0,
+        timezone: str | None = None,
+        blobs_dir: str | PathLike[str] | None = None,
+    ) -> tuple[
+        list[tuple[str, str, str, str, list[tuple[str, str, bool]], Rows]],
+        list[tuple[int, int, str]],
+        list[tuple[str, str]],
+    ]:
+        """Targets (dbms, table, source, instructions, declared columns, rows), what was rejected (element from 1,
+        number, reason), and commands out of scripts with what they saw (JSON).
+
+        Args:
+            timezone: of times without one; None = the machine's.
+            blobs_dir: for the contents of blob columns; they are on disk on return.
 
         Raises EdgeLakeError (299 not rows, 159 unknown topic).
         """
@@ -470,9 +500,10 @@ class MessageClients:
         *,
         err_dir: str | PathLike[str] | None = None,
         log_dir: str | PathLike[str] | None = None,
+        blobs_dir: str | PathLike[str] | None = None,
     ) -> None:
         """A client, or a new one in its place. ``err_dir``: for raw messages that fail; ``log_dir``: messages are only
-        logged there (with ``"only_log": true`` in the specification).
+        logged there (with ``"only_log": true`` in the specification); ``blobs_dir``: for contents of blob columns.
 
         Raises EdgeLakeError (124, 188, 6), NotAvailableError.
         """
@@ -494,6 +525,11 @@ class MessageClients:
         """Of the client, and of its topics. Raises KeyError."""
     def refuse(self, id: int, topic: int | None, reason: str) -> None:
         """Count a message that was refused before it was mapped."""
+    @property
+    def threads(self) -> int | None:
+        """Threads that map large rounds of the node's own broker; None = as its command says."""
+    @threads.setter
+    def threads(self, threads: int | None) -> None: ...
     def take_faults(self) -> tuple[list[tuple[int, str, bytes, int, str]], int]:
         """(client, topic, first bytes, number, reason) of messages that failed since the last call: the first ones,
         and how many more there were."""
@@ -578,3 +614,81 @@ class Plan:
     def increments(self) -> tuple[str, int] | None: ...
     @property
     def warnings(self) -> list[str]: ...
+
+# -- broker ------------------------------------------------------------------------------------------------------------
+
+@final
+class MqttAcl:
+    """Rights of clients: rules in order, the first that fits decides; none fits = denied."""
+
+    def __new__(cls, rules: list[tuple[str, str]] | None = None) -> Self:
+        """``rules``: (topic filter with ``%u`` and ``%c``; read, write, readwrite or deny); None = all is allowed."""
+
+@final
+class MqttBroker:
+    """MQTT broker on its own thread and sockets, until ``stop``."""
+
+    def __new__(
+        cls,
+        listeners: list[tuple[str, int, bool, bool]],
+        *,
+        certificate: bytes | None = None,
+        key: bytes | None = None,
+        client_authority: bytes | None = None,
+        directory: str | PathLike[str] | None = None,
+        anonymous_local: bool = True,
+        anonymous_remote: bool = True,
+        anonymous_acl: MqttAcl | None = None,
+        foreign_pages: bool = False,
+        version: str = "",
+        keep_alive_max_s: int = 0,
+        packet_max_bytes: int = 16777216,
+        connections_max: int = 100000,
+        session_expiry_max_s: int = 4294967295,
+        queue_messages: int = 100000,
+        queue_bytes: int = 67108864,
+        queue_total_bytes: int = 536870912,
+        sys_interval_s: int = 10,
+        connect_timeout_s: float = 10.0,
+    ) -> Self:
+        """Bind and serve.
+
+        Args:
+            listeners: (ip, port, WebSocket, TLS); port 0 = any.
+            certificate, key, client_authority: PEM; with an authority, clients have to show a certificate of it.
+            directory: what has to survive the process; None = nothing does.
+
+        Raises AddressInUseError, ServiceError (certificate, address), JournalError, StorageFullError.
+        """
+    def fileno(self) -> int:
+        """Becomes readable when there is something to take, or when the broker has ended."""
+    def drain(self) -> None:
+        """To be called when ``fileno`` is readable, before the ``take_...`` calls."""
+    def addresses(self) -> list[tuple[str, int]]:
+        """(ip, port) of each listener."""
+    def ended(self) -> str | None:
+        """None while it runs; what ended it, or "" after ``stop``."""
+    def stop(self) -> None:
+        """Tell the clients, keep what was received, close. Waits up to some seconds. Idempotent."""
+    def take_logins(self) -> list[tuple[int, str, str | None, bytes | None, str, str, str | None]]:
+        """(ticket, client id, user, password, ip, transport, common name of the client's certificate)"""
+    def grant(self, ticket: int, user: str | None, acl: MqttAcl) -> None:
+        """Accept a login."""
+    def refuse(self, ticket: int, reason: int) -> None:
+        """Refuse a login with a reason code of MQTT 5."""
+    def take_reports(self) -> list[tuple[str, str]]:
+        """(debug, warning or error; text for the log)"""
+    def set_debug(self, on: bool) -> None:
+        """Report connections that come and go."""
+    def stats(self) -> dict[str, int]:
+        """Counters, and figures of now."""
+    def events(self) -> list[tuple[str, str, int, int, int, int, int, str]]:
+        """(ip, packet, successes, last Unix ms, failures, last Unix ms, reason code, its text)"""
+    def clients(self, limit: int) -> list[tuple[str, str | None, str, str | None, int, int, int, int]]:
+        """(client id, user, version, ip:port, subscriptions, queued, in flight, session expiry in seconds)"""
+    def disconnect(self, client_id: str, reason: int) -> None:
+        """Close the connection of a client, if it has one."""
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> int:
+        """Publish a message of the node; returns a ticket for ``take_published``. Raises ValueError for a wrong qos."""
+    def take_published(self) -> list[tuple[int, int, str | None]]:
+        """(ticket, sessions reached, why it could not be kept), when what is kept of it is durable."""

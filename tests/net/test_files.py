@@ -89,6 +89,14 @@ def test_a_file_goes_up_and_comes_down_again(files: Files) -> None:
     assert (status, headers["content-length"], body) == (200, str(len(CONTENT)), b"")
 
 
+def test_what_a_killed_node_left_of_an_upload_goes_with_the_next(files: Files) -> None:
+    for name, age_s in ((".old.part", 2 * 86400), (".new.part", 60), ("old.txt", 2 * 86400)):
+        (files.tmp / name).write_bytes(b"x")
+        os.utime(files.tmp / name, (time.time() - age_s,) * 2)
+    assert files.request("POST", "file to !tmp_dir/a.bin", b"x")[0] == 200
+    assert files.names == [".new.part", "a.bin", "old.txt"]
+
+
 def test_a_second_upload_replaces_the_first(files: Files) -> None:
     for content in (b"one", gzip.compress(b"two"), b""):
         coded = {"Content_Encoding": "gzip"} if content[:2] == b"\x1f\x8b" else {}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import itertools
 import os
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -28,7 +28,8 @@ PARTIAL: Final = ".part"
 
 _PRIVATE: Final = ("pem_dir", "id_dir", "blockchain_dir")
 _STATE: Final = ("dbms_dir",)
-_unique = itertools.count(1)
+_LEFT_S: Final = 24 * 3600
+"""A partial file that nobody has written to for so long was left by a node that was killed."""
 
 
 def usable(ctx: Context, text: str) -> Path:
@@ -119,8 +120,9 @@ async def write(pieces: AsyncIterator[bytes], folder: Path, name: str | Callable
 
     Raises EdgeLakeError 63, StorageFullError, and what the pieces raise.
     """
-    working = folder / f".{os.getpid()}.{time.time_ns()}.{next(_unique)}{PARTIAL}"
+    working = folder / f".{secrets.token_hex(12)}{PARTIAL}"
     try:
+        await asyncio.to_thread(_clear, folder)
         file = await asyncio.to_thread(working.open, "xb")
         try:
             with file:
@@ -138,6 +140,14 @@ async def write(pieces: AsyncIterator[bytes], folder: Path, name: str | Callable
             ) from cause
         raise error(63, f"'{folder}': {cause.strerror or cause}", hint="choose another destination") from cause
     return path
+
+
+def _clear(folder: Path) -> None:
+    before = time.time() - _LEFT_S
+    for left in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(FileNotFoundError):
+            if left.stat().st_mtime < before:
+                left.unlink()
 
 
 def _publish(file: BinaryIO, working: Path, path: Path) -> None:
