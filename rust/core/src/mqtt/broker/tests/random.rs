@@ -242,7 +242,7 @@ impl Run {
                     self.world.ack(conn, AckKind::PubComp, got.packet_id);
                 }
                 AckKind::PubRec if !got.reason.is_error() => {
-                    self.world.ack(conn, AckKind::PubRel, got.packet_id)
+                    self.world.ack(conn, AckKind::PubRel, got.packet_id);
                 }
                 AckKind::PubRec | AckKind::PubAck | AckKind::PubComp => {
                     known.sent.remove(&got.packet_id);
