@@ -36,7 +36,7 @@ mod _rust {
     #[pymodule_export]
     use crate::load::{load_put, workload_body};
     #[pymodule_export]
-    use crate::mapping::MappingProgram;
+    use crate::mapping::{MappingProgram, check_condition};
     #[pymodule_export]
     use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
     #[pymodule_export]
