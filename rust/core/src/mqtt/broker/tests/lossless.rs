@@ -232,7 +232,9 @@ impl Run {
                 self.next_number += 1;
                 let number = self.next_number;
                 let qos = if is_exact { Q2 } else { Q1 };
-                let id = (1..).find(|id| !self.sent.contains_key(id)).unwrap();
+                let id = (1..=u16::MAX)
+                    .find(|id| !self.sent.contains_key(id))
+                    .unwrap();
                 self.sent.insert(
                     id,
                     Sent {
