@@ -636,6 +636,9 @@ class MqttBroker:
         key: bytes | None = None,
         client_authority: bytes | None = None,
         directory: str | PathLike[str] | None = None,
+        clients: MessageClients | None = None,
+        pipeline: Pipeline | None = None,
+        threads: int = 0,
         anonymous_local: bool = True,
         anonymous_remote: bool = True,
         anonymous_acl: MqttAcl | None = None,
@@ -657,6 +660,7 @@ class MqttBroker:
             listeners: (ip, port, WebSocket, TLS); port 0 = any.
             certificate, key, client_authority: PEM; with an authority, clients have to show a certificate of it.
             directory: what has to survive the process; None = nothing does.
+            clients, pipeline: where messages of their topics become rows; ``threads`` map large groups of them.
 
         Raises AddressInUseError, ServiceError (certificate, address), JournalError, StorageFullError.
         """

@@ -4,13 +4,15 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use edgelake_core::intake::{Clients, LocalIntake};
 use edgelake_core::mqtt::broker::{
-    Access, Acl, Broker, Grant, Now, Options, Refusal, Rule, SessionInfo, Stats, Transport,
+    Access, Acl, Broker, Grant, Intake, Now, Options, Receipt, Refusal, Rule, SessionInfo, Stats,
+    Transport,
 };
 use edgelake_core::mqtt::packet::{QoS, Reason};
 use edgelake_core::mqtt::server::{
@@ -18,13 +20,15 @@ use edgelake_core::mqtt::server::{
     StartError, State, TlsConfig, TlsError,
 };
 use edgelake_core::mqtt::store;
+use edgelake_core::pipeline::Pipeline as CorePipeline;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::pipeline::journal_error;
+use crate::clients::MessageClients;
+use crate::pipeline::{Pipeline, journal_error};
 
 import_exception!(edgelake.errors, AddressInUseError);
 import_exception!(edgelake.errors, ServiceError);
@@ -108,6 +112,7 @@ pub struct MqttBroker {
 impl MqttBroker {
     #[new]
     #[pyo3(signature = (listeners, *, certificate = None, key = None, client_authority = None, directory = None,
+                        clients = None, pipeline = None, threads = 0,
                         anonymous_local = true, anonymous_remote = true, anonymous_acl = None, foreign_pages = false,
                         version = "", keep_alive_max_s = 0, packet_max_bytes = 16_777_216, connections_max = 100_000,
                         session_expiry_max_s = u32::MAX, queue_messages = 100_000, queue_bytes = 67_108_864,
@@ -120,6 +125,9 @@ impl MqttBroker {
         key: Option<Vec<u8>>,
         client_authority: Option<Vec<u8>>,
         directory: Option<PathBuf>,
+        clients: Option<&MessageClients>,
+        pipeline: Option<&Pipeline>,
+        threads: usize,
         anonymous_local: bool,
         anonymous_remote: bool,
         anonymous_acl: Option<&MqttAcl>,
@@ -175,14 +183,14 @@ impl MqttBroker {
             let _ = (&waker).write(&[1]);
         });
         let told = notify.clone();
-        let server = py.detach(|| {
-            open(
-                options,
-                broker,
-                directory.as_deref(),
-                Box::new(move || told()),
-            )
-        })?;
+        let behind = Behind {
+            directory,
+            rows: clients
+                .zip(pipeline)
+                .map(|(clients, pipeline)| (clients.inner(), pipeline.inner())),
+            threads,
+        };
+        let server = py.detach(|| open(options, broker, &behind, Box::new(move || told())))?;
         Ok(Self {
             server,
             awake,
@@ -346,26 +354,61 @@ impl MqttBroker {
     }
 }
 
-/// Recovers what is in `directory` and starts.
+/// What stands behind the broker.
+struct Behind {
+    /// Of the store; None: nothing survives the process.
+    directory: Option<PathBuf>,
+    /// For messages that become rows.
+    rows: Option<(Arc<Clients>, Arc<CorePipeline>)>,
+    /// That map large rounds.
+    threads: usize,
+}
+
+/// Recovers what was kept, and starts.
 fn open(
     options: ServerOptions,
     broker: Options,
-    directory: Option<&Path>,
+    behind: &Behind,
     notify: Box<dyn Fn() + Send + Sync>,
 ) -> PyResult<Server> {
     let prepared = Prepared::new()?;
     let mut broker = Broker::new(broker);
     let mut keep: Option<Box<dyn Keep>> = None;
-    if let Some(directory) = directory {
+    if let Some(directory) = &behind.directory {
         let options = store::Options::new(directory);
         let mut apply = |change| broker.apply(change);
         let store = store::Store::open(&options, prepared.waker(), &mut apply)
             .map_err(|e| journal_error(&e))?;
+        if let Some((_, pipeline)) = &behind.rows {
+            apply_receipts(&mut broker, pipeline, store.last_round());
+        }
         broker.continue_after(store.last_round());
         broker.recovered(now());
         keep = Some(Box::new(store));
     }
-    Server::start(prepared, options, broker, None, keep, notify).map_err(|e| start_error(&e))
+    let mut intake: Option<Box<dyn Intake>> = None;
+    if let Some((clients, pipeline)) = &behind.rows {
+        let (clients, pipeline) = (clients.clone(), pipeline.clone());
+        let made = LocalIntake::new(clients, pipeline, behind.threads, prepared.waker())
+            .map_err(|e| journal_error(&e))?;
+        intake = Some(Box::new(made));
+    }
+    Server::start(prepared, options, broker, intake, keep, notify).map_err(|e| start_error(&e))
+}
+
+/// Packet ids of messages whose rows are in the journal, but which the store has not heard of yet.
+fn apply_receipts(broker: &mut Broker, pipeline: &CorePipeline, stored_round: u64) {
+    for receipts in pipeline.receipts() {
+        if receipts.round <= stored_round {
+            continue;
+        }
+        for (client_id, packet_id) in receipts.messages {
+            broker.apply_receipt(&Receipt {
+                client_id,
+                packet_id,
+            });
+        }
+    }
 }
 
 fn now() -> Now {
