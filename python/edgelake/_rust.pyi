@@ -403,6 +403,22 @@ class Pipeline:
         """Becomes readable when there are completions."""
     def submit(self, dbms: str, table: str, payload: bytes, source: str = "0", instructions: str = "0") -> int:
         """Ticket under which the outcome is told. Raises PayloadError, OverloadedError, JournalError."""
+    def submit_rows(
+        self,
+        dbms: str,
+        table: str,
+        rows: Rows,
+        declared: _Schema = ...,
+        source: str = "0",
+        instructions: str = "0",
+    ) -> int:
+        """As ``submit``, for rows that a mapping made; they are not parsed again. ``declared``: see ``declare``."""
+    def declare(self, dbms: str, table: str, columns: _Schema) -> None:
+        """Types that the table gets for columns that it does not have yet, whatever their first values look like.
+
+        The journal keeps them with the rows; the first declaration of a column counts.
+        """
+    def declared(self, dbms: str, table: str) -> _Schema: ...
     def completions(self) -> list[tuple[int, int, int, str, BaseException | None]]:
         """(ticket, rows stored, rows rejected, reason of the first, error) of what ended since the last call.
 
@@ -473,6 +489,8 @@ class MappingProgram:
         """From ``{"topics": [...]}``. Raises EdgeLakeError (124, 188, 6), NotAvailableError."""
     def topic(self, name: str) -> int | None:
         """Number of the topic that takes a message; an empty name is the first topic."""
+    def declared(self, number: int = 0) -> _Schema:
+        """Columns that the policies of a topic list, with their types."""
     def map(
         self, payload: bytes, topic: str = "", *, now_us: int = 0, timezone: str | None = None
     ) -> tuple[list[tuple[str, str, str, str, list[tuple[str, str, bool]], Rows]], list[tuple[int, int, str]]]:
@@ -481,6 +499,56 @@ class MappingProgram:
 
         Raises EdgeLakeError (299 not rows, 159 unknown topic).
         """
+
+_Counters = tuple[int, int, int, int, int, str]
+"""(messages, success, errors, last message, last error, its text); times in Unix microseconds, 0 = never"""
+
+@final
+class MessageClients:
+    """The message clients of a node: topics, how their messages are mapped, and what came.
+
+    The messages of the node's own broker come here without Python; what other entries have is handed to ``submit``.
+    """
+
+    def __new__(cls, *, timezone: str | None = None) -> Self: ...
+    def add(
+        self,
+        id: int,
+        broker: str,
+        spec_json: str,
+        *,
+        err_dir: str | PathLike[str] | None = None,
+        log_dir: str | PathLike[str] | None = None,
+    ) -> None:
+        """A client, or a new one in its place. ``err_dir``: for raw messages that fail; ``log_dir``: messages are only
+        logged there (with ``"only_log": true`` in the specification).
+
+        Raises EdgeLakeError (124, 188, 6), NotAvailableError.
+        """
+    def remove(self, id: int) -> bool: ...
+    def topic(self, id: int, name: str) -> int | None:
+        """Number of the client's topic that takes a message; an empty name is the first topic."""
+    def takers(self, broker: str, topic: str) -> list[int]:
+        """Ids of the clients of a broker that take a topic."""
+    def submit(
+        self, pipeline: Pipeline, messages: Sequence[tuple[str, bytes]], client: int | None = None
+    ) -> tuple[list[int], list[tuple[int, int, int, str]]]:
+        """Map messages that came together, by a client or by those of the broker 'local'.
+
+        Returns: tickets under which the pipeline tells when their rows are kept, one for each table; and what was not
+            mapped: (message from 0, element from 1 or 0 = the whole, number, reason).
+        Raises OverloadedError (nothing was taken).
+        """
+    def counters(self, id: int) -> tuple[_Counters, list[_Counters]]:
+        """Of the client, and of its topics. Raises KeyError."""
+    def refuse(self, id: int, topic: int | None, reason: str) -> None:
+        """Count a message that was refused before it was mapped."""
+    def take_faults(self) -> tuple[list[tuple[int, str, bytes, int, str]], int]:
+        """(client, topic, first bytes, number, reason) of messages that failed since the last call: the first ones,
+        and how many more there were."""
+    def flush_log(self) -> None:
+        """Returns when logged messages are in their files."""
+    def take_log_error(self) -> str: ...
 
 # --- queries: planner
 

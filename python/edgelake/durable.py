@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+GULP_BYTES = 1 << 20
+"""What is handed to a thread at once."""
+
+
+async def gulps(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Pieces in lists of about GULP_BYTES, so that a thread is asked seldom."""
+    held: list[bytes] = []
+    held_bytes = 0
+    async for piece in pieces:
+        held.append(piece)
+        held_bytes += len(piece)
+        if held_bytes >= GULP_BYTES:
+            yield held
+            held, held_bytes = [], 0
+    if held:
+        yield held
 
 
 def write_whole(path: Path, data: bytes) -> None:

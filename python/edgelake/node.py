@@ -15,15 +15,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgelake.command.context import Context, NodeInfo
+from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.script import engine
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
+from edgelake.ingest.blobs import BlobFolder
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
 from edgelake.inputs.instructed import Instructions
-from edgelake.inputs.mapped import MappedSubmit, declare_in
+from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.policies import Policies
@@ -86,11 +88,12 @@ class Node:
             ctx.stores, timezone=timezone, views_file=lambda: directories.root / "data" / "views.json"
         )
         ctx.queries.jobs.on_end = self._query_ended
-        mapped = MappedSubmit(ctx.ingest.submit, declare_in(ctx.stores), timezone=timezone)
-        ctx.ingest.map_rows = Instructions(ctx.policies.get, declare_in(ctx.stores), timezone=timezone)
-        clients = MessageClients(mapped)
+        ctx.ingest.map_rows = Instructions(ctx.policies.get, timezone=timezone)
+        mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
+        clients = MessageClients(mapped, lambda line: ctx.logs.error(line))
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts["post_data"] = clients.post
+        ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts
@@ -138,6 +141,7 @@ class Node:
         await self.ctx.scheduler.stop()
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
+        await self.ctx.parts[MESSAGE_CLIENTS].close()
         await self.ctx.ingest.stop()
         await self.ctx.queries.stop()
         await self.ctx.stores.close()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgelake._rust import MappingProgram
 from edgelake.command.handlers.messages import PART
 from edgelake.command.local import language_context
 from edgelake.command.render import reply_text
 from edgelake.command.variables import Variables
-from edgelake.errors import EdgeLakeError, OverloadedError
+from edgelake.errors import EdgeLakeError
+from edgelake.ingest.service import Ingest
+from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.model import Stored
 
@@ -27,54 +29,48 @@ DECLARE = (
 GOOD = b'{"timestamp": "2026-01-01T00:00:00Z", "device_name": "d1", "value": 1}'
 
 
-class MemoryIngest:
-    """Maps at once and keeps the rows, without journal and database (they have tests of their own)."""
-
-    def __init__(self) -> None:
-        self.programs: list[MappingProgram] = []
-        self.rows: list[tuple[str, str, dict[str, Any]]] = []
-        self.full = False
-
-    def add_program(self, definition: str) -> int:
-        self.programs.append(MappingProgram(definition))
-        return len(self.programs) - 1
-
-    async def submit_mapped(self, program_id: int, topic: str, payload: bytes) -> Stored:
-        if self.full:
-            raise OverloadedError
-        targets, rejected = self.programs[program_id].map(payload, topic, timezone="UTC")
-        made = [(dbms, table, row) for dbms, table, _, _, _, rows in targets for row in rows.to_list()]
-        self.rows += made
-        return Stored(len(made), len(rejected), rejected[0][2] if rejected else "")
-
-
 class Node:
-    def __init__(self, home: Path) -> None:
-        self.ingest = MemoryIngest()
+    """Message clients over a journal; what was mapped is read from the pipeline's counters."""
+
+    def __init__(self, home: Path, runner: asyncio.Runner) -> None:
+        self.runner = runner
+        self.ingest = Ingest(home / "journal", timezone="UTC")
         self.context = language_context(home=home, variables=Variables({}))
-        self.clients = MessageClients(self.ingest)
+        self.reported: list[str] = []
+        entry = MappedSubmit(self.ingest.submit_native, timezone="UTC")
+        self.clients = MessageClients(entry, self.reported.append)
         self.context.parts[PART] = self.clients
 
     def text(self, line: str) -> str:
-        return reply_text(asyncio.run(self.context.execute(line)))
+        return reply_text(self.runner.run(self.context.execute(line)))
 
     def data(self, line: str) -> Any:
-        return asyncio.run(self.context.execute(line)).data
+        return self.runner.run(self.context.execute(line)).data
 
     def post(self, payload: bytes, *, agent: str = "AnyLog/1.23", topic: str = "") -> Stored:
-        return asyncio.run(self.clients.post(agent, topic, payload))
+        return self.runner.run(self.clients.post(agent, topic, payload))
+
+    def rows(self) -> dict[str, int]:
+        """Rows taken, by table."""
+        return {f"{one.dbms}.{one.table}": one.rows for one in self.ingest.streams()}
+
+    async def close(self) -> None:
+        await self.clients.close()
+        await self.ingest.stop()
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Node:
-    return Node(tmp_path)
+def node(tmp_path: Path) -> Iterator[Node]:
+    with asyncio.Runner() as runner:
+        made = Node(tmp_path, runner)
+        yield made
+        runner.run(made.close())
 
 
 def test_posted_message_becomes_a_row_of_its_table(node: Node) -> None:
     assert node.text(DECLARE) == "1"
     assert node.post(GOOD) == Stored(1)
-    dbms, table, row = node.ingest.rows[0]
-    assert (dbms, table, row["device_name"], row["value"]) == ("new_company", "post_data", "d1", 1.0)
+    assert node.rows() == {"new_company.post_data": 1}
 
 
 def test_bad_elements_of_a_list_are_counted_and_the_others_stored(node: Node) -> None:
@@ -104,18 +100,7 @@ def test_what_cannot_be_taken_names_its_reason(
     with pytest.raises(EdgeLakeError) as failed:
         node.post(payload, agent=agent, topic=topic)
     assert (failed.value.number, failed.value.text) == (number, text)
-    assert node.ingest.rows == []
-
-
-def test_refused_payload_is_counted_and_the_client_goes_on(node: Node) -> None:
-    node.text(DECLARE)
-    node.ingest.full = True
-    with pytest.raises(OverloadedError):
-        node.post(GOOD)
-    node.ingest.full = False
-    node.post(GOOD)
-    client = node.data("get msg client where id = 1")[0]
-    assert (client["Success"], client["Errors"]) == (1, 1)
+    assert node.rows() == {}
 
 
 def test_most_specific_topic_takes_the_message(node: Node) -> None:
@@ -126,7 +111,7 @@ def test_most_specific_topic_takes_the_message(node: Node) -> None:
     )
     for topic in ("p/x", "p/y", ""):
         node.post(b'{"v": 1}', agent="a", topic=topic)
-    assert [table for _, table, _ in node.ingest.rows] == ["exact", "rest", "rest"]
+    assert node.rows() == {"d.exact": 1, "d.rest": 2}
 
 
 def test_status_text_has_the_form_of_the_reference(node: Node) -> None:
@@ -207,3 +192,47 @@ def test_declaration_that_cannot_work_is_refused(node: Node, topic: str, number:
         node.text(f"run msg client where broker = rest and user-agent = anylog and topic = ({topic})")
     assert failed.value.number == number
     assert len(node.data("get msg client")) == 1
+
+
+LOCAL = (
+    "run msg client where broker = local and {options}topic = (name = plant/+ and dbms = d and table = t "
+    'and column.v.int = "bring [v]")'
+)
+
+
+def test_local_client_takes_what_is_published_here(node: Node) -> None:
+    assert node.text(LOCAL.format(options="")) == "1"
+    node.text("""mqtt publish where broker = local and topic = plant/a and message = '[{"v": 1}, {"v": 2}]'""")
+    assert node.rows() == {"d.t": 2}
+    assert "Broker:       local\r\nConnection:   Connected to local Message Server" in node.text("get msg client")
+    with pytest.raises(EdgeLakeError, match="Non-subscribed topic"):
+        node.text("""mqtt publish where broker = local and topic = other and message = '{"v": 1}'""")
+
+
+def test_a_topic_has_one_holder_per_broker(node: Node) -> None:
+    node.text(LOCAL.format(options=""))
+    with pytest.raises(EdgeLakeError, match="belongs to client 1") as failed:
+        node.text(LOCAL.format(options=""))
+    assert failed.value.number == 124
+    node.text("exit msg client 1")
+    assert node.text(LOCAL.format(options="")) == "2"
+
+
+def test_messages_that_fail_are_kept_where_the_client_says(node: Node, tmp_path: Path) -> None:
+    node.text(LOCAL.format(options=f"log_error = true and err_dir = {tmp_path} and "))
+    node.text("""mqtt publish where broker = local and topic = plant/a and message = '{"v": "x"}'""")
+    node.runner.run(node.clients.close())
+    kept = list(tmp_path.glob("err_local.plant*.json"))
+    assert [path.read_text() for path in kept] == ['{"v": "x"}\n']
+    assert node.reported == ["msg client 1, topic 'plant/a': error 194: v: 'x' is no int: " + '{"v": "x"}']
+
+
+def test_only_log_writes_messages_as_they_come(node: Node, tmp_path: Path) -> None:
+    node.text(
+        f"run msg client where broker = local and only_log = true and prep_dir = {tmp_path} and topic = (name = '#')"
+    )
+    node.text("""mqtt publish where broker = local and topic = any/where and message = '{"v": "x"}'""")
+    node.runner.run(node.clients.close())
+    assert (tmp_path / "log_local.json").read_text() == '{"v": "x"}\n'
+    assert node.rows() == {}
+    assert node.data("get msg client")[0]["Success"] == 1

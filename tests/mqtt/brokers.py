@@ -97,8 +97,6 @@ class Mosquitto:
             "per_listener_settings false",
             "persistence true",
             f"persistence_location {folder}/",
-            "autosave_interval 1",
-            "autosave_on_changes true",  # else a kill loses what came within half an hour
             "set_tcp_nodelay true",
             "max_inflight_messages 1000",
             "max_queued_messages 0",

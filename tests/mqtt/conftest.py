@@ -1,4 +1,4 @@
-"""Coroutine tests run in a loop of their own; certificates are made once."""
+"""Brokers that tests start; certificates are made once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.ingest.conftest import pytest_pyfunc_call
 from tests.mqtt.brokers import Files, Mosquitto
-
-__all__ = ["pytest_pyfunc_call"]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.client
 import json
 import os
@@ -86,6 +87,14 @@ def test_a_file_goes_up_and_comes_down_again(files: Files) -> None:
     assert headers["content-length"] == str(len(CONTENT))
     status, headers, body = files.request("HEAD", "file from !tmp_dir/a.bin")
     assert (status, headers["content-length"], body) == (200, str(len(CONTENT)), b"")
+
+
+def test_what_a_killed_node_left_of_an_upload_goes_with_the_next(files: Files) -> None:
+    for name, age_s in ((".old.part", 2 * 86400), (".new.part", 60), ("old.txt", 2 * 86400)):
+        (files.tmp / name).write_bytes(b"x")
+        os.utime(files.tmp / name, (time.time() - age_s,) * 2)
+    assert files.request("POST", "file to !tmp_dir/a.bin", b"x")[0] == 200
+    assert files.names == [".new.part", "a.bin", "old.txt"]
 
 
 def test_a_second_upload_replaces_the_first(files: Files) -> None:
@@ -177,7 +186,7 @@ def test_a_file_is_not_there_before_all_of_it_is(files: Files, ends: bool) -> No
     head += "Connection: close\r\ncommand: file to !tmp_dir/a.bin\r\n\r\n"
     link.sendall(head.encode() + CONTENT[:half])
     until(lambda: len(files.names) == 1)
-    assert "a.bin" not in files.names[0].removeprefix(".a.bin.")
+    assert "a.bin" not in files.names[0]
     assert files.names[0].endswith(".part")
     if ends:
         link.sendall(CONTENT[half:])
@@ -248,3 +257,59 @@ def test_the_same_commands_at_the_prompt(files: Files) -> None:
     outside = Caller("rest", frozenset({CommandClass.DATA, CommandClass.METADATA}))
     with pytest.raises(EdgeLakeError, match="class 'files'"):
         files.loop.run(files.node.ctx.for_caller(outside).execute("file from !tmp_dir/a.txt"))
+
+
+async def _count(files: Files) -> object:
+    return (await files.node.execute("get files count")).data
+
+
+def test_files_of_a_table_are_kept_found_and_removed(files: Files) -> None:
+    body, kind = form(('name="file"; filename="Day.PNG"', "picture"))
+    store = "file store where dbms = plant and table = motor"
+    status, _, said = files.request(
+        "POST", f"{store} and hash = 0AB1", CONTENT, Content_Type="application/octet-stream"
+    )
+    assert (status, said) == (200, b"0ab1")
+    status, _, said = files.request("POST", store, body, Content_Type=kind)
+    own = hashlib.md5(b"plant.motorpicture").hexdigest() + ".png"
+    assert (status, said.decode()) == (200, own)
+    assert files.loop.run(_count(files)) == [{"dbms": "plant", "table": "motor", "count": 2}]
+
+    found = "file retrieve where dbms = plant and table = motor"
+    status, headers, said = files.request("GET", f"{found} and id = {own} and dest = stdout")
+    assert (status, headers["content-type"], said) == (200, "image/png", b"picture")
+    assert headers["content-disposition"].startswith("attachment")
+    status, headers, said = files.request(
+        "GET", f"{found} and hash = 0ab1 and dest = stdout and stream = true", Range="bytes=1-3"
+    )
+    assert (status, headers["content-type"], said) == (206, "video/mp4", CONTENT[1:4])
+    assert "content-disposition" not in headers
+    assert files.request("GET", f"{found} and dest = stdout")[0] == 400  # two of them
+    day = time.strftime("%y%m%d", time.gmtime())
+    assert files.request("GET", f"{found} and date = {day} and dest = !tmp_dir")[0] == 200
+    assert files.names == ["plant.motor.0ab1", f"plant.motor.{own}"]
+    assert files.request("GET", f"{found} and id = {own} and dest = !tmp_dir/one.png")[0] == 200
+    assert (files.tmp / "one.png").read_bytes() == b"picture"
+
+    assert files.request("POST", f"file remove where dbms = plant and table = motor and id = {own}")[0] == 200
+    assert files.request("GET", f"{found} and id = {own} and dest = stdout")[0] == 400
+    files.execute("file store where source = !tmp_dir/plant.motor.0ab1 and hash = 0c")
+    assert files.loop.run(_count(files)) == [{"dbms": "plant", "table": "motor", "count": 2}]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "file store where dbms = plant",
+        "file store where dbms = ../x and table = t",
+        "file store where dbms = plant and table = t and hash = ../../x",
+        "file store where dbms = plant and table = t and dest = a.b*c",
+        "file retrieve where dbms = * and table = * and dest = stdout",
+        "file retrieve where dbms = plant and table = t and date = ../.. and dest = stdout",
+    ],
+)
+def test_files_of_a_table_stay_in_their_folder(files: Files, command: str) -> None:
+    before = sorted(files.node.ctx.directories.root.rglob("*"))
+    method = "POST" if "store" in command else "GET"
+    assert files.request(method, command, b"x" if method == "POST" else None)[0] == 400
+    assert sorted(files.node.ctx.directories.root.rglob("*")) == before

@@ -6,7 +6,8 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -171,7 +172,9 @@ def test_a_slow_reader_holds_the_producer_not_the_memory(site: Site, loop: Loop,
     assert made == 3000
 
 
-def test_a_client_that_leaves_ends_the_producer(site: Site, loop: Loop, node: FakeNode) -> None:
+@contextmanager
+def endless_reply(site: Site, loop: Loop, node: FakeNode) -> Iterator[asyncio.Event]:
+    """A client that has read the begin of a long reply; the event is set when the producer has ended."""
     closed = loop.event()
 
     async def answer() -> Reply:
@@ -181,6 +184,12 @@ def test_a_client_that_leaves_ends_the_producer(site: Site, loop: Loop, node: Fa
     with site.connect() as link:
         link.sendall(GET % b"get x")
         link.recv(1000)
+        yield closed
+
+
+def test_a_client_that_leaves_ends_the_producer(site: Site, loop: Loop, node: FakeNode) -> None:
+    with endless_reply(site, loop, node) as closed:
+        pass
     loop.run(closed.wait(), timeout=10)
     assert site.command("get status")[0] == 200
     assert site.server.pool.busy == [False] * 5
@@ -238,15 +247,7 @@ def test_a_stream_that_falls_silent_is_a_504(make_site: Callable[..., Site], nod
 
 
 def test_stop_while_a_reply_streams(site: Site, loop: Loop, node: FakeNode) -> None:
-    closed = loop.event()
-
-    async def answer() -> Reply:
-        return streaming(1 << 30, 1 << 16, closed)
-
-    node.commands["get x"] = answer
-    with site.connect() as link:
-        link.sendall(GET % b"get x")
-        link.recv(1000)
+    with endless_reply(site, loop, node) as closed:
         loop.run(site.server.stop(), timeout=5)
         loop.run(closed.wait(), timeout=5)
 

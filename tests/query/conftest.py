@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,16 +22,6 @@ from edgelake.store.stores import Stores
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 INTERVALS = {"plain": None, "days": "1 day", "weeks": "1 week", "months": "1 month", "years": "1 year"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine in a loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
 
 
 @dataclass

@@ -49,6 +49,12 @@ class Terminal:
         before, _, self.seen = self.seen.partition(text.encode())
         return before.decode(errors="replace")
 
+    def asks(self, line: str, shown: str) -> None:
+        """Type a line at the prompt, and read until its answer is there."""
+        self.until("EL >")
+        self.type(f"{line}\r")
+        self.until(shown)
+
     def ends(self) -> int:
         """The exit code."""
         _, status = os.waitpid(self.pid, 0)
@@ -71,14 +77,10 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 def test_ctrl_c_ends_the_command_and_not_the_node(terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "long.al").write_text("print it has begun\nwait 3600")
-    terminal.until("EL >")
-    terminal.type(f"process {tmp_path}/long.al\r")
-    terminal.until("it has begun")
+    terminal.asks(f"process {tmp_path}/long.al", "it has begun")
     terminal.type("\x03")
     terminal.until("Interrupted: process")
-    terminal.until("EL >")
-    terminal.type("incr 41\r")
-    terminal.until("42")
+    terminal.asks("incr 41", "42")
     terminal.type("exit node\r")
     terminal.until("Terminating node processes")
     assert terminal.ends() == 0
@@ -91,15 +93,11 @@ def test_enter_ends_what_is_repeated(terminal: Terminal) -> None:
     terminal.type("continuous 0.01 n = incr !n, print round !n\r")
     terminal.until("round 3")
     terminal.type("\r")
-    terminal.until("EL >")
-    terminal.type("incr 41\r")
-    terminal.until("42")
+    terminal.asks("incr 41", "42")
 
 
 def test_a_node_without_its_prompt_stops_at_ctrl_c(terminal: Terminal) -> None:
-    terminal.until("EL >")
-    terminal.type("set cli off\r")
-    terminal.until("CLI disabled")
+    terminal.asks("set cli off", "CLI disabled")
     terminal.type("\x03")
     assert terminal.ends() == 0
 

@@ -8,27 +8,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import itertools
 import os
+import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from edgelake.command.context import Context
-from edgelake.durable import sync_directory
-from edgelake.errors import EdgeLakeError, NotPermittedError, StorageFullError, error
+from edgelake.durable import gulps, sync_directory
+from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, StorageFullError, error
 from edgelake.model import CommandClass
 
 PIECE_BYTES: Final = 1 << 20
-"""What is read, or gathered before it is written, at once."""
+"""What is read at once."""
 
 PARTIAL: Final = ".part"
 """End of the name of a file that is being written."""
 
 _PRIVATE: Final = ("pem_dir", "id_dir", "blockchain_dir")
 _STATE: Final = ("dbms_dir",)
-_unique = itertools.count(1)
+_LEFT_S: Final = 24 * 3600
+"""A partial file that nobody has written to for so long was left by a node that was killed."""
 
 
 def usable(ctx: Context, text: str) -> Path:
@@ -90,28 +91,44 @@ async def read(path: Path) -> AsyncGenerator[bytes]:
         raise error(78, f"'{path}': {cause.strerror or cause}") from cause
 
 
-async def write(pieces: AsyncIterator[bytes], path: Path) -> int:
-    """Write pieces to a file, which is there under its name when all of it is on disk; returns its bytes.
+async def coming(ctx: Context, source: str) -> tuple[AsyncIterator[bytes], str]:
+    """Content and name ("" = none) of ``source``, or of the file that came along. Raises CommandError without one."""
+    if source:
+        origin = readable(usable(ctx, source))
+        return read(origin), origin.name
+    if ctx.incoming is None:
+        raise CommandError("no file came along", hint="name it: source = <path>, or send it with a REST POST")
+    pieces = ctx.incoming.pieces()
+    first = await anext(pieces, b"")  # with it the name is known
+    return _after(first, pieces), ctx.incoming.name
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for piece in rest:
+        yield piece
+
+
+async def write(pieces: AsyncIterator[bytes], folder: Path, name: str | Callable[[], str]) -> Path:
+    """Write pieces to a file, which is there under its name when all of it is on disk; returns where it is.
 
     What was there under the name is replaced then. A failure leaves nothing.
+
+    Args:
+        name: a callable is asked when the pieces have ended.
+
     Raises EdgeLakeError 63, StorageFullError, and what the pieces raise.
     """
-    working = path.with_name(f".{path.name[:200]}.{os.getpid()}.{time.time_ns()}.{next(_unique)}{PARTIAL}")
-    total = 0
+    working = folder / f".{secrets.token_hex(12)}{PARTIAL}"
     try:
+        await asyncio.to_thread(_clear, folder)
         file = await asyncio.to_thread(working.open, "xb")
         try:
             with file:
-                held: list[bytes] = []
-                held_bytes = 0
-                async for piece in pieces:
-                    held.append(piece)
-                    held_bytes += len(piece)
-                    total += len(piece)
-                    if held_bytes >= PIECE_BYTES:
-                        await asyncio.to_thread(file.writelines, held)
-                        held, held_bytes = [], 0
-                await asyncio.to_thread(file.writelines, held)
+                async for gulp in gulps(pieces):
+                    await asyncio.to_thread(file.writelines, gulp)
+                path = folder / (name if isinstance(name, str) else name())
                 await asyncio.to_thread(_publish, file, working, path)
         except BaseException:
             working.unlink(missing_ok=True)
@@ -119,10 +136,18 @@ async def write(pieces: AsyncIterator[bytes], path: Path) -> int:
     except OSError as cause:
         if cause.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StorageFullError(
-                f"'{path}' could not be written", hint="make room, or choose another place"
+                f"'{folder}': no room for the file", hint="make room, or choose another place"
             ) from cause
-        raise error(63, f"'{path}': {cause.strerror or cause}", hint="choose another destination") from cause
-    return total
+        raise error(63, f"'{folder}': {cause.strerror or cause}", hint="choose another destination") from cause
+    return path
+
+
+def _clear(folder: Path) -> None:
+    before = time.time() - _LEFT_S
+    for left in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(FileNotFoundError):
+            if left.stat().st_mtime < before:
+                left.unlink()
 
 
 def _publish(file: BinaryIO, working: Path, path: Path) -> None:

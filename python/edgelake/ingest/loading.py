@@ -19,7 +19,7 @@ from edgelake.ingest.counters import OperatorCounters
 from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.source import Blocks, Content, RetryLater, SourceFile
 from edgelake.ingest.streaming import MapRows
-from edgelake.store.catalogue import user_schema
+from edgelake.store.catalogue import SchemaColumns, user_schema
 from edgelake.store.engine import refuses_rows
 from edgelake.store.insert import Inserted, Insertion
 from edgelake.store.sqlite import SqliteStore
@@ -84,7 +84,7 @@ class Load:
 
     async def _insert(self, payload: bytes, rows: Rows, first_row: int) -> None:
         after = first_row + len(rows)
-        payload, rows = await self._mapped(payload, rows)
+        payload, rows, declared = await self._mapped(payload, rows)
         if not len(rows) and self._content.short is not None:
             return  # the policy kept all out, the file is refused
         stamp, name = self._stamp, self._source.name
@@ -97,6 +97,7 @@ class Load:
             marker=self._source.marker(self._content.hash, after if after < self._content.rows else None),
             create=stamp.create,
             columns=self._content.columns,
+            declared=declared,
             widen=stamp.widen,
         )
         done = await self._stored(wanted)
@@ -108,18 +109,18 @@ class Load:
         self._counters.rejected_rows += len(done.rejected)
         await self._reject(payload, done.rejected, first_row)
 
-    async def _mapped(self, payload: bytes, rows: Rows) -> tuple[bytes, Rows]:
-        """A block after the file's mapping policy; what that keeps out is rejected."""
+    async def _mapped(self, payload: bytes, rows: Rows) -> tuple[bytes, Rows, SchemaColumns]:
+        """A block after the file's mapping policy, and the types that it declares; what it keeps out is rejected."""
         if self._map_rows is None:
-            return payload, rows
+            return payload, rows, []
         name = self._source.name
         mapped = await self._map_rows(name.dbms, name.table, payload, name.instructions)
         if mapped.rejected:
             await asyncio.to_thread(self._rejects.add_lines, mapped.rejected)
             self._counters.rejected_rows += len(mapped.rejected)
-        if not mapped.payload:
-            return b"", Rows.from_columns([])
-        return mapped.payload, await asyncio.to_thread(Rows.parse, mapped.payload)
+        if mapped.rows is None:
+            return payload, rows, [*mapped.declared]
+        return await asyncio.to_thread(mapped.rows.to_json_lines), mapped.rows, [*mapped.declared]
 
     async def _stored(self, wanted: Insertion) -> Inserted:
         """Insert; rows that the database refuses for good are kept out, as those that fit no column are."""
@@ -150,7 +151,7 @@ class Load:
         """Find the rejected rows of blocks that an earlier run committed."""
         blocks, first_row = Blocks(self._source), 0
         while first_row < done_rows and (block := await asyncio.to_thread(blocks.next)) is not None:
-            payload, rows = await self._mapped(*block)
+            payload, rows, _ = await self._mapped(*block)
             rejected = await asyncio.to_thread(self._misfits, rows)
             await self._reject(payload, [one for one in rejected if first_row + one[0] < done_rows], first_row)
             first_row += len(block[1])

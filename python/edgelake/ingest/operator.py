@@ -18,6 +18,7 @@ from edgelake.ingest.intake import Intake
 from edgelake.ingest.settings import MAX_THREADS, OperatorConfig
 from edgelake.ingest.source import RetryLater
 from edgelake.model import Status
+from edgelake.profiling import Profiler
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Operator:
     Args:
         batches: books and archives the batches of streamed rows.
         storing: told at start who books flushed batches, and None at stop: then they become files.
+        profiler: counts the work on files while its target ``operator`` is on.
     """
 
     name = "operator"
@@ -55,6 +57,7 @@ class Operator:
         *,
         batches: BatchKeeper | None = None,
         storing: Callable[[BatchKeeper | None], None] = lambda keeper: None,
+        profiler: Profiler | None = None,
     ) -> None:
         self.config = config
         self.counters = counters
@@ -62,6 +65,7 @@ class Operator:
         self._watcher = watch(config.watch_dir, self._found, config.wants)
         self.batches = batches
         self._storing = storing
+        self._profiler = profiler or Profiler()
         self._waiting: asyncio.Queue[Path] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._retries: dict[Path, asyncio.TimerHandle] = {}
@@ -155,7 +159,7 @@ class Operator:
             self.busy[number] = 1
             self.calls[number] += 1
             try:
-                await self._intake.take(path)
+                await self._profiler.run("operator", self._intake.take(path))
                 self._told.pop(path, None)
                 self._watcher.release(path)
             except RetryLater as e:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgelake._rust import PayloadCheck
-from edgelake.durable import sync_directory
+from edgelake.durable import gulps, sync_directory
 from edgelake.errors import CommandError, PayloadError, error
 from edgelake.ingest.names import FileName, check_part, running_hash
 from edgelake.ingest.settings import BLOCK_BYTES, ROW_BYTES
@@ -23,8 +23,6 @@ from edgelake.ingest.streaming import StreamCounts
 from edgelake.model import Stored
 
 FILE_TYPES = ("json",)
-GATHER_BYTES = 1 << 20
-"""What is handed to a thread at once."""
 
 
 @dataclass(slots=True)
@@ -74,16 +72,10 @@ class FilePut:
         working = prep / f"{dbms}.{table}.{os.getpid()}.{time.time_ns()}.{next(self._unique)}.put_tmp"
         incoming = _Incoming(working, dbms, table)
         try:
-            held: list[bytes] = []
-            held_bytes = 0
-            async for piece in pieces:
-                held.append(piece)
-                held_bytes += len(piece)
-                if held_bytes >= GATHER_BYTES:
-                    await asyncio.to_thread(incoming.take, held)
-                    held, held_bytes = [], 0
+            async for gulp in gulps(pieces):
+                await asyncio.to_thread(incoming.take, gulp)
             name = FileName(dbms, table, source, "0", instructions)
-            rows, file_hash = await asyncio.to_thread(_complete, incoming, held, working, watch, name)
+            rows, file_hash = await asyncio.to_thread(_complete, incoming, working, watch, name)
         except BaseException:
             working.unlink(missing_ok=True)
             raise
@@ -132,10 +124,7 @@ class _Incoming:
         self._file.close()
 
 
-def _complete(
-    incoming: _Incoming, rest: Iterable[bytes], working: Path, watch: Path, name: FileName
-) -> tuple[int, str]:
-    incoming.take(rest)
+def _complete(incoming: _Incoming, working: Path, watch: Path, name: FileName) -> tuple[int, str]:
     rows, file_hash = incoming.finish()
     _hand_over(working, watch, replace(name, hash=file_hash))
     return rows, file_hash

@@ -29,13 +29,22 @@ from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.errorfiles import ErrorFiles
 from edgelake.ingest.filer import Filer
 from edgelake.ingest.names import FileName, check_part
-from edgelake.ingest.streaming import MappedRows, MapRows, StreamCounts, StreamSettings, StreamTotals, in_force
+from edgelake.ingest.streaming import (
+    MappedRows,
+    MapRows,
+    StreamCounts,
+    StreamSettings,
+    StreamTotals,
+    Take,
+    in_force,
+)
 from edgelake.ingest.writer import Writer
 from edgelake.model import Status, Stored, Then
 from edgelake.store.sqlite import SqliteStore
 
 ROOM = 0  # the ticket under which the pipeline tells that there is room again
 KNOWN_NAMES = 4096
+LARGE_BYTES = 64 << 10  # from here on the loop doesn't wait for the mapping
 ONE_ROW = Stored(1)  # most outcomes of single readings
 
 
@@ -85,6 +94,8 @@ class Ingest:
         self._filer: Filer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, asyncio.Future[Stored]] = {}
+        self._aside = 0
+        self._early: dict[int, tuple[Stored, BaseException | None]] = {}
         self._then: dict[int, Then] = {}
         self._first: set[asyncio.Task[None]] = set()
         self._flushes: dict[int, asyncio.Future[None]] = {}
@@ -189,13 +200,30 @@ class Ingest:
         if instructions == "0" or self.map_rows is None:
             return await self._submit(dbms, table, payload, source, instructions, wait)
         check_part(instructions, "instructions")
-        mapped = await self.map_rows(self._name(dbms), self._name(table), payload, instructions)
+        return await self._submit_mapped(self._name(dbms), self._name(table), payload, source, instructions, wait)
+
+    async def _submit_mapped(
+        self, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
+    ) -> Stored:
+        """Rows that name a mapping policy."""
+        assert self.map_rows is not None
+        if source != "0":
+            check_part(source, "source")
+        mapped = await self.map_rows(dbms, table, payload, instructions)
+        rows, declared = mapped.rows, [*mapped.declared]
         stored = Stored(0)
-        if mapped.payload:
-            stored = await self._submit(dbms, table, mapped.payload, source, instructions, wait)
+        if rows is None:
+            self.pipeline.declare(dbms, table, declared)
+            stored = await self._submit(dbms, table, payload, source, instructions, wait)
+        elif len(rows):
+
+            def take(pipeline: Pipeline) -> list[int]:
+                return [pipeline.submit_rows(dbms, table, rows, declared, source, instructions)]
+
+            stored = (await self.submit_native(take, len(payload), wait=wait))[0]
         if not mapped.rejected:
             return stored
-        name = FileName(self._name(dbms), self._name(table), source, "0", instructions)
+        name = FileName(dbms, table, source, "0", instructions)
         await asyncio.to_thread(self._keep_unmapped, name, mapped)
         return Stored(stored.rows, stored.rejected + len(mapped.rejected), mapped.rejected[0][1])
 
@@ -203,6 +231,49 @@ class Ingest:
         failure = MappingError(f"elements that mapping policy {name.instructions} does not fit")
         lines = b"".join(line + b"\n" for line, _ in mapped.rejected)
         self._errors.add(name, failure, lines, [reason for _, reason in mapped.rejected])
+
+    async def submit_native(self, take: Take, payload_bytes: int, *, wait: bool = False) -> list[Stored]:
+        """Hand rows to the pipeline in their native form; returns what became of each ticket when all are durable.
+
+        Args:
+            take: is run in another thread when the payload is large.
+            wait: wait for room instead of raising OverloadedError.
+
+        Raises OverloadedError, StorageFullError, JournalError; other tickets may be kept then.
+        """
+        if self._pipeline is None and not self._stopped:
+            await self.start()
+        while True:
+            try:
+                if payload_bytes > LARGE_BYTES:
+                    waiting = await self._take_aside(take)
+                else:
+                    waiting = [self._waiting_for(ticket) for ticket in take(self.pipeline)]
+                return await asyncio.gather(*waiting)
+            except OverloadedError:
+                if not wait:
+                    raise
+                await self.room(payload_bytes)
+
+    async def _take_aside(self, take: Take) -> list[asyncio.Future[Stored]]:
+        """As ``take``, in another thread; what ends before its ticket is known here is kept until then."""
+        self._aside += 1
+        try:
+            tickets = await asyncio.to_thread(take, self.pipeline)
+            waiting = [self._waiting_for(ticket) for ticket in tickets]
+        finally:
+            self._aside -= 1
+            if not self._aside:
+                self._early.clear()
+        return waiting
+
+    def _waiting_for(self, ticket: int) -> asyncio.Future[Stored]:
+        waiting: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        if (early := self._early.pop(ticket, None)) is None:
+            self._waiting[ticket] = waiting
+        else:
+            _settle(waiting, *early)
+        return waiting
 
     async def _submit(
         self, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
@@ -215,9 +286,7 @@ class Ingest:
                 if not wait:
                     raise
                 await self.room(len(payload))
-        waiting: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = waiting
-        return await waiting
+        return await self._waiting_for(ticket)
 
     def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
         """As ``submit``, with a callback instead of a coroutine: for entries that take single readings."""
@@ -275,19 +344,17 @@ class Ingest:
                 else:
                     then(ONE_ROW if rows == 1 and not rejected else Stored(rows, rejected, reason), None)
                 continue
+            outcome = Stored(rows, rejected, reason), failure
             waiting = self._waiting.pop(ticket, None)
             if waiting is None:
                 if ticket == ROOM:
                     self._give_room()
                 elif (flush := self._flushes.pop(ticket, None)) is not None and not flush.done():
                     flush.set_result(None)
+                elif self._aside:
+                    self._early[ticket] = outcome
                 continue
-            if waiting.done():  # the submitter was cancelled; the rows are kept all the same
-                continue
-            if failure is None:
-                waiting.set_result(Stored(rows, rejected, reason))
-            else:
-                waiting.set_exception(failure)
+            _settle(waiting, *outcome)
 
     # ---- databases
 
@@ -444,3 +511,12 @@ class Ingest:
         return Status(
             "Ingest", self._pipeline is not None, last_error="; ".join(filter(None, errors)), counters=counters
         )
+
+
+def _settle(waiting: asyncio.Future[Stored], stored: Stored, failure: BaseException | None) -> None:
+    if waiting.done():  # the submitter was cancelled; the rows are kept all the same
+        return
+    if failure is None:
+        waiting.set_result(stored)
+    else:
+        waiting.set_exception(failure)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+from edgelake._rust import Pipeline, Rows
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.model import Stored
 
@@ -81,14 +82,24 @@ class StreamTotals:
 
 @dataclass(frozen=True, slots=True)
 class MappedRows:
-    """Rows of a payload after a mapping policy: JSON lines; and elements that it kept out, with the reason."""
+    """Rows of a payload after a mapping policy.
 
-    payload: bytes
+    Attributes:
+        rows: None = the payload's own, they were mapped already.
+        declared: columns as (name, kind, default now): types that the table gets, whatever the first values look like.
+        rejected: elements that the policy kept out (JSON), with the reason.
+    """
+
+    rows: Rows | None
+    declared: Sequence[tuple[str, str, bool]] = ()
     rejected: Sequence[tuple[bytes, str]] = ()
 
 
 MapRows = Callable[[str, str, bytes, str], Awaitable[MappedRows]]
 """(dbms, table, payload, id of a mapping policy). Raises PayloadError, EdgeLakeError."""
+
+Take = Callable[[Pipeline], Sequence[int]]
+"""Hands rows to the pipeline; returns the tickets under which it tells when they are kept."""
 
 
 @runtime_checkable

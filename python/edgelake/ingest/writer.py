@@ -197,6 +197,7 @@ class Writer:
                 tsd_id=stamp.tsd_id if stamp else 0,
                 position=flush.last if part is flush.parts[-1] else None,
                 create=keeper is None or keeper.config.create_table,
+                declared=self._pipeline.declared(dbms, flush.table),
                 widen=self._rules.widens(dbms, flush.table),
                 batch=_stored_batch(flush, part, stamp),
                 refusal=keeper.refusal(dbms, flush.table) if keeper is not None else None,

@@ -18,9 +18,9 @@ from edgelake import _rust
 from edgelake._rust import MappingProgram, Rows
 from edgelake.errors import error
 from edgelake.ingest.streaming import MappedRows
-from edgelake.inputs.mapped import Columns, Declare
 
 TOPIC = "rows"
+KNOWN_PROGRAMS = 1024
 
 
 class Instructions:
@@ -28,13 +28,11 @@ class Instructions:
 
     Args:
         policy: the policy of an id, or None.
-        declare: makes the types of a table known before its first row.
         timezone: of times that name no zone; None = the machine's.
     """
 
-    def __init__(self, policy: Callable[[str], Any], declare: Declare, *, timezone: str | None = None) -> None:
+    def __init__(self, policy: Callable[[str], Any], *, timezone: str | None = None) -> None:
         self._policy = policy
-        self._declare = declare
         self._timezone = timezone
         self._programs: dict[tuple[str, str, str], tuple[Any, MappingProgram]] = {}
 
@@ -50,22 +48,18 @@ class Instructions:
             raise error(113, f"no mapping policy with id = {instructions}", hint="blockchain get mapping")
         schema: dict[str, Any] = body["schema"]
         rows = Rows.parse(payload)
-        known = {_rust.sanitize_name(name) for name in schema}
-        if "*" not in schema and known.issuperset(rows.names()):
-            await self._declare(dbms, table, _declared(schema))
-            return MappedRows(payload)
         program = self._program(dbms, table, instructions, policy)
+        known = {_rust.sanitize_name(name) for name in schema}
+        declared = program.declared() if "*" not in schema else []
+        if "*" not in schema and known.issuperset(rows.names()):
+            return MappedRows(None, declared)
         lines = _rust.json_lines(payload).splitlines()
         targets, rejected = program.map(
             b"[" + b",".join(lines) + b"]", TOPIC, now_us=time.time_ns() // 1000, timezone=self._timezone
         )
-        pieces = []
-        for _, _, _, _, columns, mapped in targets:
-            if "*" not in schema:
-                await self._declare(dbms, table, columns)
-            pieces.append(mapped.to_json_lines())
+        mapped = targets[0][5] if targets else Rows.from_columns([])  # the program has one target
         kept_out = [(lines[element - 1], reason) for element, _, reason in rejected if element <= len(lines)]
-        return MappedRows(b"".join(pieces), kept_out)
+        return MappedRows(mapped, declared, kept_out)
 
     def _program(self, dbms: str, table: str, instructions: str, policy: Any) -> MappingProgram:
         """The compiled policy, with the table that the rows are for in place of what it says itself."""
@@ -73,19 +67,9 @@ class Instructions:
         known = self._programs.get(key)
         if known is not None and known[0] is policy:
             return known[1]
-        body = {**policy["mapping"], "id": instructions, "dbms": dbms, "table": table}
+        body = {**policy["mapping"], "id": instructions, "dbms": dbms, "table": table, "source": None}
         program = MappingProgram(json.dumps({"topics": [{"name": TOPIC, "policies": [{"mapping": body}]}]}))
+        if len(self._programs) >= KNOWN_PROGRAMS:
+            self._programs.clear()
         self._programs[key] = (policy, program)
         return program
-
-
-def _declared(schema: dict[str, Any]) -> Columns:
-    """Columns of a schema as (name, kind, default now); entries without a type are none."""
-    found = []
-    for name, spec in schema.items():
-        first = spec[0] if isinstance(spec, list) and spec else spec
-        kind = first.get("type") if isinstance(first, dict) else None
-        if kind:
-            is_now = str(first.get("default", "")).lower() in ("now", "now()")
-            found.append((_rust.sanitize_name(name), str(kind).lower(), is_now))
-    return found

@@ -1,21 +1,24 @@
 """Message clients: subscriptions that map messages to rows (spec: brokers and mapping, sections 4 to 6, 12 and 15).
 
-Messages come by REST POST (``broker = rest``) or from other brokers (``inputs.mqtt``). Mapping itself is native
-(``_rust.MappingProgram``); here are the declarations and the counters.
+Messages come from the node's own broker (``broker = local``, without Python), by REST POST (``broker = rest``) or from
+other brokers (``inputs.mqtt``). Mapping and counting are native (``_rust.MessageClients``); here are the declarations.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from edgelake._rust import MappingProgram
-from edgelake.errors import EdgeLakeError, JournalError, OverloadedError, StorageFullError, error
+from edgelake import _rust
+from edgelake.errors import JournalError, OverloadedError, StorageFullError, error
+from edgelake.inputs.mapped import LOCAL, MappedSubmit
 from edgelake.model import Stored
+
+REPORT_S = 1.0
 
 Pairs = Sequence[tuple[str, str]]
 """The content of ``topic = (...)``: keys and values in order, a key may stand more than once."""
@@ -23,19 +26,6 @@ Pairs = Sequence[tuple[str, str]]
 _TOPIC_KEYS = frozenset(("name", "qos", "dbms", "table", "policy", "persist", "flush", "dynamic"))
 _FLAGS = ("persist", "flush", "dynamic")
 _COLUMN_KEYS = frozenset(("type", "value", "optional"))
-
-
-class MappedIngest(Protocol):
-    """The entry of mapped messages into the data path."""
-
-    def add_program(self, definition: str) -> int:
-        """Make a mapping known by its definition (JSON), which the journal keeps; returns its number."""
-
-    async def submit_mapped(self, program_id: int, topic: str, payload: bytes) -> Stored:
-        """Map and store a payload; returns when it is durable.
-
-        Raises EdgeLakeError (299 not rows, 159 topic), OverloadedError, StorageFullError, JournalError.
-        """
 
 
 class Remote(Protocol):
@@ -58,7 +48,8 @@ def topic_spec(pairs: Pairs, parse: Callable[[str], Pairs], policy: Callable[[st
     """
     spec: dict[str, Any] = {}
     columns: list[dict[str, Any]] = []
-    for key, value in pairs:
+    for key, given in pairs:
+        value = _unquoted(given)
         if key.startswith("column."):
             columns.append(_column(key.removeprefix("column."), value, parse))
         elif key not in _TOPIC_KEYS:
@@ -83,6 +74,11 @@ def topic_spec(pairs: Pairs, parse: Callable[[str], Pairs], policy: Callable[[st
     return spec
 
 
+def _unquoted(value: str) -> str:
+    """Single quotes around a whole value only hold it together."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == "'" else value
+
+
 def _flag(key: str, value: str) -> bool:
     if value.lower() not in ("true", "false"):
         raise error(124, f"{key} = {value}: true or false")
@@ -103,17 +99,18 @@ def _column(name: str, value: str, parse: Callable[[str], Pairs]) -> dict[str, A
         if unknown or not {"type", "value"} <= given.keys():
             raise error(124, f"column '{name}': (type = .. and value = .. [and optional = true]) is needed")
         optional = _flag("optional", given.get("optional", "false"))
-        return {"name": name, "type": given["type"], "value": given["value"], "optional": optional}
+        kind, source = _unquoted(given["type"]), _unquoted(given["value"])
+        return {"name": name, "type": kind, "value": source, "optional": optional}
     column, dot, kind = name.rpartition(".")
     if not dot:
         raise error(124, f"column '{name}' has no type", hint=f"write column.{name}.<type> = ...")
     return {"name": column, "type": kind, "value": value, "optional": False}
 
 
-# ---- what is counted
+# ---- clients
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counters:
     """Messages of a client or a topic. Times are Unix seconds, 0 = never."""
 
@@ -124,27 +121,35 @@ class Counters:
     last_error_time: float = 0.0
     last_error: str = ""
 
-    def add(self, success: int, errors: int, reason: str = "") -> None:
-        now = time.time()
-        self.messages += success + errors
-        self.success += success
-        self.last_message = now
-        if errors:
-            self.errors += errors
-            self.last_error_time = now
-            self.last_error = reason
+    @classmethod
+    def of(cls, counted: tuple[int, int, int, int, int, str]) -> Counters:
+        messages, success, errors, last_us, error_us, text = counted
+        return cls(messages, success, errors, last_us / 1e6, error_us / 1e6, text)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Topic:
     """A topic of a client: its specification and what came."""
 
     spec: dict[str, Any]
-    counters: Counters = field(default_factory=Counters)
+    counters: Counters
 
     @property
     def name(self) -> str:
         return str(self.spec["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where a client writes messages as they came.
+
+    Attributes:
+        errors: for those that could not be mapped; None = nowhere.
+        log: for all of them, which are not mapped then; None = they are mapped.
+    """
+
+    errors: Path | None = None
+    log: Path | None = None
 
 
 @dataclass(slots=True)
@@ -152,6 +157,7 @@ class MessageClient:
     """A subscription.
 
     Attributes:
+        broker: ``local``, ``rest``, or ``host:port``.
         agent: product of the User-Agent whose POST calls come here, in lower case.
         options: the other values of the command, as they were given.
     """
@@ -160,85 +166,124 @@ class MessageClient:
     broker: str
     agent: str
     user: str
-    topics: list[Topic]
-    program: MappingProgram
-    program_id: int
+    specs: Sequence[dict[str, Any]]
+    native: _rust.MessageClients
     options: dict[str, Any] = field(default_factory=dict)
-    counters: Counters = field(default_factory=Counters)
     remote: Remote | None = None
 
     @property
     def connection(self) -> str:
         return self.remote.connection if self.remote is not None else "Connected to local Message Server"
 
+    @property
+    def counters(self) -> Counters:
+        return Counters.of(self.native.counters(self.id)[0])
+
+    @property
+    def topics(self) -> list[Topic]:
+        counted = self.native.counters(self.id)[1]
+        return [Topic(spec, Counters.of(one)) for spec, one in zip(self.specs, counted, strict=True)]
+
+    def topic(self, name: str) -> int | None:
+        """Number of the topic that takes a message; an empty name is the first one."""
+        return self.native.topic(self.id, name)
+
 
 class MessageClients:
     """The message clients of a node.
 
     Args:
-        ingest: where mapped messages go.
+        entry: where messages go.
+        report: told of messages that could not be mapped (a line each, the first ones of a second).
     """
 
-    def __init__(self, ingest: MappedIngest) -> None:
-        self._ingest = ingest
+    def __init__(self, entry: MappedSubmit, report: Callable[[str], None] = lambda line: None) -> None:
+        self._entry = entry
+        self._report = report
         self._clients: dict[int, MessageClient] = {}
         self._next = 1
+        self._watching: asyncio.TimerHandle | None = None
 
     def declare_rest(
-        self, agent: str, topics: Sequence[dict[str, Any]], *, user: str = "unused", **options: Any
+        self,
+        agent: str,
+        topics: Sequence[dict[str, Any]],
+        *,
+        user: str = "unused",
+        files: Files = Files(),
+        **options: Any,
     ) -> MessageClient:
         """Subscribe POST messages of a User-Agent. Raises EdgeLakeError (124, 188), NotAvailableError."""
         product = product_of(agent)
         if not product:
             raise error(124, "a client of the broker 'rest' needs user-agent = <name>")
-        return self._declare("rest", product, topics, user, options)
+        return self._declare("rest", product, topics, user, files, options)
+
+    def declare_local(
+        self, topics: Sequence[dict[str, Any]], *, user: str = "unused", files: Files = Files(), **options: Any
+    ) -> MessageClient:
+        """Subscribe topics of the node's own broker, running or not. Raises EdgeLakeError (124, 188)."""
+        return self._declare(LOCAL, "", topics, user, files, options)
 
     def declare_remote(
-        self, broker: str, topics: Sequence[dict[str, Any]], *, user: str = "unused", **options: Any
+        self,
+        broker: str,
+        topics: Sequence[dict[str, Any]],
+        *,
+        user: str = "unused",
+        files: Files = Files(),
+        **options: Any,
     ) -> MessageClient:
         """Subscribe topics of another broker (``host:port``), whose messages come by ``deliver``.
 
         Raises EdgeLakeError (124, 188), NotAvailableError.
         """
-        return self._declare(broker.lower(), "", topics, user, options)
+        return self._declare(broker.lower(), "", topics, user, files, options)
 
     def _declare(
-        self, broker: str, agent: str, topics: Sequence[dict[str, Any]], user: str, options: dict[str, Any]
+        self,
+        broker: str,
+        agent: str,
+        topics: Sequence[dict[str, Any]],
+        user: str,
+        files: Files,
+        options: dict[str, Any],
     ) -> MessageClient:
-        for topic in topics:
-            for holder in self._clients.values():
-                same = (holder.broker, holder.agent) == (broker, agent)
-                if same and any(known.name == topic["name"] for known in holder.topics):
-                    raise error(
-                        124, f"the topic '{topic['name']}' of '{agent or broker}' belongs to client {holder.id}"
-                    )
-        definition = json.dumps({"topics": list(topics)}, ensure_ascii=False)
-        program = MappingProgram(definition)
-        number = self._ingest.add_program(definition)
-        places = [Topic(spec) for spec in topics]
-        client = MessageClient(self._next, broker, agent, user, places, program, number, options)
-        self._clients[client.id] = client
+        names = [topic["name"] for topic in topics]
+        for holder in self._clients.values():
+            if (holder.broker, holder.agent) == (broker, agent):
+                for known in holder.specs:
+                    if known["name"] in names:
+                        owner = f"the topic '{known['name']}' of '{agent or broker}' belongs to client {holder.id}"
+                        raise error(124, owner, hint=f"exit msg client {holder.id}")
+        definition = json.dumps({"topics": list(topics), "only_log": files.log is not None}, ensure_ascii=False)
+        number, native = self._next, self._entry.native
+        native.add(number, broker, definition, err_dir=files.errors, log_dir=files.log)
+        client = MessageClient(number, broker, agent, user, topics, native, options)
+        self._clients[number] = client
         self._next += 1
+        self._watch()
         return client
+
+    # ---- messages
 
     async def deliver(self, client: MessageClient, messages: Sequence[tuple[str, bytes]]) -> None:
         """Topics and payloads from the client's broker; durable on return. What cannot be mapped is counted.
 
         Raises OverloadedError, StorageFullError, JournalError: some may be stored, all are to be offered again.
         """
-        await asyncio.gather(*(self._deliver_one(client, topic, payload) for topic, payload in messages))
+        await self._entry.submit_messages(messages, client.id)
 
-    async def _deliver_one(self, client: MessageClient, topic: str, payload: bytes) -> None:
-        number = client.program.topic(topic)
-        counted = [client.counters] if number is None else [client.counters, client.topics[number].counters]
-        try:
-            stored = await self._ingest.submit_mapped(client.program_id, topic, payload)
-        except (OverloadedError, StorageFullError, JournalError):
-            raise
-        except EdgeLakeError as problem:
-            stored = Stored(0, 1, problem.text)
-        for counters in counted:
-            counters.add(stored.rows, stored.rejected, stored.reason)
+    async def publish_local(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Topics and payloads to the clients of the broker 'local', as if they came from it.
+
+        Raises EdgeLakeError 124 for a topic that nobody takes (nothing is mapped then); as ``deliver``.
+        """
+        for topic, _ in messages:
+            if not self._entry.native.takers(LOCAL, topic):
+                hint = "run msg client where broker = local and topic = (...)"
+                raise error(124, f"Non-subscribed topic '{topic}'", hint=hint)
+        await self._entry.submit_messages(messages)
 
     async def post(self, agent: str, topic: str, payload: bytes) -> Stored:
         """A payload of POST: mapped by the client of its agent, durable on return.
@@ -250,16 +295,11 @@ class MessageClients:
         Raises: EdgeLakeError 167 no agent, 163 no client for it, 159 topic, 299 not rows; what ingestion raises.
         """
         client, number = self._find(agent, topic)
-        place = client.topics[number]
         try:
-            stored = await self._ingest.submit_mapped(client.program_id, topic or place.name, payload)
-        except EdgeLakeError as problem:
-            for counters in (client.counters, place.counters):
-                counters.add(0, 1, problem.text)
+            return await self._entry.submit_message(client.id, topic or str(client.specs[number]["name"]), payload)
+        except (OverloadedError, StorageFullError, JournalError) as problem:
+            client.native.refuse(client.id, number, problem.text)
             raise
-        for counters in (client.counters, place.counters):
-            counters.add(stored.rows, stored.rejected, stored.reason)
-        return stored
 
     def _find(self, agent: str, topic: str) -> tuple[MessageClient, int]:
         product = product_of(agent)
@@ -273,22 +313,56 @@ class MessageClients:
                 hint=f"run msg client where broker = rest and user-agent = {product} and topic = (...)",
             )
         for client in clients:
-            number = client.program.topic(topic)
+            number = client.topic(topic)
             if number is not None:
                 return client, number
         for client in clients:
-            client.counters.add(0, 1, "Unrecognized MQTT topic")
+            client.native.refuse(client.id, None, "Unrecognized MQTT topic")
         raise error(159, f"'{topic[:100]}'", hint="topics are declared by run msg client")
 
     def _of_agent(self, product: str) -> Iterator[MessageClient]:
         return (c for c in self._clients.values() if c.broker == "rest" and c.agent == product)
+
+    # ---- what went wrong
+
+    def _watch(self) -> None:
+        """Report what failed once a second while there are clients."""
+        if self._watching is None and self._clients:
+            self._watching = asyncio.get_running_loop().call_later(REPORT_S, self._look)
+
+    def _look(self) -> None:
+        self._watching = None
+        self.report_faults()
+        self._watch()
+
+    def report_faults(self) -> None:
+        """Tell of messages that failed since the last time."""
+        faults, more = self._entry.native.take_faults()
+        for client, topic, start, number, reason in faults:
+            text = start.decode(errors="replace")
+            self._report(f"msg client {client}, topic '{topic}': error {number}: {reason}: {text}")
+        if more:
+            self._report(f"{more} more messages could not be mapped")
+        if problem := self._entry.native.take_log_error():
+            self._report(f"message log: {problem}")
+
+    # ---- the end
 
     def stop(self, client_id: int) -> MessageClient:
         """End a client; returns what it was. Raises EdgeLakeError (128)."""
         client = self._clients.pop(client_id, None)
         if client is None:
             raise error(128, f"No such client subscription: {client_id}")
+        client.native.remove(client_id)
         return client
+
+    async def close(self) -> None:
+        """Report what is left, write logged messages out."""
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        self.report_faults()
+        await asyncio.to_thread(self._entry.native.flush_log)
 
     def __iter__(self) -> Iterator[MessageClient]:
         return iter(self._clients.values())

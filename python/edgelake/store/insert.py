@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import apsw
 
@@ -31,6 +31,8 @@ class Insertion:
         refusal: why none of the rows may come in; only the position is kept then.
         create: make a missing table; False raises error 171.
         columns: of a table that is made; None = as these rows want them.
+        declared: types for columns that the table doesn't have yet, whatever the rows look like; those of a table that
+            is made come first.
         widen: add columns and widen types; False = rows that don't fit are rejected.
     """
 
@@ -43,6 +45,7 @@ class Insertion:
     marker: FileMarker | None = None
     create: bool = True
     columns: SchemaColumns | None = None
+    declared: SchemaColumns = field(default_factory=list)
     widen: bool = True
     batch: StoredBatch | None = None
     refusal: EdgeLakeError | None = None
@@ -140,14 +143,20 @@ class Inserter:
         if info is None:
             if not wanted.create:
                 raise error(171, f"{tx.dbms}.{wanted.table}", hint="create the table, or allow create_table")
-            columns = [ColumnInfo(*c) for c in wanted.columns or wanted.rows.infer()]
+            given = {c[0]: c for c in wanted.declared}
+            given |= {c[0]: c for c in wanted.columns or wanted.rows.infer() if c[0] not in given}
+            columns = [ColumnInfo(*c) for c in given.values()]
             return tx.create_table(wanted.table, columns), columns, True
         changes: list[ColumnInfo] = []
         if wanted.widen and info.is_own:
             declared = tx.partitioning(info)
             # The column that cuts the partitions stays a time: values that are none are kept out by the fit.
             fixed = declared.column if declared else ""
-            changes = [ColumnInfo(*c) for c in wanted.rows.changes(user_schema(info)) if c[0] != fixed]
+            known = user_schema(info)
+            names = {c[0] for c in known}
+            news = {c[0]: c for c in wanted.declared if c[0] not in names}
+            # What is declared is there for all rows; a value that does not fit is widened as in any column.
+            changes = [ColumnInfo(*news.get(c[0], c)) for c in wanted.rows.changes(known) if c[0] != fixed]
             if changes:
                 info = tx.change_columns(info, changes)
         return info, changes, False

@@ -2,10 +2,12 @@
 //!
 //! Nothing here opens a database or a socket of its own accord, and nothing knows about Python.
 
+pub mod intake;
 pub mod journal;
 pub mod mapping;
 pub mod mqtt;
 pub mod names;
+pub mod peer;
 pub mod pipeline;
 pub mod query;
 pub mod rows;

@@ -1,6 +1,7 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
 mod bench;
+mod clients;
 mod errors;
 mod flush;
 mod load;
@@ -29,6 +30,8 @@ mod _rust {
 
     #[pymodule_export]
     use crate::bench::bench_native_loop;
+    #[pymodule_export]
+    use crate::clients::MessageClients;
     #[pymodule_export]
     use crate::flush::{Content, FileBatch, Flush, FlushPart};
     #[pymodule_export]

@@ -1,10 +1,10 @@
 //! `MappingProgram`: the Python face of a compiled mapping.
 
-use edgelake_core::mapping::{CompileError, MapError, Program};
+use edgelake_core::mapping::{CompileError, Program};
 use pyo3::prelude::*;
 use pyo3::{PyErr, import_exception};
 
-use crate::rows::{Columns, Rows, to_zone};
+use crate::rows::{Columns, Rows, to_columns, to_zone};
 
 import_exception!(edgelake.errors, NotAvailableError);
 
@@ -20,7 +20,7 @@ pub struct MappingProgram {
 }
 
 /// `edgelake.errors.error(number, detail)`.
-fn numbered(py: Python<'_>, number: u16, detail: &str) -> PyErr {
+pub fn numbered(py: Python<'_>, number: u16, detail: &str) -> PyErr {
     let made = py
         .import("edgelake.errors")
         .and_then(|errors| errors.call_method1("error", (number, detail)));
@@ -30,20 +30,12 @@ fn numbered(py: Python<'_>, number: u16, detail: &str) -> PyErr {
     }
 }
 
-fn refused(py: Python<'_>, error: &CompileError) -> PyErr {
+pub fn refused(py: Python<'_>, error: &CompileError) -> PyErr {
     if error.not_available {
         NotAvailableError::new_err(error.message.clone())
     } else {
         numbered(py, error.code, &error.message)
     }
-}
-
-fn unmapped(py: Python<'_>, error: &MapError) -> PyErr {
-    let detail = match error {
-        MapError::NotRows(detail) => detail.clone(),
-        MapError::UnknownTopic(topic) => format!("'{topic}'"),
-    };
-    numbered(py, error.code(), &detail)
 }
 
 #[pymethods]
@@ -59,6 +51,12 @@ impl MappingProgram {
         self.program.topic(name)
     }
 
+    /// Columns that the policies of a topic list.
+    #[pyo3(signature = (number = 0))]
+    fn declared(&self, number: usize) -> Columns {
+        to_columns(self.program.declared(number))
+    }
+
     #[pyo3(signature = (payload, topic = "", *, now_us = 0, timezone = None))]
     fn map(
         &self,
@@ -72,13 +70,9 @@ impl MappingProgram {
         let mapped = self
             .program
             .map(topic, payload, now_us, &zone)
-            .map_err(|e| unmapped(py, &e))?;
+            .map_err(|e| numbered(py, e.code(), &e.detail()))?;
         let targets = mapped.targets.into_iter().map(|target| {
-            let declared = target
-                .declared
-                .into_iter()
-                .map(|def| (def.name, def.kind.to_string(), def.default_now))
-                .collect();
+            let declared = to_columns(target.declared);
             let rows = Rows::new(target.chunk, zone.clone());
             (
                 target.dbms,

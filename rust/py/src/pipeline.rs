@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use edgelake_core::journal::{self, Level};
 use edgelake_core::pipeline::{
-    self, Batch, Ended, Key, Options, Origin, Outcome, SubmitError, TableStats, Threshold,
+    self, Batch, Ended, Key, MappedRows, Options, Origin, Outcome, Receipts, SubmitError,
+    TableStats, Threshold,
 };
+use edgelake_core::rows::Chunk;
 use edgelake_core::rows::time::Zone;
 use pyo3::exceptions::PyValueError;
 use pyo3::import_exception;
@@ -19,11 +21,14 @@ use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::flush::{Content, FileBatch, Flush};
-use crate::rows::{Columns, to_schema, to_zone};
+use crate::rows::{Columns, Rows, to_columns, to_schema, to_zone};
 
 import_exception!(edgelake.errors, JournalError);
 import_exception!(edgelake.errors, OverloadedError);
 import_exception!(edgelake.errors, StorageFullError);
+
+/// Above this rows are submitted without the interpreter's lock.
+const DETACH_BYTES: usize = 256 * 1024;
 
 /// (ticket, rows stored, rows rejected, reason of the first, error): the error is an exception to raise, or None.
 type Told = (u64, usize, usize, String, Option<Py<PyAny>>);
@@ -51,14 +56,30 @@ fn to_level(name: &str) -> PyResult<Level> {
     }
 }
 
+/// Why a payload was not taken.
+pub fn not_taken(py: Python<'_>, error: &SubmitError) -> PyErr {
+    match error {
+        SubmitError::Payload(error) => errors::payload(py, error),
+        SubmitError::Overloaded { .. } => OverloadedError::new_err(error.to_string()),
+        SubmitError::Closed => JournalError::new_err(error.to_string()),
+    }
+}
+
 fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|e| PyValueError::new_err(e.to_string()))
+}
+
+impl Pipeline {
+    /// For entries that don't pass through Python.
+    pub fn inner(&self) -> Arc<pipeline::Pipeline> {
+        self.inner.clone()
+    }
 }
 
 /// Parse, journal, acknowledge, buffer, hand over.
 #[pyclass(module = "edgelake._rust", frozen)]
 pub struct Pipeline {
-    inner: pipeline::Pipeline,
+    inner: Arc<pipeline::Pipeline>,
     awake: UnixStream,
     zone: Zone,
 }
@@ -101,7 +122,11 @@ impl Pipeline {
         let inner = py
             .detach(|| pipeline::Pipeline::open(&options, wake))
             .map_err(|e| journal_error(&e))?;
-        Ok(Self { inner, awake, zone })
+        Ok(Self {
+            inner: Arc::new(inner),
+            awake,
+            zone,
+        })
     }
 
     /// Becomes readable when there are completions.
@@ -126,11 +151,55 @@ impl Pipeline {
                 source,
                 instructions,
             )
-            .map_err(|error| match error {
-                SubmitError::Payload(error) => errors::payload(py, &error),
-                SubmitError::Overloaded { .. } => OverloadedError::new_err(error.to_string()),
-                SubmitError::Closed => JournalError::new_err(error.to_string()),
+            .map_err(|error| not_taken(py, &error))
+    }
+
+    /// Rows that a mapping made; their columns get the types declared where the table lacks them.
+    #[pyo3(signature = (dbms, table, rows, declared = Vec::new(), source = "0", instructions = "0"))]
+    #[allow(clippy::too_many_arguments)]
+    fn submit_rows(
+        &self,
+        py: Python<'_>,
+        dbms: &str,
+        table: &str,
+        rows: &Rows,
+        declared: Columns,
+        source: &str,
+        instructions: &str,
+    ) -> PyResult<u64> {
+        let chunk = rows.chunk();
+        self.inner
+            .admit(chunk.reserved_bytes())
+            .map_err(|error| not_taken(py, &error))?;
+        let declared = to_schema(declared)?.columns;
+        let work = || {
+            self.inner.submit_mapped(MappedRows {
+                key: Key::new(dbms, table),
+                origin: Origin {
+                    source: source.to_owned(),
+                    instructions: instructions.to_owned(),
+                },
+                chunk: Chunk::clone(chunk),
+                declared,
+                arrival_us: pipeline::now_us(),
+                receipts: Receipts::default(),
             })
+        };
+        Ok(if chunk.reserved_bytes() > DETACH_BYTES {
+            py.detach(work)
+        } else {
+            work()
+        })
+    }
+
+    fn declare(&self, dbms: &str, table: &str, columns: Columns) -> PyResult<()> {
+        let columns = to_schema(columns)?.columns;
+        self.inner.declare(&Key::new(dbms, table), &columns);
+        Ok(())
+    }
+
+    fn declared(&self, dbms: &str, table: &str) -> Columns {
+        to_columns(self.inner.declared(&Key::new(dbms, table)))
     }
 
     fn completions(&self, py: Python<'_>) -> Vec<Told> {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from edgelake.command import transfer
@@ -30,31 +29,11 @@ async def file_to(ctx: Context, path: str = "", *, dest: str = "", source: str =
     """
     if bool(path) == bool(dest):
         raise CommandError("one destination is needed", hint="file to <path>, or file to where dest = <path>")
-    await stored(ctx, transfer.usable(ctx, path or dest), source)
+    place = transfer.usable(ctx, path or dest)
+    pieces, name = await transfer.coming(ctx, source)
+    target = transfer.usable(ctx, str(transfer.target_of(place, name)))
+    await transfer.write(pieces, target.parent, target.name)
     return Reply.done()
-
-
-async def stored(ctx: Context, place: Path, source: str) -> Path:
-    """Write what came along, or a file of the node, to a place; returns where it is. Raises EdgeLakeError."""
-    if source:
-        origin = transfer.readable(transfer.usable(ctx, source))
-        target = transfer.target_of(place, origin.name)
-        await transfer.write(transfer.read(origin), target)
-        return target
-    if ctx.incoming is None:
-        raise CommandError("no file came along", hint="name it: where source = <path>, or send it with a REST POST")
-    pieces = ctx.incoming.pieces()
-    first = await anext(pieces, b"")  # with it the name is known
-    target = transfer.usable(ctx, str(transfer.target_of(place, ctx.incoming.name)))
-    await transfer.write(_after(first, pieces), target)
-    return target
-
-
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if first:
-        yield first
-    async for piece in rest:
-        yield piece
 
 
 @command(

@@ -20,7 +20,6 @@ _BROKER = "message broker and clients"
 _DEVICES = "device and stream inputs"
 _FILES = "publisher, distributor, archive"
 _BLOBS = "blobs and file transfer"
-_QUERIES = "query control"
 _SECURITY = "users and keys"
 _MONITOR = "monitoring and mail"
 _BUCKETS = "object storage"
@@ -112,13 +111,6 @@ LATER: dict[str, dict[str, str]] = {
         "file copy": "file copy !source !destination",
         "file delete": "file delete !file",
         "file get": "file get !source !destination",
-        "file store": "file store where dbms = d and table = t and source = !file",
-        "file retrieve": "file retrieve where dbms = d and table = t and id = x and dest = !tmp_dir",
-        "file remove": "file remove where dbms = d and table = t and id = x",
-    },
-    _QUERIES: {
-        "set profiler": "set profiler on where target = operator",
-        "get profiler output": "get profiler output where target = operator",
     },
     _SECURITY: {
         "id sign": "v = id sign !policy where key = !private_key and password = !password",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 from edgelake.command.context import Context
@@ -13,7 +14,7 @@ from edgelake.command.registry import command
 from edgelake.command.render import table_text
 from edgelake.errors import CommandError, NotAvailableError, error
 from edgelake.inputs.mqtt import Tls
-from edgelake.inputs.msg_client import Counters, MessageClient, MessageClients, topic_spec
+from edgelake.inputs.msg_client import Counters, Files, MessageClient, MessageClients, topic_spec
 from edgelake.model import CommandClass, Reply, Table
 
 PART = "message clients"
@@ -73,20 +74,18 @@ async def run_msg_client(
 ) -> Reply:
     """Subscribe to topics of a broker and map their messages to tables; answers the id of the client.
 
-    Messages of POST calls (``command: data``) are subscribed with broker = rest and the user-agent that sends them.
+    Messages of the node's own message broker are subscribed with broker = local, whether it runs or not, those of
+    POST calls (``command: data``) with broker = rest and the user-agent that sends them.
     Another broker is named by its host; the connection is made in the background. Messages of qos 1 and 2 are
     acknowledged when they are on disk, and the broker keeps them while the node is down (clean = true: it does not).
     version: 4 (MQTT 3.1.1) or 5. tls = true, or ca, cert and key (files in PEM form): TLS. project_id and private_key:
     the password is a token signed with the key.
+    log_error = true keeps messages that cannot be mapped in the error directory; only_log = true writes all messages
+    to log_<broker>.json of the prep directory and maps none.
     """
-    is_rest = broker.lower() == "rest"
-    if broker.lower() == "local":
-        raise NotAvailableError("a message client of the broker 'local'")
-    if is_rest and not user_agent:
+    kind = own_broker(ctx, broker, port)
+    if kind == "rest" and not user_agent:
         raise CommandError("Missing 'user-agent' in command variables", hint="a client of the broker 'rest' needs it")
-    for name, given in (("only_log", only_log), ("log_error", log_error)):
-        if given:
-            raise NotAvailableError(f"{name} = true for a message client")
     specs = [
         topic_spec(pairs, lambda text: parse_pairs(text, ctx.visible), lambda id_: _policy(ctx, id_)) for pairs in topic
     ]
@@ -96,13 +95,39 @@ async def run_msg_client(
         spec["qos"] = spec["qos"] or qos
     directories = {"Prep Dir": prep_dir, "Watch Dir": watch_dir, "Error Dir": err_dir, "Blobs Dir": blobs_dir}
     clients = clients_of(ctx)
-    if is_rest:
-        client = clients.declare_rest(user_agent, specs, user=user, directories=directories)
+    files = Files(
+        errors=_directory(ctx, err_dir, "err_dir") if log_error else None,
+        log=_directory(ctx, prep_dir, "prep_dir") if only_log else None,
+    )
+    if kind == "rest":
+        client = clients.declare_rest(user_agent, specs, user=user, files=files, directories=directories)
+    elif kind == "local":
+        client = clients.declare_local(specs, user=user, files=files, directories=directories)
     else:
         login = Login(user, password, client_id, project_id, private_key)
         wire = Wire(broker, port, version, tls, Tls(ca, cert, key), keepalive, clean)
-        client = await start_remote(ctx, clients, specs, wire, login, log=log, directories=directories)
+        client = await start_remote(ctx, clients, specs, wire, login, log=log, files=files, directories=directories)
     return Reply.of_text(str(client.id))
+
+
+def own_broker(ctx: Context, broker: str, port: int) -> str:
+    """``local`` or ``rest`` for these words and for the addresses of the node's own services; else the broker."""
+    name = broker.lower()
+    if name in ("local", "rest"):
+        return name
+    for service, word in (("rest", "rest"), ("message broker", "local")):
+        config = getattr(ctx.services.get(service), "config", None)
+        for address in ("external", "internal"):
+            if getattr(config, address, None) == (broker, port):
+                return word
+    return name
+
+
+def _directory(ctx: Context, given: str, variable: str) -> Path:
+    path = Path(given).expanduser() if given else ctx.directories.path(variable)
+    if not path.is_dir():
+        raise CommandError(f"{variable}: {path} is no directory", hint="create work directories")
+    return path
 
 
 def _policy(ctx: Context, policy_id: str) -> Any:

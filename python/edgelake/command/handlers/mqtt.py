@@ -13,7 +13,7 @@ import msgspec
 
 from edgelake.command.context import Context
 from edgelake.command.registry import command
-from edgelake.errors import CommandError, TimeoutExpiredError, error
+from edgelake.errors import CommandError, NotAvailableError, TimeoutExpiredError, error
 from edgelake.inputs.mqtt import Broker, RemoteClient, Subscription, Tls
 from edgelake.inputs.mqtt.config import Token
 from edgelake.inputs.msg_client import MessageClient, MessageClients
@@ -182,6 +182,8 @@ async def mqtt_publish(
 
 
 def _payloads(message: str) -> list[bytes]:
+    if len(message) > 1 and message[0] == message[-1] == "'":
+        message = message[1:-1]
     try:
         found = msgspec.json.decode(message)
     except msgspec.DecodeError as problem:
@@ -193,13 +195,9 @@ def _payloads(message: str) -> list[bytes]:
 
 async def _publish_here(ctx: Context, topic: str, payloads: Sequence[bytes]) -> None:
     clients: MessageClients | None = ctx.parts.get("message clients")
-    taken = [client for client in clients or () if client.broker == "local" and client.program.topic(topic) is not None]
-    if clients is None or not taken:
-        raise error(
-            124, f"Non-subscribed topic '{topic}'", hint="run msg client where broker = local and topic = (...)"
-        )
-    for client in taken:
-        await clients.deliver(client, [(topic, payload) for payload in payloads])
+    if clients is None:
+        raise NotAvailableError("message clients: this node runs without ingestion")
+    await clients.publish_local([(topic, payload) for payload in payloads])
 
 
 async def _publish_there(target: Broker, topic: str, payloads: Sequence[bytes], qos: int, trace: Trace) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Directory, IpPort, Key
+from edgelake.command.handlers.profiler import profiler_of
 from edgelake.command.handlers.status import full_name
 from edgelake.command.registry import command
 from edgelake.errors import AlreadyRunningError, CommandError, error
@@ -122,7 +123,7 @@ def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
     node_id = config.policy or ctx.node.name
     batches = BatchKeeper(config, ctx.stores, counters, node_id)
     storing = ctx.ingest.set_storing if isinstance(ctx.ingest, Storing) else lambda keeper: None
-    return Operator(config, intake, counters, _watch, batches=batches, storing=storing)
+    return Operator(config, intake, counters, _watch, batches=batches, storing=storing, profiler=profiler_of(ctx))
 
 
 def _watch(directory: Path, found: Callable[[Path], None], wanted: Callable[[str], bool]) -> DirectoryWatcher:

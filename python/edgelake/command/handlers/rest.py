@@ -10,6 +10,7 @@ from typing import Any
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Seconds
+from edgelake.command.handlers.profiler import profiler_of
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text
 from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
@@ -116,6 +117,7 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
         log_to=(log_call, lambda: ctx.logs.rest_all),
         submit_then=getattr(ctx.ingest, "submit_then", None),
         upload=upload,
+        profiler=profiler_of(ctx),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 from edgelake.command.context import Context
 from edgelake.command.grammar import Tail, Untranslated
 from edgelake.command.handlers.machine import node_ip
+from edgelake.command.handlers.profiler import profiler_of
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, error
 from edgelake.model import CommandClass, Listener, Reply, Status, Table
@@ -164,11 +165,12 @@ def full_name(ctx: Context) -> str:
 async def get_status(ctx: Context, *, include: list[Untranslated] | None = None) -> Reply:
     """Whether the node runs, and its name. ``include`` adds values of the dictionary to the JSON form."""
     name = full_name(ctx)
-    data: dict[str, object] = {"assigned_name": name, "status": "running", "profiling": False}
+    data: dict[str, object] = {"assigned_name": name, "status": "running", "profiling": bool(profiler_of(ctx).active)}
     for key in include or ():
         data[key.lstrip("!")] = ctx.visible.get(key.lstrip("!"))
     data["Status"] = f"{name} running"  # not in the reference; the AnyLog-API client reads it
-    return Reply.of_data(data, text=f"{name} running")
+    profiling = " -- in profiling mode" if data["profiling"] else ""
+    return Reply.of_data(data, text=f"{name} running{profiling}")
 
 
 @command("get node name", cls=CommandClass.DATA, topics=("monitor",), examples=("get node name",))

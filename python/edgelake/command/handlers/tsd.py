@@ -74,8 +74,14 @@ async def get_tsd_summary(
     return Reply.of_table(*tables, data=data)
 
 
-@command("get tsd details", cls=CommandClass.DATA, topics=("tsd",), examples=("get tsd details where limit = 10",))
-async def get_tsd_details(
+@command(
+    "get tsd details",
+    "get tsd errors",
+    cls=CommandClass.DATA,
+    topics=("tsd",),
+    examples=("get tsd details where limit = 10", "get tsd errors where table = *"),
+)
+async def get_tsd_files(
     ctx: Context,
     *,
     table: str = tsd.OWN,
@@ -84,24 +90,9 @@ async def get_tsd_details(
     end_date: Timestamp | None = None,
     limit: int = _LIMIT,
 ) -> Reply:
-    """Files, the newest first."""
+    """Files, the newest first; errors: those with a status or without rows."""
     wanted = tsd.Selection(file_hash=file_hash, start_us=start_date, end_us=end_date, limit=limit)
-    return await _files(ctx, table, wanted, errors=False)
-
-
-@command("get tsd errors", cls=CommandClass.DATA, topics=("tsd",), examples=("get tsd errors where table = *",))
-async def get_tsd_errors(
-    ctx: Context,
-    *,
-    table: str = tsd.OWN,
-    file_hash: Annotated[str, Key("hash")] = "",
-    start_date: Timestamp | None = None,
-    end_date: Timestamp | None = None,
-    limit: int = _LIMIT,
-) -> Reply:
-    """Files with a status or without rows, the newest first."""
-    wanted = tsd.Selection(file_hash=file_hash, start_us=start_date, end_us=end_date, limit=limit)
-    return await _files(ctx, table, wanted, errors=True)
+    return await _files(ctx, table, wanted, errors=ctx.phrase.endswith("errors"))
 
 
 @command("get tsd sync status", cls=CommandClass.DATA, topics=("tsd", "cluster"), examples=("get tsd sync status",))

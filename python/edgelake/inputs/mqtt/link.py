@@ -23,6 +23,7 @@ from edgelake.inputs.mqtt.inbox import Held, Inbox
 
 SESSION_S = 7 * 24 * 3600  # how long a broker of MQTT 5 keeps our session while we are away
 IN_FLIGHT = 1000  # unacknowledged messages that a broker of MQTT 5 may send
+READ_BYTES = 1 << 16
 WAIT_S = 10.0  # for CONNACK, SUBACK and the end of a connection
 FAILURES = (aiomqtt.MqttError, OSError)
 
@@ -37,6 +38,25 @@ class Receiver(paho.Client):
 
     inbox: Inbox
     _unanswered = 0
+    _read = b""
+    _read_at = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether bytes were read that ``loop_read`` has not looked at: no socket becomes readable by them."""
+        sock = self.socket()
+        if sock is None:
+            return False
+        pending = getattr(sock, "pending", None)
+        return self._read_at < len(self._read) or (pending is not None and pending() > 0)
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """paho asks for the bytes of a packet's head one by one; here many packets come with one call."""
+        if self._read_at >= len(self._read):
+            self._read, self._read_at = super()._sock_recv(READ_BYTES), 0
+        taken = self._read[self._read_at : self._read_at + bufsize]
+        self._read_at += len(taken)
+        return taken
 
     def _send_pubrec(self, mid: int) -> MQTTErrorCode:
         self._unanswered = mid
@@ -178,6 +198,7 @@ class Link(aiomqtt.Client):
         if self._paused and self._reading is not None:
             self._paused = False
             self._loop.add_reader(self._reading, self._readable)
+            self._loop.call_soon(self._read_rest)
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         super()._on_socket_open(client, userdata, sock)
@@ -199,18 +220,20 @@ class Link(aiomqtt.Client):
             self.inbox.connected(resumed=self.resumed)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
+    def _read_rest(self) -> None:
+        if not self._paused and self.receiver.waiting:
+            self._readable()
+
     def _readable(self) -> None:
         receiver = self.receiver
         try:
             receiver.loop_read()
-            while (sock := receiver.socket()) is not None and getattr(sock, "pending", _nothing)() > 0:
-                receiver.loop_read()  # what TLS has decoded already makes no socket readable
+            while receiver.waiting:
+                if self._bounded and self.inbox.full:
+                    break
+                receiver.loop_read()
         except Exception as problem:  # noqa: BLE001 - whatever it is, it ends this connection and no other
             if not self._disconnected.done():
                 self._disconnected.set_exception(problem)
         if self._bounded and self.inbox.full:
             self.pause()
-
-
-def _nothing() -> int:
-    return 0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
 
 from edgelake.errors import error
 from edgelake.net.rest.exchange import Exchange, HeaderList
 from edgelake.net.rest.replies import CORS
+
+VIDEO = "video/mp4"
+PLAYED: HeaderList = [("cache-control", "public, max-age=3600")]
+"""A video is shown by the browser, not stored."""
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -20,6 +23,8 @@ def send_file(out: Exchange, path: Path, media_type: str, asked: Mapping[str, st
 
     Raises EdgeLakeError 78 when it is gone.
     """
+    from email.utils import formatdate  # not needed before the first file
+
     try:
         found = path.stat()
     except OSError as cause:
@@ -27,7 +32,7 @@ def send_file(out: Exchange, path: Path, media_type: str, asked: Mapping[str, st
     size = found.st_size
     headers: HeaderList = [
         ("content-type", media_type),
-        ("content-disposition", disposition(path.name)),
+        *(PLAYED if media_type == VIDEO else [("content-disposition", disposition(path.name))]),
         ("x-content-type-options", "nosniff"),
         ("accept-ranges", "bytes"),
         ("last-modified", formatdate(found.st_mtime, usegmt=True)),

@@ -40,7 +40,7 @@ class Entry:
         self.calls = CallStatistics()
         self.timeout_seconds = timeout_seconds
         self.stopping = False
-        self.short = ShortWay(hooks.submit_then, self) if hooks.submit_then else None
+        self.short = ShortWay(hooks.submit_then, self, hooks.profiler.active) if hooks.submit_then else None
         self._tick = 0
         self._running: dict[asyncio.Task[None], int] = {}
         self._slow: set[asyncio.Task[None]] = set()
@@ -53,13 +53,14 @@ class Entry:
         self._running[task] = self._tick
         problem: EdgeLakeError | None = None
         page_of: str | None = None
+        profiled = self.hooks.profiler.run
         try:
             if self.stopping:
                 raise StoppingError("The REST server is being stopped")
             if scope.method == "PUT":
-                await self._put(scope, proto, task)
+                await profiled("put", self._put(scope, proto, task))
             else:
-                await self._other(scope, proto, task)
+                await profiled(scope.method.lower(), self._other(scope, proto, task))
         except asyncio.CancelledError:
             problem = self._why_cancelled(task)
             task.uncancel()

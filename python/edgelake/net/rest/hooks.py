@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgelake.errors import NotAvailableError
 from edgelake.model import Caller, Execute, Incoming, Reply, Stored, Submit, SubmitThen
+from edgelake.profiling import Profiler
 
 
 class PutFile(Protocol):
@@ -81,6 +82,7 @@ class RestHooks:
         execute: one command line for a caller.
         caller_for: classes of a client.
         log_call, log_all: gets the failed requests, or all of them while ``log_all()`` is true.
+        profiler: counts the work on requests while their method is on.
         render: a reply that has no stream as text (JSON when it asks for it).
     """
 
@@ -94,3 +96,4 @@ class RestHooks:
     log_all: Callable[[], bool] = bool
     submit_then: SubmitThen | None = None
     upload: Upload = no_upload
+    profiler: Profiler = field(default_factory=Profiler)

@@ -26,6 +26,7 @@ from edgelake.net.rest.hooks import (
     no_upload,
 )
 from edgelake.net.rest.listener import Listener
+from edgelake.profiling import Profiler
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class RestServer:
         log_to: where lines about requests go, and whether all are wanted or the failed ones.
         submit_then: as ``submit``, with a callback: the short way of small payloads.
         upload: runs a command line with the file that came along.
+        profiler: counts the work on requests while their method is on.
     """
 
     name = "rest"
@@ -62,10 +64,13 @@ class RestServer:
         log_to: tuple[LogCall, Callable[[], bool]] = (no_log, bool),
         submit_then: SubmitThen | None = None,
         upload: Upload = no_upload,
+        profiler: Profiler | None = None,
     ) -> None:
         self.config = config
         rule = caller_for or caller_rule((config.external[0], config.internal[0]))
-        hooks = RestHooks(submit, execute, rule, render, put_file, post_data, *log_to, submit_then, upload)
+        hooks = RestHooks(
+            submit, execute, rule, render, put_file, post_data, *log_to, submit_then, upload, profiler or Profiler()
+        )
         self.pool = Pool(config.threads, config.waiting)
         self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)
         self._listener: Listener | None = None

@@ -14,6 +14,7 @@ A request goes through three hands:
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from edgelake.errors import EdgeLakeError, SlowBodyError, StoppingError
@@ -45,10 +46,11 @@ class ShortWay:
         closed: new requests are left to the ordinary way.
     """
 
-    def __init__(self, submit: SubmitThen, ends: Ends) -> None:
+    def __init__(self, submit: SubmitThen, ends: Ends, profiled: AbstractSet[str] = frozenset()) -> None:
         self.submit = submit
         self.ends = ends
         self.closed = False
+        self._profiled = profiled  # what is counted goes the ordinary way
         self._tick = 0
         # Filled on the server's thread, emptied on the loop: adding, discarding and copying are single steps under
         # the interpreter's lock.
@@ -56,7 +58,7 @@ class ShortWay:
 
     def begin(self, scope: Scope, proto: Exchange) -> bool:
         """Take a request if it is a small, ordinary PUT; on the server's thread."""
-        if scope.method != "PUT" or self.closed:
+        if scope.method != "PUT" or self.closed or "put" in self._profiled:
             return False
         headers = scope.headers
         get = headers.get

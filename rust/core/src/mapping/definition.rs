@@ -132,7 +132,8 @@ impl Definition {
         self.kind == Kind::Of(LogicalType::Timestamp)
     }
 
-    fn declared(&self) -> Option<(LogicalType, bool)> {
+    /// The type, and whether an absent value means now.
+    pub fn declared(&self) -> Option<(LogicalType, bool)> {
         let now = self.default.as_ref().is_some_and(Source::is_now);
         self.kind.logical().map(|kind| (kind, now))
     }

@@ -22,7 +22,7 @@ use std::fmt;
 pub use bring::Bring;
 pub use json::Json;
 pub use program::Program;
-pub use target::{Mapped, Rejected, Target};
+pub use target::{Mapped, Rejected, Tally, Target, Targets};
 pub use types::Kind;
 
 use crate::rows::LogicalType;
@@ -114,6 +114,14 @@ pub enum MapError {
 }
 
 impl MapError {
+    /// What is wrong, without the text of its number.
+    pub fn detail(&self) -> String {
+        match self {
+            MapError::NotRows(detail) => detail.clone(),
+            MapError::UnknownTopic(topic) => format!("'{topic}'"),
+        }
+    }
+
     /// The reference's number.
     pub fn code(&self) -> u16 {
         match self {

@@ -15,7 +15,7 @@ use super::target::{Field, Place, Row};
 use super::types::{Kind, convert};
 use super::{CompileError, Fault};
 use crate::names::column_name;
-use crate::rows::time;
+use crate::rows::{ColumnDef, time};
 
 /// A compiled mapping policy.
 #[derive(Debug)]
@@ -110,6 +110,26 @@ impl Policy {
             script: compile_script(body.get("script"))?,
             schemas,
         })
+    }
+
+    /// Columns that the schema lists.
+    pub fn declared(&self) -> Vec<ColumnDef> {
+        let columns = self
+            .schemas
+            .iter()
+            .flatten()
+            .filter_map(|entry| match entry {
+                Entry::Column(name, definitions) => {
+                    let (kind, default_now) = definitions.first()?.declared()?;
+                    Some(ColumnDef {
+                        name: name.clone(),
+                        kind,
+                        default_now,
+                    })
+                }
+                Entry::Script(_) | Entry::Star(_) => None,
+            });
+        columns.collect()
     }
 
     /// The rows of one message; readings that fail are reported one by one.

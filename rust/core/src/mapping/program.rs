@@ -6,9 +6,10 @@ use serde_json::Value;
 use super::columns::{Parameters, Scene};
 use super::json::Json;
 use super::policy::Policy;
-use super::target::{Mapped, Rejected, Row, Targets};
+use super::target::{Mapped, Rejected, Row, Tally, Targets};
 use super::topic::Filter;
 use super::{CompileError, Fault, MapError};
+use crate::rows::ColumnDef;
 use crate::rows::time::Zone;
 
 /// Topics and what is done with their messages. Immutable: one program serves all threads.
@@ -30,6 +31,8 @@ struct Topic {
 enum Mapping {
     Parameters(Box<Parameters>),
     Policies(Vec<Policy>),
+    /// Messages are logged only.
+    Nothing,
 }
 
 impl Program {
@@ -40,13 +43,14 @@ impl Program {
             .filter(|topics| !topics.is_empty());
         let specs =
             specs.ok_or_else(|| CompileError::new("a message client needs at least one topic"))?;
+        let only_log = spec["only_log"].as_bool() == Some(true);
         let mut topics = Vec::with_capacity(specs.len());
         let mut exact = HashMap::new();
         let mut wild = Vec::new();
         for (at, spec) in specs.iter().enumerate() {
             let name = spec["name"].as_str().unwrap_or_default().trim();
-            let topic =
-                Topic::compile(name, spec).map_err(|e| e.within(format!("topic '{name}'")))?;
+            let topic = Topic::compile(name, spec, only_log)
+                .map_err(|e| e.within(format!("topic '{name}'")))?;
             if topic.filter.is_wild() {
                 wild.push(at);
             } else if exact.insert(name.to_owned(), at).is_some() {
@@ -79,6 +83,16 @@ impl Program {
         })
     }
 
+    /// Types of the columns that the policies of a topic list, whatever its messages hold.
+    pub fn declared(&self, number: usize) -> Vec<ColumnDef> {
+        match self.topics.get(number).map(|topic| &topic.mapping) {
+            Some(Mapping::Policies(policies)) => {
+                policies.iter().flat_map(Policy::declared).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Map a payload: a JSON object, or a list of which each element is one message.
     ///
     /// Elements that fail are reported with their number and reason; the others are kept. `now_us` is the time
@@ -93,26 +107,45 @@ impl Program {
         let number = self
             .topic(topic)
             .ok_or_else(|| MapError::UnknownTopic(super::shorten(topic)))?;
+        let mut targets = Targets::new(zone);
+        let tally = self.map_into(number, payload, now_us, &mut targets)?;
+        let targets = targets.finish().filter(|target| target.chunk.len > 0);
+        Ok(Mapped {
+            topic: number,
+            targets: targets.collect(),
+            messages: tally.messages,
+            rejected: tally.rejected,
+            cut: tally.cut,
+        })
+    }
+
+    /// As `map`, for a topic that is known by its number, into targets that other payloads share.
+    pub fn map_into(
+        &self,
+        number: usize,
+        payload: &[u8],
+        now_us: i64,
+        targets: &mut Targets<'_>,
+    ) -> Result<Tally, MapError> {
         let document = Json::parse(payload).map_err(|e| MapError::NotRows(e.to_string()))?;
         let elements = match &document {
             Json::Object(_) => std::slice::from_ref(&document),
             Json::List(elements) => elements,
             _ => return Err(MapError::NotRows("neither an object nor a list".to_owned())),
         };
-        let mut mapped = Mapped {
-            topic: number,
+        targets.begin();
+        let mut tally = Tally {
             messages: elements.len(),
-            ..Mapped::default()
+            ..Tally::default()
         };
-        let mut targets = Targets::new(zone);
         let mut scene = Scene {
             now_us,
-            zone,
+            zone: targets.zone,
             cut: 0,
         };
         let mut rows = Vec::new();
+        let mut faults = Vec::new();
         for (index, element) in elements.iter().enumerate() {
-            let mut faults = Vec::new();
             self.topics[number]
                 .mapping
                 .rows(element, &mut scene, &mut rows, &mut faults);
@@ -121,22 +154,27 @@ impl Program {
                     faults.push(Fault::new(6, reason));
                 }
             }
-            mapped
+            tally
                 .rejected
-                .extend(faults.into_iter().map(|fault| Rejected {
+                .extend(faults.drain(..).map(|fault| Rejected {
                     element: index + 1,
                     code: fault.code,
                     reason: fault.reason,
                 }));
         }
-        mapped.cut = scene.cut;
-        mapped.targets = targets.finish();
-        Ok(mapped)
+        tally.cut = scene.cut;
+        Ok(tally)
     }
 }
 
 impl Topic {
-    fn compile(name: &str, spec: &Value) -> Result<Self, CompileError> {
+    fn compile(name: &str, spec: &Value, only_log: bool) -> Result<Self, CompileError> {
+        if only_log {
+            return Ok(Self {
+                filter: Filter::compile(name)?,
+                mapping: Mapping::Nothing,
+            });
+        }
         for key in ["persist", "flush", "dynamic"] {
             if spec[key].as_bool() == Some(true) {
                 return Err(CompileError::not_available(format!("{key} = true")));
@@ -175,6 +213,7 @@ impl Mapping {
             return;
         }
         match self {
+            Mapping::Nothing => {}
             Mapping::Parameters(parameters) => {
                 let before = out.len();
                 if let Err(fault) = parameters.rows(element, scene, out) {

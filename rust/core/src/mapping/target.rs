@@ -42,6 +42,25 @@ pub struct Mapped {
     pub cut: u64,
 }
 
+/// What became of one payload whose rows went to shared targets.
+#[derive(Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Elements of the payload.
+    pub messages: usize,
+    pub rejected: Vec<Rejected>,
+    /// Fractions that int columns lost.
+    pub cut: u64,
+}
+
+impl Tally {
+    /// Elements of which something was rejected.
+    pub fn failed(&self) -> usize {
+        let mut elements: Vec<usize> = self.rejected.iter().map(|r| r.element).collect();
+        elements.dedup(); // they are in order
+        elements.len()
+    }
+}
+
 impl Mapped {
     pub fn rows(&self) -> usize {
         self.targets.iter().map(|target| target.chunk.len).sum()
@@ -82,11 +101,13 @@ struct Open {
     builder: ChunkBuilder,
 }
 
-/// The chunks of one payload while they grow.
-pub(super) struct Targets<'z> {
-    zone: &'z Zone,
+/// The chunks of one payload, or of several, while they grow.
+pub struct Targets<'z> {
+    pub(super) zone: &'z Zone,
     open: Vec<Open>,
     last: usize,
+    /// The highest number of a target that got a row since `begin`, and one.
+    touched: usize,
 }
 
 impl<'z> Targets<'z> {
@@ -95,11 +116,30 @@ impl<'z> Targets<'z> {
             zone,
             open: Vec::new(),
             last: 0,
+            touched: 0,
         }
     }
 
+    /// A payload begins.
+    pub fn begin(&mut self) {
+        self.touched = 0;
+    }
+
+    /// The last target that got a row of the payload.
+    pub fn touched(&self) -> Option<usize> {
+        self.touched.checked_sub(1)
+    }
+
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Add a row; a reason when the table would get too many columns.
-    pub fn add(&mut self, row: &Row<'_>) -> Result<(), String> {
+    pub(super) fn add(&mut self, row: &Row<'_>) -> Result<(), String> {
         if row.fields.is_empty() {
             return Ok(());
         }
@@ -116,6 +156,7 @@ impl<'z> Targets<'z> {
             }
         }
         open.builder.end_row();
+        self.touched = self.touched.max(at + 1);
         Ok(())
     }
 
@@ -142,19 +183,16 @@ impl<'z> Targets<'z> {
         self.last
     }
 
-    pub fn finish(self) -> Vec<Target> {
-        self.open
-            .into_iter()
-            .map(|open| Target {
-                dbms: open.dbms,
-                table: open.table,
-                source: open.source,
-                instructions: open.instructions,
-                declared: open.declared,
-                chunk: open.builder.finish(),
-            })
-            .filter(|target| target.chunk.len > 0)
-            .collect()
+    /// All targets in the order of their first row; one whose only row was taken back has none.
+    pub fn finish(self) -> impl Iterator<Item = Target> {
+        self.open.into_iter().map(|open| Target {
+            dbms: open.dbms,
+            table: open.table,
+            source: open.source,
+            instructions: open.instructions,
+            declared: open.declared,
+            chunk: open.builder.finish(),
+        })
     }
 }
 

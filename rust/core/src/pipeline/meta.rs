@@ -1,7 +1,10 @@
 //! What a journal record needs so that its payload becomes the same rows again.
 
+use std::sync::Arc;
+
 use super::Key;
 use super::run::Origin;
+use crate::rows::ColumnDef;
 
 /// Head of a record of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +15,23 @@ pub struct Meta {
     pub rows: u32,
     /// Batches are booked by an operator.
     pub booked: bool,
+    /// Types that the table gets when these rows make it.
+    pub declared: Vec<ColumnDef>,
+    pub receipts: Receipts,
+}
+
+/// QoS 2 messages that a record's rows come from: whoever knows the row knows the packet id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipts {
+    /// Of the broker.
+    pub round: u64,
+    /// (client id, packet id)
+    pub messages: Vec<(Arc<str>, u16)>,
 }
 
 impl Meta {
-    /// Arrival (i64), rows (u32), booked (u8), then each text as length (u16) and bytes.
+    /// Arrival (i64), rows (u32), booked (u8), then each text as length (u16) and bytes. Where there is more: the
+    /// number of columns (u16) with name, type and default (u8); the round (u64) and the receipts to the end.
     pub fn encode(&self) -> Vec<u8> {
         let texts = [
             &self.key.dbms,
@@ -30,14 +46,35 @@ impl Meta {
         for text in texts {
             push_text(text, &mut out);
         }
+        let more = !self.declared.is_empty() || !self.receipts.messages.is_empty();
+        if more {
+            self.encode_more(&mut out);
+        }
         out
+    }
+
+    fn encode_more(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.declared.len() as u16).to_le_bytes());
+        for column in &self.declared {
+            push_text(&column.name, out);
+            push_text(&column.kind.to_string(), out);
+            out.push(u8::from(column.default_now));
+        }
+        if self.receipts.messages.is_empty() {
+            return;
+        }
+        out.extend_from_slice(&self.receipts.round.to_le_bytes());
+        for (client, packet) in &self.receipts.messages {
+            push_text(client, out);
+            out.extend_from_slice(&packet.to_le_bytes());
+        }
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (arrival, rest) = bytes.split_at_checked(8)?;
         let (rows, rest) = rest.split_at_checked(4)?;
         let (booked, mut rest) = rest.split_first()?;
-        Some(Self {
+        let mut made = Self {
             arrival_us: i64::from_le_bytes(arrival.try_into().ok()?),
             rows: u32::from_le_bytes(rows.try_into().ok()?),
             booked: *booked != 0,
@@ -49,7 +86,26 @@ impl Meta {
                 source: take_text(&mut rest)?,
                 instructions: take_text(&mut rest)?,
             },
-        })
+            declared: Vec::new(),
+            receipts: Receipts::default(),
+        };
+        if !rest.is_empty() {
+            for _ in 0..take_u16(&mut rest)? {
+                made.declared.push(ColumnDef {
+                    name: take_text(&mut rest)?,
+                    kind: take_text(&mut rest)?.parse().ok()?,
+                    default_now: take_bytes::<1>(&mut rest)? != [0],
+                });
+            }
+        }
+        if !rest.is_empty() {
+            made.receipts.round = u64::from_le_bytes(take_bytes(&mut rest)?);
+            while !rest.is_empty() {
+                let client = take_text(&mut rest)?.into();
+                made.receipts.messages.push((client, take_u16(&mut rest)?));
+            }
+        }
+        Some(made)
     }
 }
 
@@ -104,10 +160,72 @@ fn push_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&text.as_bytes()[..len]);
 }
 
+fn take_bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*bytes)
+}
+
+fn take_u16(rest: &mut &[u8]) -> Option<u16> {
+    take_bytes(rest).map(u16::from_le_bytes)
+}
+
 fn take_text(rest: &mut &[u8]) -> Option<String> {
-    let (len, after) = rest.split_at_checked(2)?;
-    let len = usize::from(u16::from_le_bytes(len.try_into().ok()?));
-    let (text, after) = after.split_at_checked(len)?;
+    let len = usize::from(take_u16(rest)?);
+    let (text, after) = rest.split_at_checked(len)?;
     *rest = after;
     String::from_utf8(text.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::LogicalType;
+
+    #[test]
+    fn heads_come_back_and_cut_ones_are_refused() {
+        let column = |name: &str, kind, default_now| ColumnDef {
+            name: name.to_owned(),
+            kind,
+            default_now,
+        };
+        let plain = Meta {
+            key: Key::new("plant", "größe"),
+            origin: Origin {
+                source: "s1".into(),
+                instructions: "0".into(),
+            },
+            arrival_us: -5,
+            rows: 3,
+            booked: true,
+            declared: Vec::new(),
+            receipts: Receipts::default(),
+        };
+        let declared = Meta {
+            declared: vec![
+                column("ts", LogicalType::Timestamp, true),
+                column("c", LogicalType::Char(4), false),
+            ],
+            ..plain.clone()
+        };
+        let received = Meta {
+            receipts: Receipts {
+                round: u64::MAX,
+                messages: vec![("é".into(), 65_535), ("".into(), 1)],
+            },
+            ..plain.clone()
+        };
+        let both = Meta {
+            declared: declared.declared.clone(),
+            receipts: received.receipts.clone(),
+            ..plain.clone()
+        };
+        for meta in [plain, declared, received, both] {
+            let bytes = meta.encode();
+            assert_eq!(Meta::decode(&bytes), Some(meta.clone()));
+            for len in 0..bytes.len() {
+                assert_ne!(Meta::decode(&bytes[..len]), Some(meta.clone()));
+            }
+        }
+    }
 }

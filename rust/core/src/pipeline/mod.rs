@@ -12,8 +12,10 @@
 
 mod files;
 mod flush;
+mod mapped;
 mod meta;
 mod publish;
+mod queue;
 mod run;
 mod shared;
 mod store;
@@ -31,7 +33,7 @@ use parking_lot::Mutex;
 
 use crate::journal::{Entry, Journal, JournalError, Level, Options as JournalOptions};
 use crate::rows::time::Zone;
-use crate::rows::{self, PayloadError, Schema};
+use crate::rows::{self, Chunk, ColumnDef, PayloadError, Schema};
 
 use meta::{Filed, Meta};
 use publish::{Publisher, Tag, Ticket};
@@ -40,6 +42,8 @@ use shared::Shared;
 
 pub use files::{Content, FileBatch};
 pub use flush::{Flush, Part, Threshold, Unread};
+pub use mapped::{MappedRows, Submitter};
+pub use meta::Receipts;
 pub use run::Origin;
 pub use shared::Wake;
 pub use store::{Batch, Ended};
@@ -137,6 +141,8 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     journal: Arc<Journal<Tag>>,
     next_ticket: AtomicU64,
+    /// What the journal held at the start, until it is taken.
+    receipts: Mutex<Vec<Receipts>>,
     jobs: Mutex<Option<Sender<Job>>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -147,12 +153,18 @@ impl Pipeline {
         let shared = Arc::new(Shared::new(options.limit_bytes, options.zone.clone(), wake));
         let publisher = Box::new(Publisher::new(shared.clone()));
         let mut unread = Ok(());
+        let mut receipts = Vec::new();
         let journal = Journal::open(&options.journal, publisher, &mut |place, record| {
             let mut tables = shared.tables.lock();
             if let (ROWS_JSON, Some(meta)) = (record.kind, Meta::decode(&record.meta)) {
                 let (rows, origin) = (u64::from(meta.rows), Arc::new(meta.origin));
                 let run = Run::new(record.position, rows, place, origin);
-                tables.table(&meta.key).recover(run, meta.booked);
+                let table = tables.table(&meta.key);
+                table.declare(&meta.declared);
+                table.recover(run, meta.booked);
+                if !meta.receipts.messages.is_empty() {
+                    receipts.push(meta.receipts);
+                }
             } else if let (FILED, Some(filed)) = (record.kind, Filed::decode(&record.meta)) {
                 let table = tables.table(&filed.key);
                 for (first, last) in filed.ranges {
@@ -176,6 +188,7 @@ impl Pipeline {
             shared,
             journal,
             next_ticket: AtomicU64::new(ROOM + 1),
+            receipts: Mutex::new(receipts),
             jobs: Mutex::new(Some(sender)),
             workers: Mutex::new(workers),
         })
@@ -193,7 +206,7 @@ impl Pipeline {
             .spawn(move || {
                 for job in jobs {
                     match parse(&shared, &job.key, &job.payload) {
-                        Ok(parsed) => enqueue(&shared, &journal, job, parsed),
+                        Ok(parsed) => enqueue(&shared, &journal, job.with(parsed)),
                         Err(error) => {
                             shared.release(job.charged);
                             shared.complete([(job.ticket, Outcome::Payload(error))]);
@@ -231,7 +244,7 @@ impl Pipeline {
         let ticket = job.ticket;
         if inline {
             match parse(&self.shared, &job.key, &job.payload) {
-                Ok(parsed) => enqueue(&self.shared, &self.journal, job, parsed),
+                Ok(parsed) => enqueue(&self.shared, &self.journal, job.with(parsed)),
                 Err(error) => {
                     self.shared.release(charged);
                     return Err(SubmitError::Payload(error));
@@ -267,9 +280,13 @@ impl Pipeline {
     /// Whether a payload of this size would be taken now. If not, completions tell when there is more room: under the
     /// number `ROOM`.
     pub fn has_room(&self, payload_bytes: usize) -> bool {
+        self.has_room_for(0, payload_bytes)
+    }
+
+    fn has_room_for(&self, submitter: usize, payload_bytes: usize) -> bool {
         let memory = payload_bytes * 2 + TICKET_BYTES;
         let reserve = (self.journal.limit_bytes() / 16) as usize;
-        self.shared.room(|| {
+        self.shared.room(submitter, || {
             let occupied = self.shared.occupied();
             (occupied == 0 || occupied + memory <= self.shared.limit_bytes)
                 && self.check_journal(payload_bytes.max(reserve)).is_ok()
@@ -278,7 +295,7 @@ impl Pipeline {
 
     /// Outcomes since the last call: (ticket, outcome).
     pub fn completions(&self) -> Vec<(u64, Outcome)> {
-        self.shared.completions()
+        self.shared.queues.take(0)
     }
 
     /// Memory of payloads and rows between `submit` and commit, and of the list of what waits in the journal.
@@ -292,7 +309,24 @@ impl Pipeline {
 
     /// The table's schema, by which later payloads are parsed.
     pub fn set_schema(&self, key: &Key, schema: Option<Schema>) {
-        self.shared.tables.lock().table(key).schema = schema.map(Arc::new);
+        self.shared.tables.lock().table(key).set_schema(schema);
+    }
+
+    /// Types that the table gets for columns that it does not have yet, whatever their first values look like. The
+    /// journal keeps them with the rows; the first declaration of a column counts.
+    pub fn declare(&self, key: &Key, columns: &[ColumnDef]) {
+        self.shared.tables.lock().table(key).declare(columns);
+    }
+
+    /// What was declared for the table.
+    pub fn declared(&self, key: &Key) -> Vec<ColumnDef> {
+        let mut tables = self.shared.tables.lock();
+        tables.table(key).declared().columns.clone()
+    }
+
+    /// The receipts that the journal held at the start; later calls have none.
+    pub fn receipts(&self) -> Vec<Receipts> {
+        std::mem::take(&mut self.receipts.lock())
     }
 
     /// How safe payloads are before they are acknowledged. An empty table means the database, an empty database the
@@ -348,41 +382,78 @@ fn parse(shared: &Shared, key: &Key, payload: &[u8]) -> Result<rows::Parsed, Pay
     rows::parse(payload, schema.as_deref(), &shared.zone)
 }
 
-/// Rows to the journal's queue. They count as occupied beside their payload until they are committed.
-fn enqueue(shared: &Shared, journal: &Journal<Tag>, job: Job, parsed: rows::Parsed) {
-    let chunk = parsed.chunk;
-    let charged = job.payload.len() + chunk.reserved_bytes() + chunk.mixed_bytes() + TICKET_BYTES;
-    if charged > job.charged {
-        shared.charge(charged - job.charged);
-    } else {
-        shared.release(job.charged - charged);
+/// Rows on their way to the journal's queue.
+struct Record {
+    ticket: u64,
+    key: Key,
+    origin: Origin,
+    arrival_us: i64,
+    /// JSON of the rows.
+    payload: Vec<u8>,
+    chunk: Chunk,
+    /// Rows of the payload that are not in the chunk, and the first reason.
+    rejected: usize,
+    reason: String,
+    receipts: Receipts,
+    /// What is reserved for it.
+    charged: usize,
+}
+
+impl Job {
+    fn with(self, parsed: rows::Parsed) -> Record {
+        let rejected = parsed.rejected.len();
+        let first = parsed.rejected.into_iter().next();
+        Record {
+            ticket: self.ticket,
+            key: self.key,
+            origin: self.origin,
+            arrival_us: self.arrival_us,
+            payload: self.payload,
+            chunk: parsed.chunk,
+            rejected,
+            reason: first.map(|(_, reason)| reason).unwrap_or_default(),
+            receipts: Receipts::default(),
+            charged: self.charged,
+        }
     }
-    let rejected = parsed.rejected.len();
+}
+
+/// Rows to the journal's queue. They count as occupied beside their payload until they are committed.
+fn enqueue(shared: &Shared, journal: &Journal<Tag>, record: Record) {
+    let chunk = record.chunk;
+    let charged =
+        record.payload.len() + chunk.reserved_bytes() + chunk.mixed_bytes() + TICKET_BYTES;
+    if charged > record.charged {
+        shared.charge(charged - record.charged);
+    } else {
+        shared.release(record.charged - charged);
+    }
     let stored = Outcome::Stored {
         rows: chunk.len,
-        rejected,
-        reason: parsed
-            .rejected
-            .into_iter()
-            .next()
-            .map(|r| r.1)
-            .unwrap_or_default(),
+        rejected: record.rejected,
+        reason: record.reason,
     };
-    let (level, immediate) = {
+    let (level, immediate, declared) = {
         let tables = shared.tables.lock();
-        (tables.level(&job.key), tables.threshold(&job.key).immediate)
+        (
+            tables.level(&record.key),
+            tables.threshold(&record.key).immediate,
+            tables.undeclared(&record.key).to_vec(),
+        )
     };
     // Rows that are stored before their acknowledgement are acknowledged later.
     let told = level == Level::Memory && !immediate;
     if told {
-        shared.complete([(job.ticket, stored.clone())]);
+        shared.complete([(record.ticket, stored.clone())]);
     }
     let meta = Meta {
-        key: job.key,
-        origin: job.origin,
-        arrival_us: job.arrival_us,
+        key: record.key,
+        origin: record.origin,
+        arrival_us: record.arrival_us,
         rows: chunk.len as u32,
         booked: shared.by_origin.load(Ordering::Relaxed),
+        declared,
+        receipts: record.receipts,
     };
     let entry = Entry {
         level,
@@ -390,27 +461,28 @@ fn enqueue(shared: &Shared, journal: &Journal<Tag>, job: Job, parsed: rows::Pars
         meta: meta.encode(),
         control: false,
         tag: Tag::Rows(Box::new(Ticket {
-            id: job.ticket,
+            id: record.ticket,
             told,
             stored,
             chunk,
-            rejected,
+            rejected: record.rejected,
             charged,
-            payload_bytes: job.payload.len(),
-            arrival_us: job.arrival_us,
+            payload_bytes: record.payload.len(),
+            arrival_us: record.arrival_us,
             key: meta.key,
             origin: Arc::new(meta.origin),
         })),
-        payload: job.payload,
+        payload: record.payload,
     };
     if !journal.append(entry) {
         shared.release(charged);
         let closed = JournalError::Failed("the journal is closed".into());
-        shared.complete([(job.ticket, Outcome::Journal(closed))]);
+        shared.complete([(record.ticket, Outcome::Journal(closed))]);
     }
 }
 
-fn now_us() -> i64 {
+/// Microseconds UTC: when something arrives.
+pub fn now_us() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_micros() as i64)

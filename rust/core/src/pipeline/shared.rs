@@ -1,28 +1,25 @@
 //! What all threads of a pipeline share: tables, completions, and how much memory is occupied.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::queue::Queues;
 use super::tables::Tables;
-use super::{Outcome, ROOM, SubmitError};
+use super::{Outcome, SubmitError};
 use crate::rows::time::Zone;
 
-/// Wakes whoever waits for completions. Called on Rust threads, once a group.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
+pub use super::queue::Wake;
 
 pub(super) struct Shared {
     pub tables: Mutex<Tables>,
     /// A buffer became due, or a database was attached.
     pub due: Condvar,
-    completions: Mutex<Vec<(u64, Outcome)>>,
-    wake: Wake,
+    pub queues: Queues,
     occupied_bytes: AtomicUsize,
     pub limit_bytes: usize,
     /// Buffers beyond this: rows stay in the journal alone.
     pub spill_bytes: usize,
-    room_wanted: AtomicBool,
     interrupts: AtomicU64,
     /// Flushes are parted by origin.
     pub by_origin: AtomicBool,
@@ -34,12 +31,10 @@ impl Shared {
         Self {
             tables: Mutex::default(),
             due: Condvar::new(),
-            completions: Mutex::default(),
-            wake,
+            queues: Queues::new(wake),
             occupied_bytes: AtomicUsize::new(0),
             limit_bytes,
             spill_bytes: limit_bytes / 2,
-            room_wanted: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
             by_origin: AtomicBool::new(false),
             zone,
@@ -47,18 +42,7 @@ impl Shared {
     }
 
     pub fn complete(&self, done: impl IntoIterator<Item = (u64, Outcome)>) {
-        let mut completions = self.completions.lock();
-        let before = completions.len();
-        completions.extend(done);
-        let any = completions.len() > before;
-        drop(completions);
-        if any {
-            (self.wake)();
-        }
-    }
-
-    pub fn completions(&self) -> Vec<(u64, Outcome)> {
-        std::mem::take(&mut self.completions.lock())
+        self.queues.tell(done);
     }
 
     /// How often those who wait for rows were interrupted.
@@ -106,20 +90,17 @@ impl Shared {
         }
     }
 
-    /// Whether there is room; if not, completions tell of it under the number `ROOM`.
-    pub fn room(&self, has_room: impl Fn() -> bool) -> bool {
+    /// Whether there is room; if not, the submitter's completions tell of it under the number `ROOM`.
+    pub fn room(&self, submitter: usize, has_room: impl Fn() -> bool) -> bool {
         if has_room() {
             return true;
         }
-        self.room_wanted.store(true, Ordering::SeqCst);
+        self.queues.want_room(submitter);
         // It may have come in between.
         has_room()
     }
 
     pub fn tell_room(&self) {
-        if self.room_wanted.load(Ordering::SeqCst) && self.room_wanted.swap(false, Ordering::SeqCst)
-        {
-            self.complete([(ROOM, Outcome::Passed)]);
-        }
+        self.queues.tell_room();
     }
 }

@@ -151,7 +151,7 @@ impl Pipeline {
 
     /// Rows of runs, read from the journal.
     fn read(&self, key: &Key, runs: &Runs) -> Result<Flush, JournalError> {
-        let schema = self.shared.tables.lock().schema(key);
+        let schema = self.shared.tables.lock().expected(key);
         let first = runs.first().unwrap_or_default();
         let mut buffer = Buffer::new(Threshold::default(), first);
         let mut reader = Reader::new(self.journal.dir());

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::Key;
 use super::flush::{Arrived, Buffer, Flush, Threshold};
 use super::run::{RUN_BYTES, Run, Runs};
-use crate::rows::Schema;
+use crate::rows::{ColumnDef, Schema};
 
 /// Exact counters of a table since the start of the pipeline:
 /// rows + recovered = stored + rejected + what is pending, at any time.
@@ -54,7 +54,12 @@ struct Out {
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub schema: Option<Arc<Schema>>,
+    schema: Option<Arc<Schema>>,
+    /// Types that mappings declare for columns, the first word counts.
+    declared: Schema,
+    /// Declared columns that the schema lacks: the next records carry the declaration, for the case that their rows
+    /// make the table after a restart.
+    undeclared: bool,
     buffer: Option<Buffer>,
     waiting: Runs,
     waiting_since: Option<Instant>,
@@ -74,6 +79,54 @@ pub(super) struct Table {
 }
 
 impl Table {
+    // ---- columns
+
+    pub fn schema(&self) -> Option<Arc<Schema>> {
+        self.schema.clone()
+    }
+
+    /// The columns as the database has them.
+    pub fn set_schema(&mut self, schema: Option<Schema>) {
+        self.schema = schema.map(Arc::new);
+        self.compare();
+    }
+
+    /// Types for columns, before the first row of the table or of the column.
+    pub fn declare(&mut self, columns: &[ColumnDef]) {
+        let mut news = false;
+        for column in columns {
+            if self.declared.get(&column.name).is_none() {
+                self.declared.columns.push(column.clone());
+                news = true;
+            }
+        }
+        if news {
+            self.compare();
+        }
+    }
+
+    fn compare(&mut self) {
+        let known = |def: &ColumnDef| {
+            self.schema
+                .as_ref()
+                .is_some_and(|s| s.get(&def.name).is_some())
+        };
+        self.undeclared = !self.declared.columns.iter().all(known);
+    }
+
+    pub fn declared(&self) -> &Schema {
+        &self.declared
+    }
+
+    /// What a record has to carry.
+    pub fn undeclared(&self) -> &[ColumnDef] {
+        if self.undeclared {
+            &self.declared.columns
+        } else {
+            &[]
+        }
+    }
+
     // ---- in
 
     /// A record of an earlier run of the node.

@@ -8,7 +8,7 @@ use super::flush::Threshold;
 use super::table::{Table, TableStats};
 use super::{Key, Outcome};
 use crate::journal::Level;
-use crate::rows::Schema;
+use crate::rows::{ColumnDef, Schema};
 
 /// How long rows that an operator was to book wait for one after the start.
 const OPERATOR_WAIT: Duration = Duration::from_secs(10);
@@ -78,7 +78,22 @@ impl Tables {
     }
 
     pub fn schema(&self, key: &Key) -> Option<Arc<Schema>> {
-        self.known.get(key)?.schema.clone()
+        self.known.get(key)?.schema()
+    }
+
+    /// The schema, or what was declared for a table that is not there yet.
+    pub fn expected(&self, key: &Key) -> Option<Arc<Schema>> {
+        let table = self.known.get(key)?;
+        let declared = || {
+            let declared = table.declared();
+            (!declared.columns.is_empty()).then(|| Arc::new(declared.clone()))
+        };
+        table.schema().or_else(declared)
+    }
+
+    /// Columns that a record of the table has to carry.
+    pub fn undeclared(&self, key: &Key) -> &[ColumnDef] {
+        self.known.get(key).map_or(&[], Table::undeclared)
     }
 
     pub fn of(&mut self, dbms: &str) -> impl Iterator<Item = (&Key, &mut Table)> {

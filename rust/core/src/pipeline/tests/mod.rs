@@ -430,22 +430,3 @@ fn a_failed_sync_is_told_to_every_submitter() {
     assert_eq!(bench.pipeline.pending("d"), 0);
     assert_eq!(bench.pipeline.occupied_bytes(), 0);
 }
-
-#[test]
-fn what_a_record_needs_is_read_back() {
-    let meta = Meta {
-        key: Key::new("plant", "größe"),
-        origin: Origin {
-            source: "s1".into(),
-            instructions: "0".into(),
-        },
-        arrival_us: -5,
-        rows: 7,
-        booked: true,
-    };
-    let bytes = meta.encode();
-    assert_eq!(Meta::decode(&bytes), Some(meta));
-    for cut in 0..bytes.len() {
-        assert_eq!(Meta::decode(&bytes[..cut]), None);
-    }
-}

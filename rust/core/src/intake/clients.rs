@@ -1,0 +1,140 @@
+//! The message clients of a node: who takes the messages of which topic.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use super::counters::Counters;
+use super::faults::{Fault, Faults};
+use super::log::{LogFiles, MessageLog};
+use crate::mapping::{CompileError, Program};
+use crate::rows::time::Zone;
+
+/// A message client as it is declared.
+#[derive(Debug)]
+pub struct Declaration {
+    pub id: u32,
+    /// `local`, `rest`, or the name of another broker.
+    pub broker: String,
+    /// The specification of its topics.
+    pub spec: Value,
+    /// Where raw messages that fail are kept.
+    pub err_dir: Option<PathBuf>,
+    /// Messages are only written to a file there.
+    pub log_dir: Option<PathBuf>,
+}
+
+/// A message client: its topics, compiled, and what came.
+#[derive(Debug)]
+pub struct Client {
+    pub id: u32,
+    pub broker: String,
+    pub program: Program,
+    pub counters: Counters,
+    /// By topic, in the order of the declaration.
+    pub topics: Vec<Counters>,
+    pub(super) files: LogFiles,
+}
+
+/// Who takes the messages of a topic: a client and the number of its topic.
+pub type Routes = Arc<[(Arc<Client>, usize)]>;
+
+/// All clients of a node. They come and go at any time.
+pub struct Clients {
+    all: RwLock<BTreeMap<u32, Arc<Client>>>,
+    generation: AtomicU64,
+    pub(super) zone: Zone,
+    pub(super) faults: Faults,
+    pub(super) log: MessageLog,
+}
+
+impl Clients {
+    /// `zone` is the node's own, for times that name none.
+    pub fn new(zone: Zone) -> Self {
+        Self {
+            all: RwLock::default(),
+            generation: AtomicU64::new(1),
+            zone,
+            faults: Faults::default(),
+            log: MessageLog::default(),
+        }
+    }
+
+    /// Compile and add a client, or replace the one of this id (with new counters).
+    pub fn add(&self, declaration: Declaration) -> Result<Arc<Client>, CompileError> {
+        let program = Program::compile(&declaration.spec)?;
+        let names: Vec<String> = declaration.spec["topics"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|topic| topic["name"].as_str().unwrap_or_default().trim().to_owned())
+            .collect();
+        let files = LogFiles::new(
+            &declaration.broker,
+            &names,
+            declaration.err_dir,
+            declaration.log_dir,
+        );
+        let client = Arc::new(Client {
+            id: declaration.id,
+            broker: declaration.broker,
+            program,
+            counters: Counters::default(),
+            topics: names.iter().map(|_| Counters::default()).collect(),
+            files,
+        });
+        self.all.write().insert(client.id, client.clone());
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(client)
+    }
+
+    /// End a client; false when there is none of this id.
+    pub fn remove(&self, id: u32) -> bool {
+        let removed = self.all.write().remove(&id).is_some();
+        self.generation.fetch_add(1, Ordering::Release);
+        removed
+    }
+
+    pub fn get(&self, id: u32) -> Option<Arc<Client>> {
+        self.all.read().get(&id).cloned()
+    }
+
+    /// Changes when `routes` may answer otherwise.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Every client of a broker that takes a topic, each by its most specific filter.
+    pub fn routes(&self, broker: &str, topic: &str) -> Routes {
+        let all = self.all.read();
+        let own = all.values().filter(|client| client.broker == broker);
+        own.filter_map(|client| Some((client.clone(), client.program.topic(topic)?)))
+            .collect()
+    }
+
+    /// Whether any client of a broker takes a topic.
+    pub fn takes(&self, broker: &str, topic: &str) -> bool {
+        let all = self.all.read();
+        all.values()
+            .any(|client| client.broker == broker && client.program.topic(topic).is_some())
+    }
+
+    /// Messages that failed since the last call, the first ones, and how many more there were.
+    pub fn take_faults(&self) -> (Vec<Fault>, u64) {
+        self.faults.take()
+    }
+
+    /// Returns when logged messages are in their files.
+    pub fn flush_log(&self) {
+        self.log.flush();
+    }
+
+    /// Why messages could not be logged, since the last call.
+    pub fn take_log_error(&self) -> String {
+        self.log.take_error()
+    }
+}

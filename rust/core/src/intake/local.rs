@@ -1,0 +1,279 @@
+//! The entry for the messages of the node's own broker.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use foldhash::fast::FixedState;
+use foldhash::{HashMap, HashMapExt};
+use parking_lot::Mutex;
+
+use super::LOCAL;
+use super::clients::{Clients, Routes};
+use super::progress::Progress;
+use super::round::Incoming;
+use crate::journal::JournalError;
+use crate::mqtt::broker::{Inbound, Intake, Refusal};
+use crate::pipeline::{Outcome, Pipeline, ROOM, Submitter, Wake};
+
+/// Rounds up to this size are mapped by the caller: handing them over would cost more.
+const INLINE_BYTES: usize = 8 * 1024;
+/// Topics whose takers are remembered.
+const KNOWN_TOPICS: usize = 16 * 1024;
+/// Room that is asked for: a round of the broker.
+const ROUND_BYTES: usize = 256 * 1024;
+/// What a message costs while it waits for a worker, beside its payload.
+const MESSAGE_BYTES: usize = 256;
+
+/// A message with those who take it.
+struct Routed {
+    inbound: Inbound,
+    routes: Routes,
+}
+
+/// Messages of a round for one worker.
+struct Piece {
+    own: u64,
+    round: u64,
+    messages: Vec<Routed>,
+    charged: usize,
+}
+
+struct Shared {
+    clients: Arc<Clients>,
+    submitter: Submitter,
+    progress: Mutex<Progress>,
+    wake: Wake,
+    /// Pieces that are with the workers.
+    handed: AtomicUsize,
+}
+
+/// Maps rounds of messages and submits their rows.
+///
+/// A topic always goes to the same worker, and nothing is mapped by the caller while workers have anything: so
+/// messages of a topic keep their order.
+pub struct LocalIntake {
+    shared: Arc<Shared>,
+    known: HashMap<Box<str>, Routes>,
+    /// Generation of the clients that `known` is of.
+    known_of: u64,
+    hash: FixedState,
+    workers: Vec<(Sender<Piece>, JoinHandle<()>)>,
+}
+
+impl LocalIntake {
+    /// `threads` map large rounds; without any the caller maps all. `wake` is called when `completed` has news, or
+    /// when there is room again.
+    pub fn new(
+        clients: Arc<Clients>,
+        pipeline: Arc<Pipeline>,
+        threads: usize,
+        wake: Wake,
+    ) -> Result<Self, JournalError> {
+        let shared = Arc::new(Shared {
+            clients,
+            submitter: Submitter::new(pipeline, wake.clone()),
+            progress: Mutex::default(),
+            wake,
+            handed: AtomicUsize::new(0),
+        });
+        let workers = (0..threads)
+            .map(|at| {
+                let (sender, pieces) = unbounded();
+                let shared = shared.clone();
+                std::thread::Builder::new()
+                    .name(format!("map-{at}"))
+                    .spawn(move || work(&shared, &pieces))
+                    .map(|thread| (sender, thread))
+                    .map_err(|e| JournalError::Failed(format!("cannot start a thread: {e}")))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            shared,
+            known: HashMap::new(),
+            known_of: 0,
+            hash: FixedState::default(),
+            workers,
+        })
+    }
+
+    fn routes(&mut self, topic: &str) -> Routes {
+        if let Some(routes) = self.known.get(topic) {
+            return routes.clone();
+        }
+        let routes = self.shared.clients.routes(LOCAL, topic);
+        if self.known.len() >= KNOWN_TOPICS {
+            self.known.clear();
+        }
+        self.known.insert(topic.into(), routes.clone());
+        routes
+    }
+
+    fn routed(&mut self, messages: Vec<Inbound>) -> Vec<Routed> {
+        let generation = self.shared.clients.generation();
+        if self.known_of != generation {
+            self.known.clear();
+            self.known_of = generation;
+        }
+        messages
+            .into_iter()
+            .map(|inbound| Routed {
+                routes: self.routes(&inbound.message.topic),
+                inbound,
+            })
+            .collect()
+    }
+
+    fn hand_over(&self, round: u64, messages: Vec<Routed>) {
+        let mut pieces: Vec<Vec<Routed>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for message in messages {
+            let mut hasher = self.hash.build_hasher();
+            hasher.write(message.inbound.message.topic.as_bytes());
+            pieces[(hasher.finish() % self.workers.len() as u64) as usize].push(message);
+        }
+        let filled = pieces.iter().filter(|piece| !piece.is_empty()).count();
+        let own = self.shared.progress.lock().begin(round, filled);
+        for ((worker, _), messages) in self.workers.iter().zip(pieces) {
+            if messages.is_empty() {
+                continue;
+            }
+            let bytes = |m: &Routed| m.inbound.message.payload.len() + MESSAGE_BYTES;
+            let charged = messages.iter().map(bytes).sum();
+            self.shared.submitter.charge(charged);
+            self.shared.handed.fetch_add(1, Ordering::AcqRel);
+            let piece = Piece {
+                own,
+                round,
+                messages,
+                charged,
+            };
+            if let Err(lost) = worker.send(piece) {
+                self.shared.ended(&lost.into_inner(), Err(Refusal::Failed));
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Map messages and submit their rows; the piece itself is still to be ended.
+    fn map(&self, own: u64, round: u64, messages: &[Routed]) {
+        let messages = messages.iter().map(|routed| Incoming {
+            topic: &routed.inbound.message.topic,
+            payload: &routed.inbound.message.payload,
+            arrival_us: routed.inbound.arrival_us,
+            receipt: routed.inbound.receipt.as_ref(),
+            routes: &routed.routes,
+        });
+        let rows = self.clients.map(messages, round).rows;
+        self.progress.lock().mapped(own, rows.len());
+        for rows in rows {
+            self.submitter.submit(own, rows);
+        }
+    }
+
+    /// A piece or a record has ended; wakes the caller when `completed` has news by that.
+    fn end(&self, own: u64, result: Result<(), Refusal>) {
+        let mut progress = self.progress.lock();
+        progress.end(own, result);
+        let news = progress.has_news();
+        drop(progress);
+        if news {
+            (self.wake)();
+        }
+    }
+
+    fn ended(&self, piece: &Piece, result: Result<(), Refusal>) {
+        self.submitter.release(piece.charged);
+        self.handed.fetch_sub(1, Ordering::AcqRel);
+        self.end(piece.own, result);
+    }
+}
+
+/// Ends a piece, whatever happens while it is mapped.
+struct Ending<'s> {
+    shared: &'s Shared,
+    piece: Piece,
+    result: Result<(), Refusal>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.shared.ended(&self.piece, self.result);
+    }
+}
+
+fn work(shared: &Shared, pieces: &Receiver<Piece>) {
+    for piece in pieces {
+        let mut ending = Ending {
+            shared,
+            piece,
+            result: Err(Refusal::Failed),
+        };
+        shared.map(ending.piece.own, ending.piece.round, &ending.piece.messages);
+        ending.result = Ok(());
+    }
+}
+
+impl Intake for LocalIntake {
+    fn generation(&self) -> u64 {
+        self.shared.clients.generation()
+    }
+
+    fn takes(&self, topic: &str) -> bool {
+        self.shared.clients.takes(LOCAL, topic)
+    }
+
+    fn has_room(&self) -> bool {
+        self.shared.submitter.has_room(ROUND_BYTES)
+    }
+
+    fn submit(&mut self, round: u64, messages: Vec<Inbound>) {
+        let messages = self.routed(messages);
+        let bytes: usize = messages
+            .iter()
+            .map(|routed| routed.inbound.message.payload.len())
+            .sum();
+        let idle = self.shared.handed.load(Ordering::Acquire) == 0;
+        if self.workers.is_empty() || (idle && bytes <= INLINE_BYTES) {
+            let own = self.shared.progress.lock().begin(round, 1);
+            self.shared.map(own, round, &messages);
+            self.shared.end(own, Ok(()));
+        } else if messages.is_empty() {
+            let own = self.shared.progress.lock().begin(round, 1);
+            self.shared.end(own, Ok(()));
+        } else {
+            self.hand_over(round, messages);
+        }
+    }
+
+    fn completed(&mut self) -> Option<(u64, Result<(), Refusal>)> {
+        let told = self.shared.submitter.completions();
+        let mut progress = self.shared.progress.lock();
+        for (own, outcome) in told {
+            if own != ROOM {
+                progress.end(own, refusal(&outcome));
+            }
+        }
+        progress.take()
+    }
+}
+
+fn refusal(outcome: &Outcome) -> Result<(), Refusal> {
+    match outcome {
+        Outcome::Stored { .. } | Outcome::Passed => Ok(()),
+        Outcome::Journal(JournalError::Full(_) | JournalError::Limit(_)) => Err(Refusal::Full),
+        Outcome::Journal(_) | Outcome::Payload(_) => Err(Refusal::Failed),
+    }
+}
+
+impl Drop for LocalIntake {
+    fn drop(&mut self) {
+        for (sender, thread) in self.workers.drain(..) {
+            drop(sender);
+            // A panic there was reported by the hook.
+            let _ = thread.join();
+        }
+    }
+}

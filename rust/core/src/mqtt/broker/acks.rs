@@ -1,0 +1,376 @@
+//! Acknowledgements to publishers: in the order of their packets, and not before what they promise is kept.
+
+use super::super::packet::{AckKind, Granted, Packet, QoS, Reason, Version};
+use super::change::Change;
+use super::keep::{Keep, Unrecorded};
+use super::queue::Ids;
+use super::seam::{ConnId, Host, Refusal};
+use super::session::Unreleased;
+use super::{Broker, Cx};
+
+/// Rounds that have to be kept and mapped first; 0 = none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    pub kept: u64,
+    pub mapped: u64,
+}
+
+impl Need {
+    pub const NOTHING: Self = Self { kept: 0, mapped: 0 };
+
+    pub fn is_met(self, keep: &Keep) -> bool {
+        self.kept <= keep.kept && self.mapped <= keep.mapped
+    }
+}
+
+/// Retained messages that a new subscription gets, after its SUBACK.
+#[derive(Debug)]
+pub(super) struct RetainedFor {
+    pub filter: Box<str>,
+    pub qos: QoS,
+    pub no_local: bool,
+    pub ids: Ids,
+}
+
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// PUBACK, or a PUBREC that refuses.
+    Publish {
+        kind: AckKind,
+        packet_id: u16,
+        reason: Reason,
+        need: Need,
+    },
+    /// PUBREC; its need stands in the session, where it survives the connection.
+    Received {
+        packet_id: u16,
+        reason: Reason,
+        refused: Option<Refusal>,
+    },
+    Subscribe {
+        granted: Granted,
+        need: Need,
+        retained: Vec<RetainedFor>,
+    },
+    Unsubscribe {
+        granted: Granted,
+        need: Need,
+    },
+}
+
+/// Acknowledgements that may wait for a client of an older version.
+pub(super) const PENDING_MAX: u32 = 65_535;
+
+fn reason_of(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::Full => Reason::QUOTA_EXCEEDED,
+        Refusal::Failed => Reason::IMPLEMENTATION_SPECIFIC,
+    }
+}
+
+impl Broker {
+    /// Acknowledges, now or when its turn comes.
+    pub(super) fn acknowledge<H: Host>(
+        &mut self,
+        conn: ConnId,
+        pending: Pending,
+        cx: &mut Cx<'_, H>,
+    ) {
+        let Some(link) = self.links.get_mut(conn) else {
+            return;
+        };
+        link.pending.push_back(pending);
+        if link.pending.len() == 1 {
+            self.release_acks(conn, cx);
+        }
+        if let Some(link) = self.links.get_mut(conn)
+            && !link.pending.is_empty()
+            && !std::mem::replace(&mut link.is_awaiting, true)
+        {
+            self.awaiting.push((conn, link.serial));
+        }
+    }
+
+    fn is_ready(&self, session: u32, pending: &Pending) -> bool {
+        match pending {
+            Pending::Publish { need, .. }
+            | Pending::Subscribe { need, .. }
+            | Pending::Unsubscribe { need, .. } => need.is_met(&self.keep),
+            Pending::Received {
+                packet_id, refused, ..
+            } => {
+                refused.is_some()
+                    || self
+                        .sessions
+                        .get(session)
+                        .and_then(|session| session.unreleased(*packet_id))
+                        .is_none_or(|message| message.need.is_met(&self.keep))
+            }
+        }
+    }
+
+    /// Sends the acknowledgements whose turn has come.
+    fn release_acks<H: Host>(&mut self, conn: ConnId, cx: &mut Cx<'_, H>) {
+        while let Some(link) = self.links.get(conn).filter(|link| link.is_live()) {
+            let session = link.session;
+            match link.pending.front() {
+                Some(front) if self.is_ready(session, front) => {}
+                _ => return,
+            }
+            let Some(pending) = self
+                .links
+                .get_mut(conn)
+                .and_then(|link| link.pending.pop_front())
+            else {
+                return;
+            };
+            self.send_ack(conn, session, pending, cx);
+        }
+    }
+
+    fn send_ack<H: Host>(
+        &mut self,
+        conn: ConnId,
+        session: u32,
+        pending: Pending,
+        cx: &mut Cx<'_, H>,
+    ) {
+        match pending {
+            Pending::Publish {
+                kind,
+                packet_id,
+                reason,
+                ..
+            } => {
+                self.is_acknowledged(conn);
+                self.put_ack(conn, kind, packet_id, reason, cx);
+            }
+            Pending::Received {
+                packet_id,
+                refused: None,
+                reason,
+            } => self.put_ack(conn, AckKind::PubRec, packet_id, reason, cx),
+            Pending::Received {
+                packet_id,
+                refused: Some(refusal),
+                ..
+            } => {
+                self.is_acknowledged(conn);
+                self.put_ack(conn, AckKind::PubRec, packet_id, reason_of(refusal), cx);
+            }
+            Pending::Subscribe {
+                granted, retained, ..
+            } => {
+                self.put_packet(conn, &Packet::SubAck(granted), cx);
+                for wanted in retained {
+                    self.send_retained(session, &wanted, cx);
+                }
+            }
+            Pending::Unsubscribe { granted, .. } => {
+                self.put_packet(conn, &Packet::UnsubAck(granted), cx);
+            }
+        }
+    }
+
+    /// One message less that the client waits for.
+    pub(super) fn is_acknowledged(&mut self, conn: ConnId) {
+        if let Some(link) = self.links.get_mut(conn) {
+            link.unacknowledged = link.unacknowledged.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn on_kept<H: Host>(
+        &mut self,
+        round: u64,
+        result: Result<(), Refusal>,
+        cx: &mut Cx<'_, H>,
+    ) {
+        if round <= self.keep.kept {
+            return;
+        }
+        if let Err(refusal) = result {
+            let from = self.keep.kept;
+            self.refuse(refusal, |need| need.kept > from && need.kept <= round, cx);
+        }
+        self.keep.kept = round;
+        self.release_held(round, result.is_ok(), cx);
+        self.release_all(cx);
+    }
+
+    pub(super) fn on_mapped<H: Host>(
+        &mut self,
+        round: u64,
+        result: Result<(), Refusal>,
+        cx: &mut Cx<'_, H>,
+    ) {
+        if round <= self.keep.mapped {
+            return;
+        }
+        if let Err(refusal) = result {
+            let from = self.keep.mapped;
+            self.refuse(
+                refusal,
+                |need| need.mapped > from && need.mapped <= round,
+                cx,
+            );
+        }
+        self.keep.mapped = round;
+        self.record_received(round);
+        self.release_all(cx);
+    }
+
+    /// QoS 2 messages whose round is kept go out; those whose round is refused do not.
+    fn release_held<H: Host>(&mut self, round: u64, is_kept: bool, cx: &mut Cx<'_, H>) {
+        let mut ready: Vec<(u32, u64)> = Vec::new();
+        while let Some(held) = self
+            .keep
+            .held
+            .front()
+            .copied()
+            .filter(|held| held.round <= round)
+        {
+            self.keep.held.pop_front();
+            if let Some(session) = self.sessions.same(held.session, held.session_id) {
+                session.queue.keep_up_to(held.seq + 1);
+                if !is_kept {
+                    self.give_up(held.session, held.seq);
+                }
+                if ready.last() != Some(&(held.session, held.session_id)) {
+                    ready.push((held.session, held.session_id));
+                }
+            }
+        }
+        for (session, id) in ready {
+            if self.sessions.same(session, id).is_some() {
+                self.pump(session, cx);
+            }
+        }
+    }
+
+    /// QoS 2 messages whose rows are durable: from now on their ids are known, which is kept too before PUBREC.
+    fn record_received(&mut self, round: u64) {
+        while let Some(row) = self
+            .keep
+            .unrecorded
+            .front()
+            .copied()
+            .filter(|row| row.round <= round)
+        {
+            self.keep.unrecorded.pop_front();
+            let Unrecorded {
+                session, packet_id, ..
+            } = row;
+            let Some(session) = self.sessions.same(session, row.session_id) else {
+                continue;
+            };
+            let Some(message) = session
+                .unreleased(packet_id)
+                .filter(|message| !message.is_recorded)
+            else {
+                continue;
+            };
+            if !session.is_recorded() {
+                continue;
+            }
+            let need = Need {
+                kept: self.keep.round,
+                ..message.need
+            };
+            session.set_unreleased(
+                packet_id,
+                Unreleased {
+                    need,
+                    is_recorded: true,
+                },
+            );
+            self.keep.change(Change::Received {
+                session: session.id,
+                packet_id,
+            });
+        }
+    }
+
+    fn release_all<H: Host>(&mut self, cx: &mut Cx<'_, H>) {
+        let awaiting = std::mem::take(&mut self.awaiting);
+        for (conn, serial) in awaiting {
+            if self
+                .links
+                .get(conn)
+                .is_none_or(|link| link.serial != serial)
+            {
+                continue;
+            }
+            self.release_acks(conn, cx);
+            self.check_replies(conn, cx);
+            if let Some(link) = self.links.get_mut(conn) {
+                if link.pending.is_empty() {
+                    link.is_awaiting = false;
+                } else {
+                    self.awaiting.push((conn, serial));
+                }
+            }
+        }
+    }
+
+    /// What waits for refused rounds is refused: version 5 clients are told, others are closed without an
+    /// acknowledgement, so that they send again.
+    fn refuse<H: Host>(
+        &mut self,
+        refusal: Refusal,
+        is_refused: impl Fn(Need) -> bool,
+        cx: &mut Cx<'_, H>,
+    ) {
+        let mut to_close = Vec::new();
+        for &(conn, serial) in &self.awaiting {
+            let Some(link) = self
+                .links
+                .get_mut(conn)
+                .filter(|link| link.serial == serial)
+            else {
+                continue;
+            };
+            let session = self.sessions.get(link.session);
+            let is_old = link.version != Version::V5;
+            for pending in &mut link.pending {
+                let refused_here = match pending {
+                    Pending::Publish { need, reason, .. } if is_refused(*need) => {
+                        *reason = reason_of(refusal);
+                        *need = Need::NOTHING;
+                        is_old
+                    }
+                    Pending::Received {
+                        packet_id, refused, ..
+                    } if session
+                        .and_then(|session| session.unreleased(*packet_id))
+                        .is_some_and(|message| is_refused(message.need)) =>
+                    {
+                        *refused = Some(refusal);
+                        is_old
+                    }
+                    Pending::Subscribe { need, .. } | Pending::Unsubscribe { need, .. } => {
+                        is_refused(*need)
+                    }
+                    _ => continue,
+                };
+                self.stats.publishes_refused += 1;
+                if refused_here {
+                    to_close.push(conn);
+                    break;
+                }
+            }
+        }
+        for (_, session) in self.sessions.iter_mut() {
+            if let Some(unreleased) = &mut session.unreleased {
+                unreleased.retain(|_, message| !is_refused(message.need));
+            }
+        }
+        for conn in to_close {
+            self.hang_up(
+                conn,
+                reason_of(refusal),
+                "what was sent could not be kept",
+                cx,
+            );
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The round that is open: what has to be kept of it, and how far store and intake are.
+
+use std::collections::VecDeque;
+
+use super::change::{Change, Round};
+use super::seam::Inbound;
+
+/// A QoS 2 message that goes to its client when its round is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub round: u64,
+    pub session: u32,
+    pub session_id: u64,
+    pub seq: u64,
+}
+
+/// A QoS 2 message whose id is recorded when its row is durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unrecorded {
+    pub round: u64,
+    pub session: u32,
+    pub session_id: u64,
+    pub packet_id: u16,
+}
+
+#[derive(Debug)]
+pub(super) struct Keep {
+    /// Number of the open round.
+    pub round: u64,
+    changes: Vec<Change>,
+    messages: Vec<Inbound>,
+    /// Rounds up to it are kept, or refused.
+    pub kept: u64,
+    pub mapped: u64,
+    next_message_id: u64,
+    next_session_id: u64,
+    pub held: VecDeque<Held>,
+    pub unrecorded: VecDeque<Unrecorded>,
+}
+
+impl Keep {
+    pub fn new() -> Self {
+        Self {
+            round: 1,
+            changes: Vec::new(),
+            messages: Vec::new(),
+            kept: 0,
+            mapped: 0,
+            next_message_id: 1,
+            next_session_id: 1,
+            held: VecDeque::new(),
+            unrecorded: VecDeque::new(),
+        }
+    }
+
+    pub fn change(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    pub fn map(&mut self, message: Inbound) {
+        self.messages.push(message);
+    }
+
+    pub fn message_id(&mut self) -> u64 {
+        self.next_message_id += 1;
+        self.next_message_id - 1
+    }
+
+    pub fn session_id(&mut self) -> u64 {
+        self.next_session_id += 1;
+        self.next_session_id - 1
+    }
+
+    /// Replay: ids that are taken.
+    pub fn skip_ids(&mut self, message: u64, session: u64) {
+        self.next_message_id = self.next_message_id.max(message + 1);
+        self.next_session_id = self.next_session_id.max(session + 1);
+    }
+
+    pub fn continue_after(&mut self, round: u64) {
+        if self.round <= round {
+            self.round = round + 1;
+            self.kept = round;
+            self.mapped = round;
+        }
+    }
+
+    pub fn end_round(&mut self) -> Round {
+        let round = Round {
+            number: self.round,
+            changes: std::mem::take(&mut self.changes),
+            messages: std::mem::take(&mut self.messages),
+        };
+        self.round += u64::from(!round.is_empty());
+        round
+    }
+}

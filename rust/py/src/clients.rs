@@ -1,0 +1,199 @@
+//! `MessageClients`: the Python face of the message clients of a node.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use edgelake_core::intake::{Clients, Counted, Declaration, Incoming, LOCAL, Routes};
+use edgelake_core::pipeline::now_us;
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
+
+use crate::mapping::{numbered, refused};
+use crate::pipeline::{Pipeline, not_taken};
+use crate::rows::to_zone;
+
+/// Above this a batch is mapped without the interpreter's lock.
+const DETACH_BYTES: usize = 64 * 1024;
+
+/// (messages, success, errors, last message, last error, its text); times in microseconds, 0 = never.
+type Counters = (u64, u64, u64, i64, i64, String);
+/// (message from 0, element from 1 or 0 = the whole, number, reason)
+type Unmapped = (usize, usize, u16, String);
+/// (client, topic, first bytes, number, reason)
+type Fault = (u32, String, Vec<u8>, u16, String);
+
+/// The message clients of a node: topics, how their messages are mapped, and what came.
+#[pyclass(module = "edgelake._rust", frozen)]
+pub struct MessageClients {
+    inner: Arc<Clients>,
+}
+
+impl MessageClients {
+    /// For the broker, whose messages don't pass through Python.
+    #[allow(dead_code)] // until the broker's service is there
+    pub fn inner(&self) -> Arc<Clients> {
+        self.inner.clone()
+    }
+}
+
+fn counters(counted: Counted) -> Counters {
+    (
+        counted.messages,
+        counted.success,
+        counted.errors,
+        counted.last_message_us,
+        counted.last_error_us,
+        counted.last_error,
+    )
+}
+
+#[pymethods]
+impl MessageClients {
+    #[new]
+    #[pyo3(signature = (*, timezone = None))]
+    fn new(timezone: Option<&str>) -> PyResult<Self> {
+        Ok(Self {
+            inner: Arc::new(Clients::new(to_zone(timezone)?)),
+        })
+    }
+
+    #[pyo3(signature = (id, broker, spec_json, *, err_dir = None, log_dir = None))]
+    fn add(
+        &self,
+        py: Python<'_>,
+        id: u32,
+        broker: String,
+        spec_json: &str,
+        err_dir: Option<PathBuf>,
+        log_dir: Option<PathBuf>,
+    ) -> PyResult<()> {
+        let spec = serde_json::from_str(spec_json).map_err(|e| numbered(py, 6, &e.to_string()))?;
+        let declaration = Declaration {
+            id,
+            broker,
+            spec,
+            err_dir,
+            log_dir,
+        };
+        self.inner
+            .add(declaration)
+            .map(drop)
+            .map_err(|e| refused(py, &e))
+    }
+
+    fn remove(&self, id: u32) -> bool {
+        self.inner.remove(id)
+    }
+
+    /// Number of the topic of a client that takes a message.
+    fn topic(&self, id: u32, name: &str) -> Option<usize> {
+        self.inner.get(id)?.program.topic(name)
+    }
+
+    /// Ids of the clients of a broker that take a topic.
+    fn takers(&self, broker: &str, topic: &str) -> Vec<u32> {
+        let routes = self.inner.routes(broker, topic);
+        routes.iter().map(|(client, _)| client.id).collect()
+    }
+
+    #[pyo3(signature = (pipeline, messages, client = None))]
+    #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
+    fn submit(
+        &self,
+        py: Python<'_>,
+        pipeline: &Pipeline,
+        messages: Vec<(PyBackedStr, PyBackedBytes)>,
+        client: Option<u32>,
+    ) -> PyResult<(Vec<u64>, Vec<Unmapped>)> {
+        let bytes = messages.iter().map(|(_, payload)| payload.len()).sum();
+        let pipeline = pipeline.inner();
+        pipeline.admit(bytes).map_err(|e| not_taken(py, &e))?;
+        let work = || {
+            let routes: Vec<Routes> = messages
+                .iter()
+                .map(|(topic, _)| self.routes(client, topic))
+                .collect();
+            let arrival_us = now_us();
+            let incoming = messages
+                .iter()
+                .zip(&routes)
+                .map(|((topic, payload), routes)| Incoming {
+                    topic,
+                    payload,
+                    arrival_us,
+                    receipt: None,
+                    routes,
+                });
+            let mapped = self.inner.map(incoming, 0);
+            let tickets = mapped
+                .rows
+                .into_iter()
+                .map(|rows| pipeline.submit_mapped(rows))
+                .collect();
+            let unmapped = mapped
+                .unmapped
+                .into_iter()
+                .map(|u| (u.message, u.element, u.code, u.reason))
+                .collect();
+            (tickets, unmapped)
+        };
+        Ok(if bytes > DETACH_BYTES {
+            py.detach(work)
+        } else {
+            work()
+        })
+    }
+
+    /// Counters of a client, and of its topics in the order of the declaration.
+    fn counters(&self, id: u32) -> PyResult<(Counters, Vec<Counters>)> {
+        let client = self.inner.get(id).ok_or_else(|| PyKeyError::new_err(id))?;
+        let topics = client.topics.iter().map(|topic| counters(topic.read()));
+        Ok((counters(client.counters.read()), topics.collect()))
+    }
+
+    /// Count a message that was refused before it was mapped.
+    fn refuse(&self, id: u32, topic: Option<usize>, reason: &str) {
+        if let Some(client) = self.inner.get(id) {
+            let now = now_us();
+            let of_topic = topic.and_then(|topic| client.topics.get(topic));
+            for counters in [Some(&client.counters), of_topic].into_iter().flatten() {
+                counters.add(0, 1, now);
+                counters.set_error(now, reason);
+            }
+        }
+    }
+
+    /// Messages that failed since the last call: the first ones, and how many more there were.
+    fn take_faults(&self) -> (Vec<Fault>, u64) {
+        let (faults, more) = self.inner.take_faults();
+        let shown = faults
+            .into_iter()
+            .map(|f| (f.client, f.topic, f.start, f.code, f.reason));
+        (shown.collect(), more)
+    }
+
+    fn flush_log(&self, py: Python<'_>) {
+        py.detach(|| self.inner.flush_log());
+    }
+
+    fn take_log_error(&self) -> String {
+        self.inner.take_log_error()
+    }
+}
+
+impl MessageClients {
+    fn routes(&self, client: Option<u32>, topic: &str) -> Routes {
+        match client {
+            None => self.inner.routes(LOCAL, topic),
+            Some(id) => {
+                let client = self.inner.get(id);
+                let taker = client.and_then(|client| {
+                    let number = client.program.topic(topic)?;
+                    Some((client, number))
+                });
+                taker.into_iter().collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+"""Numbered messages under load: a publisher that knows what was acknowledged, and what a table holds behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+IN_FLIGHT = 100
+PACE_S = 0.0005  # a build for tests has to follow
+
+
+class Publisher:
+    """Publishes ``{"n": ..}`` without end from a thread of its own, over broken connections.
+
+    Its session is persistent, and paho sends again what was not acknowledged: what ``finish`` returns was taken by
+    the broker.
+    """
+
+    def __init__(self, port: int, topic: str, first: int, *, qos: int, client_id: str) -> None:
+        self._topic = topic
+        self._first = first
+        self._qos = qos
+        self._infos: list[paho.MQTTMessageInfo] = []
+        self._ending = threading.Event()
+        self._free = threading.Semaphore(IN_FLIGHT)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+        self._client.on_publish = lambda *_: self._free.release()
+        self._client.reconnect_delay_set(0.05, 0.2)
+        self._client.max_inflight_messages_set(IN_FLIGHT)
+        self._client.connect_async("127.0.0.1", port)
+        self._client.loop_start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._free.acquire() and not self._ending.is_set():
+            time.sleep(PACE_S)
+            number = self._first + len(self._infos)
+            self._infos.append(self._client.publish(self._topic, b'{"n": %d}' % number, self._qos))
+
+    def finish(self) -> list[int]:
+        """Publish no more, wait for the acknowledgements that are missing; returns all numbers."""
+        self._ending.set()
+        self._free.release()
+        self._thread.join(20)
+        ends = time.monotonic() + 30
+        for info in self._infos:
+            info.wait_for_publish(max(0.01, ends - time.monotonic()))
+        missing = sum(not info.is_published() for info in self._infos)
+        assert not missing, f"{missing} messages were never acknowledged"
+        self._client.disconnect()
+        self._client.loop_stop()
+        return [self._first + index for index in range(len(self._infos))]
+
+
+def stored_numbers(home: Path, table: str = "t") -> list[int]:
+    """What the table of a stopped node holds."""
+    from edgelake.store.sqlite import SqliteStore
+
+    store = SqliteStore("plant", home / "EdgeLake" / "data" / "dbms" / "plant.dbms")
+    try:
+        with store.reader() as connection:
+            return [row[0] for row in connection.execute(f"SELECT n FROM {table}")]
+    finally:
+        store.close_blocking()
