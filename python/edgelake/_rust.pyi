@@ -435,6 +435,19 @@ class Pipeline:
         An empty table means the database, an empty dbms the node; None removes the entry.
         """
     def set_level(self, dbms: str, table: str, level: str | None) -> None: ...
+    def add_condition(
+        self, dbms: str, table: str, id: int, condition: str, command: str | None = None, limit: int | None = None
+    ) -> None:
+        """Look at every row of a table before it is buffered, behind the conditions that are there.
+
+        Rows that fulfil it are dropped (``command`` None), or the command waits for ``take_actions``; ``limit`` times
+        at most. Completions tell of waiting commands under the ticket 2**48 - 1. Raises EdgeLakeError 124.
+        """
+    def remove_condition(self, dbms: str, table: str, id: int) -> None: ...
+    def act(self, command: str, seen: str) -> None:
+        """Queue a command out of a script of a policy, with what it saw (JSON)."""
+    def take_actions(self) -> tuple[list[tuple[str, str, str, str]], int]:
+        """(command, dbms, table, row as JSON) since the last call, and how many were dropped."""
     def attach(
         self,
         dbms: str,
@@ -481,6 +494,9 @@ class Pipeline:
 
 # --- mapping
 
+def check_condition(text: str) -> None:
+    """Raises EdgeLakeError 124 for what is no condition."""
+
 @final
 class MappingProgram:
     """Topics of a message client and what is done with their messages, compiled (spec: brokers and mapping)."""
@@ -492,10 +508,24 @@ class MappingProgram:
     def declared(self, number: int = 0) -> _Schema:
         """Columns that the policies of a topic list, with their types."""
     def map(
-        self, payload: bytes, topic: str = "", *, now_us: int = 0, timezone: str | None = None
-    ) -> tuple[list[tuple[str, str, str, str, list[tuple[str, str, bool]], Rows]], list[tuple[int, int, str]]]:
-        """Targets (dbms, table, source, instructions, declared columns, rows) and what was rejected (element from
-        1, number, reason). ``timezone``: of times without one; None = the machine's.
+        self,
+        payload: bytes,
+        topic: str = "",
+        *,
+        now_us: int = 0,
+        timezone: str | None = None,
+        blobs_dir: str | PathLike[str] | None = None,
+    ) -> tuple[
+        list[tuple[str, str, str, str, list[tuple[str, str, bool]], Rows]],
+        list[tuple[int, int, str]],
+        list[tuple[str, str]],
+    ]:
+        """Targets (dbms, table, source, instructions, declared columns, rows), what was rejected (element from 1,
+        number, reason), and commands out of scripts with what they saw (JSON).
+
+        Args:
+            timezone: of times without one; None = the machine's.
+            blobs_dir: for the contents of blob columns; they are on disk on return.
 
         Raises EdgeLakeError (299 not rows, 159 unknown topic).
         """
@@ -519,9 +549,10 @@ class MessageClients:
         *,
         err_dir: str | PathLike[str] | None = None,
         log_dir: str | PathLike[str] | None = None,
+        blobs_dir: str | PathLike[str] | None = None,
     ) -> None:
         """A client, or a new one in its place. ``err_dir``: for raw messages that fail; ``log_dir``: messages are only
-        logged there (with ``"only_log": true`` in the specification).
+        logged there (with ``"only_log": true`` in the specification); ``blobs_dir``: for contents of blob columns.
 
         Raises EdgeLakeError (124, 188, 6), NotAvailableError.
         """
@@ -543,6 +574,11 @@ class MessageClients:
         """Of the client, and of its topics. Raises KeyError."""
     def refuse(self, id: int, topic: int | None, reason: str) -> None:
         """Count a message that was refused before it was mapped."""
+    @property
+    def threads(self) -> int | None:
+        """Threads that map large rounds of the node's own broker; None = as its command says."""
+    @threads.setter
+    def threads(self, threads: int | None) -> None: ...
     def take_faults(self) -> tuple[list[tuple[int, str, bytes, int, str]], int]:
         """(client, topic, first bytes, number, reason) of messages that failed since the last call: the first ones,
         and how many more there were."""

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from edgelake.command.context import Context, NodeInfo
+from edgelake.command.flow import Flow
 from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.script import engine
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
+from edgelake.command.variables import RowVariables
 from edgelake.ingest.blobs import BlobFolder
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
@@ -88,9 +90,10 @@ class Node:
             ctx.stores, timezone=timezone, views_file=lambda: directories.root / "data" / "views.json"
         )
         ctx.queries.jobs.on_end = self._query_ended
-        ctx.ingest.map_rows = Instructions(ctx.policies.get, timezone=timezone)
+        ctx.ingest.map_rows = Instructions(ctx.policies.get, timezone=timezone, blobs_dir=self._blobs_dir)
+        ctx.ingest.conditions.run = self._run_beside
         mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
-        clients = MessageClients(mapped, lambda line: ctx.logs.error(line))
+        clients = MessageClients(mapped, lambda line: ctx.logs.error(line), ctx.policies.get)
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts["post_data"] = clients.post
         ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
@@ -100,6 +103,14 @@ class Node:
 
     def _addresses(self) -> Addresses:
         return Addresses(self.ctx.variables.get("external_ip"), self.ctx.variables.get("ip"))
+
+    def _blobs_dir(self) -> Path | None:
+        path = self.ctx.directories.path("blobs_dir")
+        return path if path.is_dir() else None
+
+    async def _run_beside(self, line: str, row: Mapping[str, Any]) -> None:
+        """A command of a streaming condition or of a policy's script; ``!column`` is the row's value."""
+        await self.ctx.at(variables=RowVariables(self.ctx.variables, row), flow=Flow()).execute(line)
 
     async def _attach(self, store: SqliteStore, connected: bool) -> None:
         """Rows of a database go there from its connection to its disconnection; the node's own take none."""

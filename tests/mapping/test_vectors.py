@@ -19,11 +19,6 @@ CASES = json.loads((Path(__file__).resolve().parent.parent / "vectors" / "mappin
 NOW_US = int(time.time() * 1_000_000)
 
 
-def is_supported(case: dict[str, Any]) -> bool:
-    """Blob columns and transform policies need services that later versions bring."""
-    return all("mapping" in p and '"blob"' not in json.dumps(p) for p in case.get("policies", ()))
-
-
 def program_of(case: dict[str, Any]) -> MappingProgram:
     if "policies" in case:
         spec: dict[str, Any] = {"name": case["topic"], "policies": case["policies"]}
@@ -44,8 +39,8 @@ def same(expected: Any, given: Any, *, is_time: bool) -> bool:
     return bool(expected == given and isinstance(expected, bool) == isinstance(given, bool))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if is_supported(c)], ids=lambda c: c["id"])
-def test_message_to_rows(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c["id"])
+def test_message_to_rows(case: dict[str, Any], tmp_path: Path) -> None:
     expect = case["expect"]
     message = case["message"]
     payload = (message if message == "not json" else json.dumps(message)).encode()
@@ -55,7 +50,7 @@ def test_message_to_rows(case: dict[str, Any]) -> None:
             program.map(payload, case["topic"])
         assert failed.value.text == expect["text"]
         return
-    targets, rejected = program.map(payload, case["topic"], now_us=NOW_US, timezone="UTC")
+    targets, rejected, _ = program.map(payload, case["topic"], now_us=NOW_US, timezone="UTC", blobs_dir=tmp_path)
     assert (expect["status"] == "error") == bool(rejected), rejected
     found = [
         (dbms, table, source, row, {name for name, kind, _ in declared if kind == "timestamp"})
@@ -72,20 +67,9 @@ def test_message_to_rows(case: dict[str, Any]) -> None:
             assert same(value, given[name], is_time=name in times), (name, value, given[name])
 
 
-def test_every_topic_parameter_case_and_most_policies_are_supported() -> None:
-    assert {c["id"] for c in CASES if not is_supported(c)} == {"map-070", "map-071"}
-
-
-@pytest.mark.parametrize("case", [c for c in CASES if not is_supported(c)], ids=lambda c: c["id"])
-def test_later_parts_are_refused_at_declaration(case: dict[str, Any]) -> None:
-    with pytest.raises(EdgeLakeError) as failed:
-        program_of(case)
-    assert failed.value.code == "command.not_available"
-
-
 def test_rows_carry_the_policy_as_instructions_and_declared_types() -> None:
     case = next(c for c in CASES if c["id"] == "map-045")
-    targets, _ = program_of(case).map(json.dumps(case["message"]).encode(), "t", now_us=NOW_US)
+    targets, _, _ = program_of(case).map(json.dumps(case["message"]).encode(), "t", now_us=NOW_US)
     _, _, _, instructions, declared, _ = targets[0]
     assert instructions == "p1"
     assert declared == [("timestamp", "timestamp", True), ("value", "float", False)]

@@ -1,4 +1,4 @@
-"""Brokers as processes of their own: mosquitto."""
+"""Brokers as processes of their own: ours and mosquitto."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Self
 
 import trustme
+
+from tests.system.program import STANDALONE, Program
 
 START_SECONDS = 20.0
 USER, PASSWORD = "ann", "s3cret"
@@ -75,7 +77,7 @@ class Mosquitto:
 
     Args:
         login: only USER with PASSWORD may come.
-        tls: files of a TLS listener on ``tls_port``.
+        tls: files of a TLS listener on ``tls_port``; ``need_certificate``: for clients with a certificate only.
         websocket: whether there is a WebSocket listener on ``websocket_port``.
         settings: more lines of the configuration.
     """
@@ -86,6 +88,7 @@ class Mosquitto:
         *,
         login: bool = False,
         tls: Files | None = None,
+        need_certificate: bool = False,
         websocket: bool = False,
         settings: str = "",
     ) -> None:
@@ -105,6 +108,7 @@ class Mosquitto:
         if tls is not None:
             self._lines += [f"listener {self.tls_port} 127.0.0.1", f"cafile {tls.ca}"]
             self._lines += [f"certfile {tls.cert}", f"keyfile {tls.key}"]
+            self._lines.append(f"require_certificate {str(need_certificate).lower()}")
         if websocket:
             self._lines += [f"listener {self.websocket_port} 127.0.0.1", "protocol websockets"]
         if login:
@@ -146,3 +150,47 @@ class Mosquitto:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class Ours:
+    """A node as a process of its own, with its message broker; what it keeps survives ``kill`` and ``start``.
+
+    Args:
+        before: lines of the script ahead of the broker.
+    """
+
+    def __init__(self, home: Path, *, tls: Files | None = None, websocket: bool = False, before: str = "") -> None:
+        self.home = home
+        self.port, self.tls_port, self.websocket_port = free_port(), free_port(), free_port()
+        self.files = tls
+        line = (
+            f"run message broker where internal_ip = 127.0.0.1 and internal_port = {self.port} "
+            f"and external_ip = 127.0.0.1 and external_port = {self.port} and bind = true"
+        )
+        if tls is not None:
+            line += f" and tls_port = {self.tls_port} and cert = {tls.cert} and key = {tls.key}"
+        if websocket:
+            line += f" and websocket_port = {self.websocket_port}"
+        self.program = Program(home, STANDALONE + before + line + "\n")
+
+    def start(self) -> None:
+        """Returns when it accepts connections."""
+        self.program.start()
+        self.program.until(lambda: accepts(self.port))
+
+    def kill(self) -> None:
+        self.program.kill()
+
+    def stop(self) -> int:
+        return self.program.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process = self.program.process
+        if process is not None and process.poll() is None:
+            self.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from tests.mqtt.brokers import Files, Mosquitto
 
+Start = Callable[..., Mosquitto]
+
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
@@ -18,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+def mosquitto(tmp_path: Path) -> Iterator[Start]:
     """Starts a mosquitto with the options that are given, and stops it behind the test."""
     with ExitStack() as running:
 
@@ -26,3 +29,9 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
             return running.enter_context(Mosquitto(tmp_path / "mosquitto", **options))
 
         yield started
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - a state of the client, which tells nobody
+            await asyncio.sleep(0.01)

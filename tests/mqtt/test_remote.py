@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ import pytest
 from edgelake import Node
 from edgelake.errors import CommandError, EdgeLakeError, ServiceError, TimeoutExpiredError
 from tests.mqtt.brokers import PASSWORD, USER, Files, Mosquitto
-
-Start = Callable[..., Mosquitto]
+from tests.mqtt.conftest import Start, until
 
 TOPIC = 'topic = (name = "{name}" and qos = {qos} and dbms = plant and table = {table} and column.n.int = "bring [n]")'
 
@@ -64,12 +63,6 @@ async def shown(node: Node, number: int) -> dict[str, Any]:
     reply = await node.execute(f"get msg clients where id = {number}")
     client: dict[str, Any] = reply.data[0]
     return client
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - a state of the client, which tells nobody
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("version", [4, 5])
@@ -181,7 +174,7 @@ async def test_refused_login_is_shown_and_tried_again(tmp_path: Path, mosquitto:
 
 
 async def test_tls_with_an_authority_of_ones_own(tmp_path: Path, mosquitto: Start, files: Files) -> None:
-    broker = mosquitto(tls=files, settings="")
+    broker = mosquitto(tls=files)
     async with running(tmp_path / "node") as node:
         await subscribe(node, broker, topic("a"), port=broker.tls_port, more=f"and ca = {files.ca}")
         await publish(broker, [("a", {"n": n}) for n in range(300)])
@@ -192,15 +185,13 @@ async def test_tls_with_an_authority_of_ones_own(tmp_path: Path, mosquitto: Star
         await until(lambda: "certificate verify failed" in client.connection)
 
 
-async def test_client_certificate(tmp_path: Path, files: Files) -> None:
-    broker = Mosquitto(tmp_path / "mosquitto", tls=files)
-    broker._lines.insert(broker._lines.index(f"keyfile {files.key}") + 1, "require_certificate true")
-    with broker:
-        async with running(tmp_path / "node") as node:
-            more = f"and ca = {files.ca} and cert = {files.client_cert} and key = {files.client_key}"
-            await subscribe(node, broker, topic("a"), port=broker.tls_port, more=more)
-            await publish(broker, [("a", {"n": 1})])
-            assert await rows(node, 1) == [1]
+async def test_client_certificate(tmp_path: Path, mosquitto: Start, files: Files) -> None:
+    broker = mosquitto(tls=files, need_certificate=True)
+    async with running(tmp_path / "node") as node:
+        more = f"and ca = {files.ca} and cert = {files.client_cert} and key = {files.client_key}"
+        await subscribe(node, broker, topic("a"), port=broker.tls_port, more=more)
+        await publish(broker, [("a", {"n": 1})])
+        assert await rows(node, 1) == [1]
 
 
 async def test_retained_message_is_one_row_over_reconnects(tmp_path: Path, mosquitto: Start) -> None:
@@ -242,6 +233,25 @@ async def test_token_is_a_signed_password(tmp_path: Path, mosquitto: Start, file
         with pytest.raises(CommandError, match="private_key"):
             await subscribe(node, broker, topic("b"), more=f"and project_id = acme and private_key = {files.ca}")
         assert len((await node.execute("get msg clients")).data) == 1
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_token_is_renewed_without_a_message_lost_or_twice(
+    tmp_path: Path, mosquitto: Start, files: Files, monkeypatch: pytest.MonkeyPatch, qos: int
+) -> None:
+    from edgelake.inputs.mqtt.config import Token
+
+    monkeypatch.setattr("edgelake.inputs.mqtt.client.RENEW_S", 0.05)
+    tokens: list[str] = []
+    monkeypatch.setattr(Token, "sign", lambda self, now_s: tokens.append(f"token{len(tokens)}") or tokens[-1])
+    broker = mosquitto()
+    async with running(tmp_path / "node") as node:
+        await subscribe(node, broker, topic("a", qos=qos), more="and project_id = acme and private_key = any")
+        sent = 0
+        while len(tokens) < 6:
+            await publish(broker, [("a", {"n": sent + n}) for n in range(50)], qos=qos)
+            sent += 50
+        assert await rows(node, sent) == list(range(sent))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 _NAME = re.compile(r"[^.\[\]/\\!$]+")
@@ -176,6 +176,21 @@ class RestrictedVariables(Variables):
 
     def items(self) -> list[tuple[str, str]]:
         return [(name, value) for name, value in super().items() if not SECRETS.search(name)]
+
+
+class RowVariables(Variables):
+    """The dictionary, with the values of a row before its own. What is set goes to the dictionary."""
+
+    def __init__(self, base: Variables, row: Mapping[str, object]) -> None:
+        super().__init__(base.environ)
+        self._values = base._values
+        self._row = {name: value if isinstance(value, str) else _text(value) for name, value in row.items()}
+
+    def get(self, name: str, default: str = "") -> str:
+        return self._row.get(name) or super().get(name, default)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._row or super().__contains__(name)
 
 
 def _apply(value: str, steps: list[tuple[str, str]]) -> Any:

@@ -26,6 +26,7 @@ from edgelake._rust import Pipeline
 from edgelake.errors import JournalError, MappingError, OverloadedError
 from edgelake.ingest.archiver import Archiver
 from edgelake.ingest.batches import BatchKeeper
+from edgelake.ingest.conditions import StreamConditions
 from edgelake.ingest.errorfiles import ErrorFiles
 from edgelake.ingest.filer import Filer
 from edgelake.ingest.names import FileName, check_part
@@ -38,14 +39,15 @@ from edgelake.ingest.streaming import (
     Take,
     in_force,
 )
+from edgelake.ingest.tickets import Tickets
 from edgelake.ingest.writer import Writer
 from edgelake.model import Status, Stored, Then
 from edgelake.store.sqlite import SqliteStore
 
+ACTIONS = (1 << 48) - 1  # the ticket under which the pipeline tells that commands of conditions wait
 ROOM = 0  # the ticket under which the pipeline tells that there is room again
 KNOWN_NAMES = 4096
 LARGE_BYTES = 64 << 10  # from here on the loop doesn't wait for the mapping
-ONE_ROW = Stored(1)  # most outcomes of single readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,8 @@ class Ingest:
         self._archiver: Archiver | None = None
         self._filer: Filer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: dict[int, asyncio.Future[Stored]] = {}
-        self._aside = 0
-        self._early: dict[int, tuple[Stored, BaseException | None]] = {}
-        self._then: dict[int, Then] = {}
+        self._tickets = Tickets()
+        self.conditions = StreamConditions()
         self._first: set[asyncio.Task[None]] = set()
         self._flushes: dict[int, asyncio.Future[None]] = {}
         self._room: asyncio.Future[None] | None = None
@@ -134,6 +134,7 @@ class Ingest:
             pipeline = await asyncio.to_thread(self._open)
             self._pipeline = pipeline
             pipeline.set_by_origin(self.keeper is not None)
+            self.conditions.attach(pipeline)
             self._archiver = Archiver(pipeline)
             self._archiver.set_keeper(self.keeper)
             self._archiver.start()
@@ -158,6 +159,8 @@ class Ingest:
     async def stop(self) -> None:
         """Store what was accepted, close the journal. Idempotent."""
         self._stopped = True
+        await self.conditions.stop()
+        self.conditions.attach(None)
         if self._pipeline is None:
             return
         if self._filer is not None:
@@ -211,6 +214,8 @@ class Ingest:
             check_part(source, "source")
         mapped = await self.map_rows(dbms, table, payload, instructions)
         rows, declared = mapped.rows, [*mapped.declared]
+        for command, seen in mapped.commands:
+            self.pipeline.act(command, seen)
         stored = Stored(0)
         if rows is None:
             self.pipeline.declare(dbms, table, declared)
@@ -248,7 +253,7 @@ class Ingest:
                 if payload_bytes > LARGE_BYTES:
                     waiting = await self._take_aside(take)
                 else:
-                    waiting = [self._waiting_for(ticket) for ticket in take(self.pipeline)]
+                    waiting = [self._tickets.future(ticket) for ticket in take(self.pipeline)]
                 return await asyncio.gather(*waiting)
             except OverloadedError:
                 if not wait:
@@ -256,24 +261,9 @@ class Ingest:
                 await self.room(payload_bytes)
 
     async def _take_aside(self, take: Take) -> list[asyncio.Future[Stored]]:
-        """As ``take``, in another thread; what ends before its ticket is known here is kept until then."""
-        self._aside += 1
-        try:
+        with self._tickets.aside():
             tickets = await asyncio.to_thread(take, self.pipeline)
-            waiting = [self._waiting_for(ticket) for ticket in tickets]
-        finally:
-            self._aside -= 1
-            if not self._aside:
-                self._early.clear()
-        return waiting
-
-    def _waiting_for(self, ticket: int) -> asyncio.Future[Stored]:
-        waiting: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        if (early := self._early.pop(ticket, None)) is None:
-            self._waiting[ticket] = waiting
-        else:
-            _settle(waiting, *early)
-        return waiting
+            return [self._tickets.future(ticket) for ticket in tickets]
 
     async def _submit(
         self, dbms: str, table: str, payload: bytes, source: str, instructions: str, wait: bool
@@ -286,12 +276,12 @@ class Ingest:
                 if not wait:
                     raise
                 await self.room(len(payload))
-        return await self._waiting_for(ticket)
+        return await self._tickets.future(ticket)
 
     def submit_then(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None:
         """As ``submit``, with a callback instead of a coroutine: for entries that take single readings."""
         if self._pipeline is not None and (instructions == "0" or self.map_rows is None):
-            self._then[self._taken(dbms, table, payload, source, instructions)] = then
+            self._tickets.then(self._taken(dbms, table, payload, source, instructions), then)
             return
 
         async def first() -> None:  # opens the journal, or maps
@@ -337,24 +327,13 @@ class Ingest:
             self._room = None
 
     def _resolve(self) -> None:
-        for ticket, rows, rejected, reason, failure in self.pipeline.completions():
-            if (then := self._then.pop(ticket, None)) is not None:
-                if failure is not None:
-                    then(None, failure)
-                else:
-                    then(ONE_ROW if rows == 1 and not rejected else Stored(rows, rejected, reason), None)
-                continue
-            outcome = Stored(rows, rejected, reason), failure
-            waiting = self._waiting.pop(ticket, None)
-            if waiting is None:
-                if ticket == ROOM:
-                    self._give_room()
-                elif (flush := self._flushes.pop(ticket, None)) is not None and not flush.done():
-                    flush.set_result(None)
-                elif self._aside:
-                    self._early[ticket] = outcome
-                continue
-            _settle(waiting, *outcome)
+        for ticket in self._tickets.settle(self.pipeline.completions()):
+            if ticket == ROOM:
+                self._give_room()
+            elif ticket == ACTIONS:
+                self.conditions.acted()
+            elif (flush := self._flushes.pop(ticket, None)) is not None and not flush.done():
+                flush.set_result(None)
 
     # ---- databases
 
@@ -511,12 +490,3 @@ class Ingest:
         return Status(
             "Ingest", self._pipeline is not None, last_error="; ".join(filter(None, errors)), counters=counters
         )
-
-
-def _settle(waiting: asyncio.Future[Stored], stored: Stored, failure: BaseException | None) -> None:
-    if waiting.done():  # the submitter was cancelled; the rows are kept all the same
-        return
-    if failure is None:
-        waiting.set_result(stored)
-    else:
-        waiting.set_exception(failure)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from edgelake import _rust
 from edgelake._rust import MappingProgram, Rows
 from edgelake.errors import error
 from edgelake.ingest.streaming import MappedRows
+from edgelake.inputs.mapped import imported_by
 
 TOPIC = "rows"
 KNOWN_PROGRAMS = 1024
@@ -29,10 +31,18 @@ class Instructions:
     Args:
         policy: the policy of an id, or None.
         timezone: of times that name no zone; None = the machine's.
+        blobs_dir: for the contents of blob columns.
     """
 
-    def __init__(self, policy: Callable[[str], Any], *, timezone: str | None = None) -> None:
+    def __init__(
+        self,
+        policy: Callable[[str], Any],
+        *,
+        timezone: str | None = None,
+        blobs_dir: Callable[[], Path | None] = lambda: None,
+    ) -> None:
         self._policy = policy
+        self._blobs_dir = blobs_dir
         self._timezone = timezone
         self._programs: dict[tuple[str, str, str], tuple[Any, MappingProgram]] = {}
 
@@ -54,12 +64,16 @@ class Instructions:
         if "*" not in schema and known.issuperset(rows.names()):
             return MappedRows(None, declared)
         lines = _rust.json_lines(payload).splitlines()
-        targets, rejected = program.map(
-            b"[" + b",".join(lines) + b"]", TOPIC, now_us=time.time_ns() // 1000, timezone=self._timezone
+        targets, rejected, commands = program.map(
+            b"[" + b",".join(lines) + b"]",
+            TOPIC,
+            now_us=time.time_ns() // 1000,
+            timezone=self._timezone,
+            blobs_dir=self._blobs_dir(),
         )
         mapped = targets[0][5] if targets else Rows.from_columns([])  # the program has one target
         kept_out = [(lines[element - 1], reason) for element, _, reason in rejected if element <= len(lines)]
-        return MappedRows(mapped, declared, kept_out)
+        return MappedRows(mapped, declared, kept_out, commands)
 
     def _program(self, dbms: str, table: str, instructions: str, policy: Any) -> MappingProgram:
         """The compiled policy, with the table that the rows are for in place of what it says itself."""
@@ -68,7 +82,9 @@ class Instructions:
         if known is not None and known[0] is policy:
             return known[1]
         body = {**policy["mapping"], "id": instructions, "dbms": dbms, "table": table, "source": None}
-        program = MappingProgram(json.dumps({"topics": [{"name": TOPIC, "policies": [{"mapping": body}]}]}))
+        topic = {"name": TOPIC, "policies": [{"mapping": body}]}
+        imported = imported_by([policy], self._policy)
+        program = MappingProgram(json.dumps({"topics": [topic], "imported": imported}))
         if len(self._programs) >= KNOWN_PROGRAMS:
             self._programs.clear()
         self._programs[key] = (policy, program)

@@ -8,8 +8,8 @@ that would need positions over all of them in one commit.)
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from edgelake import _rust
 from edgelake._rust import Pipeline
@@ -25,6 +25,19 @@ class SubmitNative(Protocol):
     """Entry of the data path for rows in their native form (``Ingest.submit_native``)."""
 
     def __call__(self, take: Take, payload_bytes: int, *, wait: bool = False) -> Awaitable[Sequence[Stored]]: ...
+
+
+def imported_by(policies: Iterable[Any], policy: Callable[[str], Any]) -> dict[str, Any]:
+    """Policies that mapping policies import, and those import in turn, by id; unknown ones are left out."""
+    found: dict[str, Any] = {}
+    waiting = [*policies]
+    while waiting:
+        body = waiting.pop().get("mapping") or {}
+        for name in dict(body.get("import") or {}).values():
+            if isinstance(name, str) and name not in found and (other := policy(name)) is not None:
+                found[name] = other
+                waiting.append(other)
+    return found
 
 
 class MappedSubmit:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from edgelake import _rust
 from edgelake.errors import JournalError, OverloadedError, StorageFullError, error
-from edgelake.inputs.mapped import LOCAL, MappedSubmit
+from edgelake.inputs.mapped import LOCAL, MappedSubmit, imported_by
 from edgelake.model import Stored
 
 REPORT_S = 1.0
@@ -146,10 +146,12 @@ class Files:
     Attributes:
         errors: for those that could not be mapped; None = nowhere.
         log: for all of them, which are not mapped then; None = they are mapped.
+        blobs: for the contents of blob columns.
     """
 
     errors: Path | None = None
     log: Path | None = None
+    blobs: Path | None = None
 
 
 @dataclass(slots=True)
@@ -195,10 +197,17 @@ class MessageClients:
     Args:
         entry: where messages go.
         report: told of messages that could not be mapped (a line each, the first ones of a second).
+        policy: the policy of an id, or None: for those that others import.
     """
 
-    def __init__(self, entry: MappedSubmit, report: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        entry: MappedSubmit,
+        report: Callable[[str], None] = lambda line: None,
+        policy: Callable[[str], Any] = lambda policy_id: None,
+    ) -> None:
         self._entry = entry
+        self._policy = policy
         self._report = report
         self._clients: dict[int, MessageClient] = {}
         self._next = 1
@@ -256,14 +265,37 @@ class MessageClients:
                     if known["name"] in names:
                         owner = f"the topic '{known['name']}' of '{agent or broker}' belongs to client {holder.id}"
                         raise error(124, owner, hint=f"exit msg client {holder.id}")
-        definition = json.dumps({"topics": list(topics), "only_log": files.log is not None}, ensure_ascii=False)
+        host = broker.rpartition(":")[0] or broker
+        kept = [{"dbms": host, **topic} if topic.get("persist") or topic.get("flush") else topic for topic in topics]
+        policies = [policy for topic in topics for policy in topic.get("policies", ())]
+        definition = {
+            "topics": kept,
+            "imported": imported_by(policies, self._policy),
+            "only_log": files.log is not None,
+        }
         number, native = self._next, self._entry.native
-        native.add(number, broker, definition, err_dir=files.errors, log_dir=files.log)
+        native.add(
+            number,
+            host,
+            json.dumps(definition, ensure_ascii=False),
+            err_dir=files.errors,
+            log_dir=files.log,
+            blobs_dir=files.blobs,
+        )
         client = MessageClient(number, broker, agent, user, topics, native, options)
         self._clients[number] = client
         self._next += 1
         self._watch()
         return client
+
+    @property
+    def threads(self) -> int | None:
+        """Threads that map messages of the node's own broker; None = as the broker says."""
+        return self._entry.native.threads
+
+    @threads.setter
+    def threads(self, threads: int | None) -> None:
+        self._entry.native.threads = threads
 
     # ---- messages
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use edgelake_core::intake::{Clients, Counted, Declaration, Incoming, LOCAL, Routes};
+use edgelake_core::intake::{Clients, Counted, Declaration, Directories, Incoming, LOCAL, Routes};
 use edgelake_core::pipeline::now_us;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -58,7 +58,8 @@ impl MessageClients {
         })
     }
 
-    #[pyo3(signature = (id, broker, spec_json, *, err_dir = None, log_dir = None))]
+    #[pyo3(signature = (id, broker, spec_json, *, err_dir = None, log_dir = None, blobs_dir = None))]
+    #[allow(clippy::too_many_arguments)]
     fn add(
         &self,
         py: Python<'_>,
@@ -67,14 +68,18 @@ impl MessageClients {
         spec_json: &str,
         err_dir: Option<PathBuf>,
         log_dir: Option<PathBuf>,
+        blobs_dir: Option<PathBuf>,
     ) -> PyResult<()> {
         let spec = serde_json::from_str(spec_json).map_err(|e| numbered(py, 6, &e.to_string()))?;
         let declaration = Declaration {
             id,
             broker,
             spec,
-            err_dir,
-            log_dir,
+            directories: Directories {
+                errors: err_dir,
+                log: log_dir,
+                blobs: blobs_dir,
+            },
         };
         self.inner
             .add(declaration)
@@ -131,6 +136,9 @@ impl MessageClients {
                 .into_iter()
                 .map(|rows| pipeline.submit_mapped(rows))
                 .collect();
+            for command in mapped.commands {
+                pipeline.act(command.into());
+            }
             let unmapped = mapped
                 .unmapped
                 .into_iter()
@@ -162,6 +170,17 @@ impl MessageClients {
                 counters.set_error(now, reason);
             }
         }
+    }
+
+    /// Threads that map large rounds of the node's own broker; None = as its command says.
+    #[setter]
+    fn set_threads(&self, threads: Option<usize>) {
+        self.inner.set_threads(threads);
+    }
+
+    #[getter]
+    fn threads(&self) -> Option<usize> {
+        self.inner.threads()
     }
 
     /// Messages that failed since the last call: the first ones, and how many more there were.

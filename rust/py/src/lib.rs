@@ -39,7 +39,7 @@ mod _rust {
     #[pymodule_export]
     use crate::load_mqtt::{MqttCrowd, load_mqtt_flow, load_mqtt_pace, load_mqtt_sink};
     #[pymodule_export]
-    use crate::mapping::MappingProgram;
+    use crate::mapping::{MappingProgram, check_condition};
     #[pymodule_export]
     use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
     #[pymodule_export]

@@ -1,6 +1,9 @@
 //! `MappingProgram`: the Python face of a compiled mapping.
 
-use edgelake_core::mapping::{CompileError, Program};
+use std::path::PathBuf;
+
+use edgelake_core::intake;
+use edgelake_core::mapping::{CompileError, Condition, Program};
 use pyo3::prelude::*;
 use pyo3::{PyErr, import_exception};
 
@@ -12,6 +15,9 @@ import_exception!(edgelake.errors, NotAvailableError);
 type Target = (String, String, String, String, Columns, Rows);
 /// (element from 1, number, reason)
 type Rejected = (usize, u16, String);
+
+/// (command out of a script, what it saw as JSON)
+type Command = (String, String);
 
 /// Topics of a message client and what is done with their messages, compiled.
 #[pyclass(module = "edgelake._rust", frozen)]
@@ -38,6 +44,14 @@ pub fn refused(py: Python<'_>, error: &CompileError) -> PyErr {
     }
 }
 
+/// Raises EdgeLakeError when a text is no condition.
+#[pyfunction]
+pub fn check_condition(py: Python<'_>, text: &str) -> PyResult<()> {
+    Condition::compile(text)
+        .map(drop)
+        .map_err(|e| refused(py, &e))
+}
+
 #[pymethods]
 impl MappingProgram {
     #[new]
@@ -57,7 +71,8 @@ impl MappingProgram {
         to_columns(self.program.declared(number))
     }
 
-    #[pyo3(signature = (payload, topic = "", *, now_us = 0, timezone = None))]
+    #[pyo3(signature = (payload, topic = "", *, now_us = 0, timezone = None, blobs_dir = None))]
+    #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
     fn map(
         &self,
         py: Python<'_>,
@@ -65,11 +80,14 @@ impl MappingProgram {
         topic: &str,
         now_us: i64,
         timezone: Option<&str>,
-    ) -> PyResult<(Vec<Target>, Vec<Rejected>)> {
+        blobs_dir: Option<PathBuf>,
+    ) -> PyResult<(Vec<Target>, Vec<Rejected>, Vec<Command>)> {
         let zone = to_zone(timezone)?;
+        let keep = blobs_dir
+            .map(|dir| move |name: &str, content: &[u8]| intake::keep_blob(&dir, name, content));
         let mapped = self
             .program
-            .map(topic, payload, now_us, &zone)
+            .map(topic, payload, now_us, &zone, keep.as_ref().map(|k| k as _))
             .map_err(|e| numbered(py, e.code(), &e.detail()))?;
         let targets = mapped.targets.into_iter().map(|target| {
             let declared = to_columns(target.declared);
@@ -87,6 +105,7 @@ impl MappingProgram {
             .rejected
             .into_iter()
             .map(|r| (r.element, r.code, r.reason));
-        Ok((targets.collect(), rejected.collect()))
+        let commands = mapped.commands.into_iter().map(|c| (c.line, c.seen));
+        Ok((targets.collect(), rejected.collect(), commands.collect()))
     }
 }

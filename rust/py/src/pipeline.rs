@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use edgelake_core::journal::{self, Level};
 use edgelake_core::pipeline::{
-    self, Batch, Ended, Key, MappedRows, Options, Origin, Outcome, Receipts, SubmitError,
-    TableStats, Threshold,
+    self, Action, Batch, Ended, Key, MappedRows, Options, Origin, Outcome, Receipts, SubmitError,
+    TableStats, Then, Threshold,
 };
 use edgelake_core::rows::Chunk;
 use edgelake_core::rows::time::Zone;
@@ -21,12 +21,15 @@ use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::flush::{Content, FileBatch, Flush};
+use crate::mapping::refused;
 use crate::rows::{Columns, Rows, to_columns, to_schema, to_zone};
 
 import_exception!(edgelake.errors, JournalError);
 import_exception!(edgelake.errors, OverloadedError);
 import_exception!(edgelake.errors, StorageFullError);
 
+/// (command, dbms, table, row as JSON)
+type Acting = (String, String, String, String);
 /// Above this rows are submitted without the interpreter's lock.
 const DETACH_BYTES: usize = 256 * 1024;
 
@@ -270,6 +273,49 @@ impl Pipeline {
         let level = level.map(to_level).transpose()?;
         self.inner.set_level(Key::new(dbms, table), level);
         Ok(())
+    }
+
+    // ---- streaming conditions
+
+    /// Rows of a table that fulfil a condition are dropped (`command` None), or a command is queued.
+    #[pyo3(signature = (dbms, table, id, condition, command = None, limit = None))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_condition(
+        &self,
+        py: Python<'_>,
+        dbms: &str,
+        table: &str,
+        id: u32,
+        condition: &str,
+        command: Option<String>,
+        limit: Option<u64>,
+    ) -> PyResult<()> {
+        let then = command.map_or(Then::Ignore, Then::Command);
+        self.inner
+            .add_condition(&Key::new(dbms, table), id, condition, then, limit)
+            .map_err(|error| refused(py, &error))
+    }
+
+    fn remove_condition(&self, dbms: &str, table: &str, id: u32) {
+        self.inner.remove_condition(&Key::new(dbms, table), id);
+    }
+
+    /// A command out of a script of a policy.
+    fn act(&self, command: String, seen: String) {
+        self.inner.act(Action {
+            command,
+            dbms: String::new(),
+            table: String::new(),
+            row: seen,
+        });
+    }
+
+    fn take_actions(&self) -> (Vec<Acting>, u64) {
+        let (actions, missed) = self.inner.take_actions();
+        let shown = actions
+            .into_iter()
+            .map(|a| (a.command, a.dbms, a.table, a.row));
+        (shown.collect(), missed)
     }
 
     // ---- the writer's side

@@ -59,7 +59,6 @@ LATER: dict[str, dict[str, str]] = {
         "get msg brokers": "get msg brokers",
         "get local broker": "get local broker",
         "get msg pool": "get msg pool",
-        "set msg client pool": "set msg client pool 4",
         "exit msg client": "exit msg client all",
         "exit broker": "exit broker",
         "message": "message local topic test",
@@ -87,8 +86,6 @@ LATER: dict[str, dict[str, str]] = {
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
         "get grpc services": "get grpc services where conn = 127.0.0.1:50051",
         "reset msg rule": "reset msg rule r",
-        "set streaming condition": "set streaming condition where dbms = d and table = t if [v] > 1 then email to x@y",
-        "reset streaming conditions": "reset streaming conditions where dbms = d and table = t",
         "set msg rule": "set msg rule r if ip = 10.0.0.1 then dbms = d and table = t and syslog = true",
     },
     _FILES: {

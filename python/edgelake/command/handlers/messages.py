@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,7 @@ from edgelake.command.render import table_text
 from edgelake.errors import CommandError, NotAvailableError, error
 from edgelake.inputs.mqtt import Tls
 from edgelake.inputs.msg_client import Counters, Files, MessageClient, MessageClients, topic_spec
-from edgelake.model import CommandClass, Reply, Table
+from edgelake.model import CommandClass, Reply, Status, Table
 
 PART = "message clients"
 _NONE = "No message client subscriptions"
@@ -98,6 +100,7 @@ async def run_msg_client(
     files = Files(
         errors=_directory(ctx, err_dir, "err_dir") if log_error else None,
         log=_directory(ctx, prep_dir, "prep_dir") if only_log else None,
+        blobs=_blobs(ctx, blobs_dir, specs),
     )
     if kind == "rest":
         client = clients.declare_rest(user_agent, specs, user=user, files=files, directories=directories)
@@ -130,6 +133,14 @@ def _directory(ctx: Context, given: str, variable: str) -> Path:
     return path
 
 
+def _blobs(ctx: Context, given: str, specs: Sequence[dict[str, Any]]) -> Path | None:
+    """Where contents of blob columns go; the directory has to be there only when a policy has such columns."""
+    wanted = any(' "blob"' in json.dumps(policy) for spec in specs for policy in spec.get("policies", ()))
+    if wanted or given:
+        return _directory(ctx, given, "blobs_dir")
+    return None
+
+
 def _policy(ctx: Context, policy_id: str) -> Any:
     return ctx.policies.get(policy_id) if ctx.policies is not None else None
 
@@ -140,18 +151,58 @@ def _policy(ctx: Context, policy_id: str) -> Any:
     "exit mqtt",
     cls=CommandClass.ADMIN,
     topics=("broker",),
-    examples=("exit msg client 1", "exit msg client all"),
+    examples=("exit msg client 1", "exit msg client all", "exit msg client pool"),
 )
 async def exit_msg_client(ctx: Context, client: str = "all") -> Reply:
-    """End a message client by its id, or all of them."""
+    """End a message client by its id, or all of them; or give their pool of threads up."""
     clients = clients_of(ctx)
     if client.lower() == "all":
         ended = [clients.stop(one.id) for one in list(clients)]
+    elif client.lower() == "pool":
+        clients.threads = None
+        await ctx.services.stop(MessagePool.name)
+        return Reply.done()
     elif client.isascii() and client.isdigit():
         ended = [clients.stop(int(client))]
     else:
         raise error(128, f"'{client}' is no id of a client", hint="get msg clients shows the ids")
     await end_remotes(ctx, ended)
+    return Reply.done()
+
+
+class MessagePool:
+    """The threads that map messages of the node's own broker, as a row of ``get processes``."""
+
+    name = "msg client pool"
+
+    def __init__(self, clients: MessageClients) -> None:
+        self._clients = clients
+
+    async def start(self) -> None:
+        """Nothing: the threads belong to the broker."""
+
+    async def stop(self) -> None:
+        self._clients.threads = None
+
+    def status(self) -> Status:
+        threads = self._clients.threads
+        return Status("MSG Client Pool", threads is not None, f"Threads Pool: {threads}")
+
+
+@command(
+    "set msg client pool",
+    cls=CommandClass.ADMIN,
+    topics=("broker", "configuration"),
+    examples=("set msg client pool 4",),
+)
+async def set_msg_client_pool(ctx: Context, threads: int) -> Reply:
+    """Threads that map messages of the node's own broker, in place of the broker's. Each topic keeps its order."""
+    if not 1 <= threads <= 64:
+        raise CommandError(f"{threads} threads: 1 to 64")
+    clients = clients_of(ctx)
+    clients.threads = threads
+    if ctx.services.get(MessagePool.name) is None:
+        await ctx.services.start(MessagePool(clients))
     return Reply.done()
 
 
@@ -229,8 +280,9 @@ def _topics_table(client: MessageClient) -> Table:
     rows: list[tuple[object, ...]] = []
     for topic in client.topics:
         spec = topic.spec
-        policies = ", ".join(str(p["mapping"]["id"]) for p in spec.get("policies", ()))
-        head: tuple[object, ...] = (topic.name, "False", spec["qos"], spec.get("dbms", ""), spec.get("table", ""))
+        policies = ", ".join(str(body.get("id", "")) for p in spec.get("policies", ()) for body in p.values())
+        dynamic = str(bool(spec.get("dynamic")))
+        head: tuple[object, ...] = (topic.name, dynamic, spec["qos"], spec.get("dbms", ""), spec.get("table", ""))
         for column in spec.get("columns") or [{}]:
             shown = (
                 column.get("name", ""),
@@ -240,7 +292,7 @@ def _topics_table(client: MessageClient) -> Table:
                 policies,
             )
             rows.append((*head, *shown))
-            head, policies = ("", "False", "", "", ""), ""
+            head, policies = ("", dynamic, "", "", ""), ""
     titles = "Topic,Dynamic,QOS,DBMS,Table,Column name,Column Type,Mapping Function,Optional,Policies"
     return Table(titles.split(","), rows, indent=5)
 

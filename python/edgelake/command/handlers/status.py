@@ -77,6 +77,8 @@ def statuses(ctx: Context) -> dict[str, Status]:
         status = service.status()
         if not found.get(status.row, _ABSENT).running:
             found[status.row] = status
+    if list(ctx.parts.get("message clients") or ()) and "MQTT" not in found:
+        found["MQTT"] = Status("MQTT", True)  # clients without a connection of their own
     schedulers = " ".join(f"[{n}{SCHEDULERS.get(n, '')}]" for n in ctx.scheduler.running())
     if schedulers:
         found["Scheduler"] = Status("Scheduler", True, f"Schedulers IDs in use: {schedulers}")

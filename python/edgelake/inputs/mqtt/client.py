@@ -45,6 +45,7 @@ class RemoteClient:
     Args:
         name: of the service.
         trace: told each line of the protocol log; None = nobody.
+        inbox: with other bounds than the usual ones.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class RemoteClient:
         deliver: Deliver,
         *,
         trace: Trace | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         self.name = name
         self._broker = broker
@@ -68,7 +70,7 @@ class RemoteClient:
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._connected = asyncio.Event()
-        self._inbox = Inbox()
+        self._inbox = inbox if inbox is not None else Inbox()
         self._since_us = 0
 
     # ---- life

@@ -1,16 +1,16 @@
 //! The message clients of a node: who takes the messages of which topic.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::counters::Counters;
 use super::faults::{Fault, Faults};
-use super::log::{LogFiles, MessageLog};
+use super::files::{Directories, Files};
+use super::log::MessageLog;
 use crate::mapping::{CompileError, Program};
 use crate::rows::time::Zone;
 
@@ -22,10 +22,7 @@ pub struct Declaration {
     pub broker: String,
     /// The specification of its topics.
     pub spec: Value,
-    /// Where raw messages that fail are kept.
-    pub err_dir: Option<PathBuf>,
-    /// Messages are only written to a file there.
-    pub log_dir: Option<PathBuf>,
+    pub directories: Directories,
 }
 
 /// A message client: its topics, compiled, and what came.
@@ -37,7 +34,7 @@ pub struct Client {
     pub counters: Counters,
     /// By topic, in the order of the declaration.
     pub topics: Vec<Counters>,
-    pub(super) files: LogFiles,
+    pub(super) files: Files,
 }
 
 /// Who takes the messages of a topic: a client and the number of its topic.
@@ -47,6 +44,8 @@ pub type Routes = Arc<[(Arc<Client>, usize)]>;
 pub struct Clients {
     all: RwLock<BTreeMap<u32, Arc<Client>>>,
     generation: AtomicU64,
+    /// Mapping threads; 0 = as the entry says.
+    threads: AtomicUsize,
     pub(super) zone: Zone,
     pub(super) faults: Faults,
     pub(super) log: MessageLog,
@@ -58,6 +57,7 @@ impl Clients {
         Self {
             all: RwLock::default(),
             generation: AtomicU64::new(1),
+            threads: AtomicUsize::new(0),
             zone,
             faults: Faults::default(),
             log: MessageLog::default(),
@@ -73,12 +73,7 @@ impl Clients {
             .flatten()
             .map(|topic| topic["name"].as_str().unwrap_or_default().trim().to_owned())
             .collect();
-        let files = LogFiles::new(
-            &declaration.broker,
-            &names,
-            declaration.err_dir,
-            declaration.log_dir,
-        );
+        let files = Files::new(&declaration.broker, &names, declaration.directories);
         let client = Arc::new(Client {
             id: declaration.id,
             broker: declaration.broker,
@@ -121,6 +116,16 @@ impl Clients {
         let all = self.all.read();
         all.values()
             .any(|client| client.broker == broker && client.program.topic(topic).is_some())
+    }
+
+    /// Threads that map large rounds, from the next one on; none = as many as the entry has by itself.
+    pub fn set_threads(&self, threads: Option<usize>) {
+        self.threads
+            .store(threads.map_or(0, |n| n.max(1)), Ordering::Relaxed);
+    }
+
+    pub fn threads(&self) -> Option<usize> {
+        Some(self.threads.load(Ordering::Relaxed)).filter(|&n| n > 0)
     }
 
     /// Messages that failed since the last call, the first ones, and how many more there were.

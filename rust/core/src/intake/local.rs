@@ -60,7 +60,33 @@ pub struct LocalIntake {
     /// Generation of the clients that `known` is of.
     known_of: u64,
     hash: FixedState,
-    workers: Vec<(Sender<Piece>, JoinHandle<()>)>,
+    /// Workers that it was made with.
+    threads: usize,
+    workers: Vec<Worker>,
+}
+
+type Worker = (Sender<Piece>, JoinHandle<()>);
+
+fn start(shared: &Arc<Shared>, threads: usize) -> Result<Vec<Worker>, JournalError> {
+    let start_one = |at| {
+        let (sender, pieces) = unbounded();
+        let shared = shared.clone();
+        std::thread::Builder::new()
+            .name(format!("map-{at}"))
+            .spawn(move || work(&shared, &pieces))
+            .map(|thread| (sender, thread))
+            .map_err(|e| JournalError::Failed(format!("cannot start a thread: {e}")))
+    };
+    (0..threads).map(start_one).collect()
+}
+
+/// Returns when the workers have done what they had.
+fn end(workers: &mut Vec<Worker>) {
+    for (sender, thread) in workers.drain(..) {
+        drop(sender);
+        // A panic there was reported by the hook.
+        let _ = thread.join();
+    }
 }
 
 impl LocalIntake {
@@ -79,24 +105,24 @@ impl LocalIntake {
             wake,
             handed: AtomicUsize::new(0),
         });
-        let workers = (0..threads)
-            .map(|at| {
-                let (sender, pieces) = unbounded();
-                let shared = shared.clone();
-                std::thread::Builder::new()
-                    .name(format!("map-{at}"))
-                    .spawn(move || work(&shared, &pieces))
-                    .map(|thread| (sender, thread))
-                    .map_err(|e| JournalError::Failed(format!("cannot start a thread: {e}")))
-            })
-            .collect::<Result<_, _>>()?;
         Ok(Self {
+            workers: start(&shared, threads)?,
             shared,
+            threads,
             known: HashMap::new(),
             known_of: 0,
             hash: FixedState::default(),
-            workers,
         })
+    }
+
+    /// As many workers as are wanted now; only while none has anything, or messages of a topic could overtake others.
+    fn resize(&mut self) {
+        let wanted = self.shared.clients.threads().unwrap_or(self.threads);
+        if wanted != self.workers.len() {
+            end(&mut self.workers);
+            // Without threads the caller maps all.
+            self.workers = start(&self.shared, wanted).unwrap_or_default();
+        }
     }
 
     fn routes(&mut self, topic: &str) -> Routes {
@@ -166,10 +192,13 @@ impl Shared {
             receipt: routed.inbound.receipt.as_ref(),
             routes: &routed.routes,
         });
-        let rows = self.clients.map(messages, round).rows;
-        self.progress.lock().mapped(own, rows.len());
-        for rows in rows {
+        let mapped = self.clients.map(messages, round);
+        self.progress.lock().mapped(own, mapped.rows.len());
+        for rows in mapped.rows {
             self.submitter.submit(own, rows);
+        }
+        for command in mapped.commands {
+            self.submitter.act(command.into());
         }
     }
 
@@ -236,6 +265,9 @@ impl Intake for LocalIntake {
             .map(|routed| routed.inbound.message.payload.len())
             .sum();
         let idle = self.shared.handed.load(Ordering::Acquire) == 0;
+        if idle {
+            self.resize();
+        }
         if self.workers.is_empty() || (idle && bytes <= INLINE_BYTES) {
             let own = self.shared.progress.lock().begin(round, 1);
             self.shared.map(own, round, &messages);
@@ -270,10 +302,6 @@ fn refusal(outcome: &Outcome) -> Result<(), Refusal> {
 
 impl Drop for LocalIntake {
     fn drop(&mut self) {
-        for (sender, thread) in self.workers.drain(..) {
-            drop(sender);
-            // A panic there was reported by the hook.
-            let _ = thread.join();
-        }
+        end(&mut self.workers);
     }
 }

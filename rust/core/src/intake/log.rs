@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -154,35 +154,6 @@ impl Writer {
     fn note(&self, path: &Path, result: io::Result<()>) {
         if let Err(error) = result {
             *self.state.last_error.lock() = format!("{}: {error}", path.display());
-        }
-    }
-}
-
-/// Where the lines of a client go.
-#[derive(Clone, Debug, Default)]
-pub struct LogFiles {
-    /// Raw messages that failed, by topic number.
-    pub errors: Option<Vec<Arc<Path>>>,
-    /// All messages, unmapped.
-    pub all: Option<Arc<Path>>,
-}
-
-impl LogFiles {
-    /// Files in `err_dir` and `log_dir`, where they are given.
-    pub fn new(
-        broker: &str,
-        topics: &[String],
-        err_dir: Option<PathBuf>,
-        log_dir: Option<PathBuf>,
-    ) -> Self {
-        let broker = crate::names::sanitize(broker);
-        let of_topic = |dir: &Path, topic: &str| -> Arc<Path> {
-            let topic = crate::names::sanitize(topic);
-            dir.join(format!("err_{broker}.{topic}.0.0.0.json")).into()
-        };
-        Self {
-            errors: err_dir.map(|dir| topics.iter().map(|topic| of_topic(&dir, topic)).collect()),
-            all: log_dir.map(|dir| dir.join(format!("log_{broker}.json")).into()),
         }
     }
 }

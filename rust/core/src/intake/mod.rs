@@ -5,17 +5,21 @@
 //! record of the journal for each table and origin, and all of them wait for one sync. What cannot be mapped is
 //! counted, logged and kept as its client says, and never holds up what can.
 
+mod blobs;
 mod clients;
 mod counters;
 mod faults;
+mod files;
 mod local;
 mod log;
 mod progress;
 mod round;
 
+pub use blobs::keep_blob;
 pub use clients::{Client, Clients, Declaration, Routes};
 pub use counters::{Counted, Counters};
 pub use faults::Fault;
+pub use files::Directories;
 pub use local::LocalIntake;
 pub use round::{Incoming, Mapped, Unmapped};
 

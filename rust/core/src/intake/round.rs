@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::clients::{Client, Clients};
-use crate::mapping::{Tally, Targets};
+use crate::mapping::{Arrival, Command, Tally, Targets};
 use crate::mqtt::broker::Receipt;
 use crate::pipeline::{Key, MappedRows, Origin, Receipts};
 
@@ -34,6 +34,8 @@ pub struct Mapped {
     /// One for each table and origin.
     pub rows: Vec<MappedRows>,
     pub unmapped: Vec<Unmapped>,
+    /// Commands out of scripts, to be run beside the messages.
+    pub commands: Vec<Command>,
 }
 
 /// What is known of a target beside its rows.
@@ -48,6 +50,7 @@ impl Clients {
         let mut targets = Targets::new(&self.zone);
         let mut heads: Vec<Head> = Vec::new();
         let mut unmapped = Vec::new();
+        let mut commands = Vec::new();
         for (number, message) in messages.enumerate() {
             let mut last = None;
             for (client, topic) in message.routes {
@@ -70,18 +73,22 @@ impl Clients {
                     }
                     continue;
                 }
-                let mapped = client.program.map_into(
-                    *topic,
-                    message.payload,
-                    message.arrival_us,
-                    &mut targets,
-                );
+                let arrival = Arrival {
+                    topic: message.topic,
+                    payload: message.payload,
+                    now_us: message.arrival_us,
+                };
+                let keep = |name: &str, content: &[u8]| client.files.keep_blob(name, content);
+                let mapped = client
+                    .program
+                    .map_into(*topic, arrival, Some(&keep), &mut targets);
                 heads.resize_with(targets.len(), || Head {
                     arrival_us: message.arrival_us,
                     receipts: Receipts::default(),
                 });
                 match mapped {
-                    Ok(tally) => {
+                    Ok(mut tally) => {
+                        commands.append(&mut tally.commands);
                         last = last.max(targets.touched());
                         let failed = tally.failed() as u64;
                         let success = tally.messages as u64 - failed;
@@ -137,6 +144,7 @@ impl Clients {
         Mapped {
             rows: rows.collect(),
             unmapped,
+            commands,
         }
     }
 

@@ -31,8 +31,7 @@ fn declare(clients: &Clients, id: u32, topics: &serde_json::Value) {
             id,
             broker: LOCAL.into(),
             spec: spec(topics),
-            err_dir: None,
-            log_dir: None,
+            directories: Directories::default(),
         })
         .expect("a client");
 }
@@ -192,6 +191,7 @@ fn topics_keep_their_order_over_workers_and_small_rounds() {
     declare(&bench.clients, 1, &json!(topics));
     let mut n = 0;
     for round in 1..=60 {
+        bench.clients.set_threads(Some(1 + round as usize % 3));
         let size = if round % 3 == 0 { 5 } else { 2_000 };
         let messages = (0..size).map(|_| {
             n += 1;
@@ -311,8 +311,11 @@ fn messages_are_logged_as_their_client_says() {
                 id,
                 broker: LOCAL.into(),
                 spec: declared,
-                err_dir: own(err),
-                log_dir: own(!err),
+                directories: Directories {
+                    errors: own(err),
+                    log: own(!err),
+                    blobs: None,
+                },
             })
             .expect("a client");
     };

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::bring::Bring;
 use super::json::Json;
 use super::path::{Found, Item};
+use super::script::Command;
 use super::target::{Field, Place, Row};
 use super::types::{Held, Kind, convert};
 use super::{CompileError, Fault};
@@ -20,7 +21,14 @@ pub(super) struct Scene<'z> {
     pub zone: &'z Zone,
     /// Fractions that int columns lost so far.
     pub cut: u64,
+    /// Where the contents of blob columns go.
+    pub blobs: Option<&'z KeepBlob<'z>>,
+    /// Commands out of scripts.
+    pub commands: Vec<Command>,
 }
+
+/// Keeps the content of a blob under a file name; returns when it is on disk. An error says why it is not.
+pub type KeepBlob<'k> = dyn Fn(&str, &[u8]) -> Result<(), String> + 'k;
 
 /// Where a value comes from.
 #[derive(Debug)]

@@ -19,6 +19,8 @@ pub enum Operator {
     Contains,
     StartsWith,
     EndsWith,
+    /// A direct child of a path, whose last character is the separator.
+    ChildFrom,
 }
 
 /// A compiled condition.
@@ -86,6 +88,11 @@ fn compare(given: &str, operator: Operator, wanted: &str) -> bool {
         Operator::Contains => return given_lower.contains(wanted),
         Operator::StartsWith => return given_lower.starts_with(wanted),
         Operator::EndsWith => return given_lower.ends_with(wanted),
+        Operator::ChildFrom => {
+            let below = given_lower.strip_prefix(wanted).zip(wanted.chars().last());
+            return below
+                .is_some_and(|(child, parting)| !child.is_empty() && !child.contains(parting));
+        }
         _ => {}
     }
     let order = match (given.parse::<f64>(), wanted.parse::<f64>()) {
@@ -154,6 +161,7 @@ fn words(text: &str) -> Result<Vec<Word<'_>>, CompileError> {
                 "contains" => Word::Operator(Operator::Contains),
                 "startswith" => Word::Operator(Operator::StartsWith),
                 "endswith" => Word::Operator(Operator::EndsWith),
+                "childfrom" => Word::Operator(Operator::ChildFrom),
                 _ => Word::Bare(&rest[..end]),
             });
             rest = &rest[end..];
@@ -261,7 +269,10 @@ mod tests {
 
     #[test]
     fn conditions_hold_by_type() {
-        let root = Json::parse(br#"{"a": 10, "b": "Cool Mode", "c": "9", "e": ""}"#).unwrap();
+        let root = Json::parse(
+            br#"{"a": 10, "b": "Cool Mode", "c": "9", "e": "", "p": "Plant/Line/Motor"}"#,
+        )
+        .unwrap();
         for (text, holds) in [
             ("if [a] > 9", true),
             ("if [c] > 10", false),
@@ -272,6 +283,9 @@ mod tests {
             ("[e] or ([a] and not [d])", true),
             ("[d] != x", true),
             ("[d] == x", false),
+            ("[p] childfrom 'plant/line/'", true),
+            ("[p] childfrom plant/", false),
+            ("[p] childfrom 'plant/line/motor'", false),
         ] {
             assert_eq!(
                 Condition::compile(text).unwrap().holds(&root).ok(),

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use super::bring::Bring;
@@ -10,10 +12,10 @@ use super::condition::Condition;
 use super::json::Json;
 use super::path::{Found, Item};
 use super::script::{Line, compile_script};
-use super::target::Field;
+use super::target::{Field, Place};
 use super::types::{Held, Kind, convert};
 use super::{CompileError, Fault};
-use crate::names::sanitize;
+use crate::names::{payload_hash, sanitize};
 use crate::rows::{LogicalType, time};
 
 #[derive(Debug)]
@@ -28,6 +30,14 @@ pub(super) struct Definition {
     pub dbms: Option<String>,
     pub table: Option<String>,
     apply: Option<Apply>,
+    blob: Option<Blob>,
+}
+
+/// The value goes to a file, the column gets its name.
+#[derive(Debug)]
+struct Blob {
+    extension: String,
+    base64: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +53,13 @@ pub(super) enum Outcome<'v> {
     Skip,
     /// The whole row is left out.
     Row,
+    /// An imported policy goes on.
+    Change(String),
 }
 
 impl Definition {
     pub fn compile(name: &str, spec: &Value) -> Result<Self, CompileError> {
-        for key in ["blob", "extension", "hash"] {
-            if spec.get(key).is_some_and(|v| *v != Value::Bool(false)) {
-                return Err(CompileError::not_available(format!("'{key}' of a column")));
-            }
-        }
+        let blob = Blob::compile(spec)?;
         let kind = spec["type"]
             .as_str()
             .ok_or_else(|| CompileError::new("the type is missing"))?;
@@ -59,7 +67,13 @@ impl Definition {
             None => None,
             Some("epoch_to_datetime") => Some(Apply::EpochToDatetime),
             Some("json_dump") => Some(Apply::JsonDump),
-            Some(other @ ("base64decoding" | "opencv")) => {
+            Some("base64decoding") if blob.is_some() => None,
+            Some("base64decoding") => {
+                return Err(CompileError::new(
+                    "apply = base64decoding needs blob = true",
+                ));
+            }
+            Some(other @ "opencv") => {
                 return Err(CompileError::not_available(format!("apply = {other}")));
             }
             Some(other) => {
@@ -80,6 +94,7 @@ impl Definition {
             dbms: target("dbms"),
             table: target("table"),
             apply,
+            blob,
         })
     }
 
@@ -88,6 +103,7 @@ impl Definition {
         &'v self,
         name: &'v str,
         from: &'v Json<'v>,
+        place: &Place<'v>,
         scene: &mut Scene<'_>,
     ) -> Result<Outcome<'v>, Fault> {
         let mut item = Item::Absent;
@@ -112,6 +128,13 @@ impl Definition {
         }
         if item.is_absent() {
             return self.without_value(name, scene);
+        }
+        if let Some(blob) = &self.blob {
+            return Ok(Outcome::Field(Field {
+                name,
+                value: Held::Text(Cow::Owned(blob.keep(&item, place, scene)?)),
+                declared: self.declared(),
+            }));
         }
         let value = match self.apply {
             Some(Apply::EpochToDatetime) => match epoch(&item) {
@@ -168,6 +191,54 @@ impl Definition {
             value,
             declared: self.declared(),
         }))
+    }
+}
+
+impl Blob {
+    fn compile(spec: &Value) -> Result<Option<Self>, CompileError> {
+        if spec["blob"].as_bool() != Some(true) {
+            return match spec.get("hash").or(spec.get("extension")) {
+                None | Some(Value::Bool(false) | Value::Null) => Ok(None),
+                Some(_) => Err(CompileError::new("hash and extension need blob = true")),
+            };
+        }
+        if let Some(hash) = spec["hash"].as_str().filter(|hash| *hash != "md5") {
+            return Err(CompileError::new(format!("hash = {hash}: only md5")));
+        }
+        let extension = spec["extension"].as_str().unwrap_or_default();
+        let extension = extension.trim_start_matches('.');
+        if !extension.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(CompileError::new(format!(
+                "extension = {extension}: letters and digits"
+            )));
+        }
+        Ok(Some(Self {
+            extension: extension.to_owned(),
+            base64: spec["apply"].as_str() == Some("base64decoding"),
+        }))
+    }
+
+    /// The content is kept; the name by which the row knows it: the hash of the table and the value as it came.
+    fn keep(&self, item: &Item<'_>, place: &Place<'_>, scene: &Scene<'_>) -> Result<String, Fault> {
+        let text = item.text().unwrap_or_default();
+        let hash = payload_hash(&place.dbms, &place.table, text.as_bytes());
+        let name = if self.extension.is_empty() {
+            hash
+        } else {
+            format!("{hash}.{}", self.extension)
+        };
+        let content = if self.base64 {
+            let decoded = BASE64.decode(text.trim());
+            Cow::Owned(decoded.map_err(|e| Fault::structure(&format!("no base64: {e}")))?)
+        } else {
+            Cow::Borrowed(text.as_bytes())
+        };
+        let keep = scene
+            .blobs
+            .ok_or_else(|| Fault::structure("there is no directory for blobs"))?;
+        let file = format!("{}.{}.{name}", place.dbms, place.table);
+        keep(&file, &content).map_err(|reason| Fault::structure(&reason))?;
+        Ok(name)
     }
 }
 

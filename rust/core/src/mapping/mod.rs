@@ -2,7 +2,8 @@
 //! (spec: brokers and mapping, sections 5 to 9 and 15).
 //!
 //! The specification of a program is JSON: `{"topics": [{"name": filter, "dbms": .., "table": ..,
-//! "columns": [{"name", "type", "value", "optional"}]} | {"name": filter, "policies": [{"mapping": {..}}]}]}`.
+//! "columns": [{"name", "type", "value", "optional"}]} | {"name": filter, "policies": [{"mapping": {..}} |
+//! {"transform": {..}}]} | {"name": filter, "dbms": .., "persist" or "dynamic": true}], "imported": {id: policy}}`.
 
 mod bring;
 mod columns;
@@ -12,16 +13,21 @@ mod json;
 mod path;
 mod policy;
 mod program;
+mod raw;
 mod script;
 mod target;
 mod topic;
+mod transform;
 mod types;
 
 use std::fmt;
 
 pub use bring::Bring;
+pub use columns::KeepBlob;
+pub use condition::Condition;
 pub use json::Json;
-pub use program::Program;
+pub use program::{Arrival, Program};
+pub use script::Command;
 pub use target::{Mapped, Rejected, Tally, Target, Targets};
 pub use types::Kind;
 
@@ -138,3 +144,6 @@ fn shorten(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

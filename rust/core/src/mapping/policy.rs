@@ -10,7 +10,7 @@ use super::condition::Condition;
 use super::definition::{Definition, Outcome, compile_condition};
 use super::json::Json;
 use super::path::{Found, Item};
-use super::script::{Ignore, Line, compile_script, run_script};
+use super::script::{Ending, Line, compile_script, run_script};
 use super::target::{Field, Place, Row};
 use super::types::{Kind, convert};
 use super::{CompileError, Fault};
@@ -29,7 +29,12 @@ pub(super) struct Policy {
     script: Vec<Line>,
     /// One list of columns; with `params` one for each list of parameters.
     schemas: Vec<Vec<Entry>>,
+    /// Policies that a script may go on with, by the name they have here.
+    imports: Vec<(String, Policy)>,
 }
+
+/// Imports of imports.
+const MAX_IMPORTS: usize = 8;
 
 #[derive(Debug)]
 struct SourceName {
@@ -48,24 +53,57 @@ enum Entry {
 }
 
 impl Policy {
-    pub fn compile(spec: &Value) -> Result<Self, CompileError> {
-        let kind = spec
-            .as_object()
-            .and_then(|root| root.keys().next())
-            .map_or("", String::as_str);
-        if kind != "mapping" {
-            return Err(CompileError::not_available(format!(
-                "a '{kind}' policy as a mapping"
-            )));
-        }
-        let body = &spec["mapping"];
+    /// The body of a policy. `imported` has the policies that it may import, by id.
+    pub fn compile(body: &Value, imported: &Value) -> Result<Self, CompileError> {
+        Self::compile_at(body, imported, 0)
+    }
+
+    fn compile_at(body: &Value, imported: &Value, depth: usize) -> Result<Self, CompileError> {
         let id = body["id"].as_str().unwrap_or_default();
         if id.is_empty() || id.contains('.') {
             return Err(CompileError::new(
                 "a mapping policy needs an id without dots",
             ));
         }
-        Self::compile_body(id, body).map_err(|e| e.within(format!("mapping policy {id}")))
+        let imports = Self::compile_imports(body, imported, depth)
+            .map_err(|e| e.within(format!("mapping policy {id}")))?;
+        let mut made =
+            Self::compile_body(id, body).map_err(|e| e.within(format!("mapping policy {id}")))?;
+        made.imports = imports;
+        Ok(made)
+    }
+
+    fn compile_imports(
+        body: &Value,
+        imported: &Value,
+        depth: usize,
+    ) -> Result<Vec<(String, Self)>, CompileError> {
+        let Some(names) = body["import"].as_object() else {
+            return Ok(Vec::new());
+        };
+        if depth >= MAX_IMPORTS {
+            return Err(CompileError::new("policies import each other"));
+        }
+        names
+            .iter()
+            .map(|(name, id)| {
+                let id = id.as_str().unwrap_or_default();
+                let body = &imported[id]["mapping"];
+                if body.is_null() {
+                    return Err(CompileError::new(format!(
+                        "import: no mapping policy with id = {id}"
+                    )));
+                }
+                Ok((name.clone(), Self::compile_at(body, imported, depth + 1)?))
+            })
+            .collect()
+    }
+
+    fn imported(&self, name: &str) -> Result<&Self, Fault> {
+        let found = self.imports.iter().find(|(known, _)| known == name);
+        found
+            .map(|(_, policy)| policy)
+            .ok_or_else(|| Fault::structure(&format!("change policy: '{name}' is not imported")))
     }
 
     fn compile_body(id: &str, body: &Value) -> Result<Self, CompileError> {
@@ -109,6 +147,7 @@ impl Policy {
             condition: compile_condition(body)?,
             script: compile_script(body.get("script"))?,
             schemas,
+            imports: Vec::new(),
         })
     }
 
@@ -145,29 +184,62 @@ impl Policy {
         {
             return Ok(());
         }
-        if run_script(&self.script, root)? == Some(Ignore::Event) {
-            return Ok(());
+        match run_script(&self.script, root, scene)? {
+            Some(Ending::IgnoreEvent) => return Ok(()),
+            Some(Ending::Change(name)) => {
+                return self.imported(&name)?.rows(root, scene, out, faults);
+            }
+            _ => {}
         }
-        let place = Place {
-            source: self.source.find(root)?,
-            dbms: self.dbms.find(root)?.at(0, 6, "DBMS")?,
-            table: self.table.find(root)?.at(0, 6, "table")?,
-            instructions: &self.id,
-        };
+        let place = self.place(root)?;
         let readings = self.readings_of(root)?;
         for entries in &self.schemas {
             for reading in &readings {
-                match row(entries, root, *reading, &place, scene) {
-                    Ok(fields) if fields.is_empty() => {}
-                    Ok(fields) => out.push(Row {
-                        place: place.clone(),
-                        fields,
-                    }),
+                match self.row(entries, root, *reading, &place, scene) {
+                    Ok(Some(row)) => out.push(row),
+                    Ok(None) => {}
                     Err(fault) => faults.push(fault),
                 }
             }
         }
         Ok(())
+    }
+
+    fn place<'v>(&'v self, root: &'v Json<'v>) -> Result<Place<'v>, Fault> {
+        Ok(Place {
+            source: self.source.find(root)?,
+            dbms: self.dbms.find(root)?.at(0, 6, "DBMS")?,
+            table: self.table.find(root)?.at(0, 6, "table")?,
+            instructions: &self.id,
+        })
+    }
+
+    /// The row of one reading; none when it is ignored.
+    fn row<'v>(
+        &'v self,
+        entries: &'v [Entry],
+        root: &'v Json<'v>,
+        reading: Option<&'v Json<'v>>,
+        place: &Place<'v>,
+        scene: &mut Scene<'_>,
+    ) -> Result<Option<Row<'v>>, Fault> {
+        match fields(entries, root, reading, place, scene)? {
+            Made::Fields(fields) if fields.is_empty() => Ok(None),
+            Made::Fields(fields) => Ok(Some(Row {
+                place: place.clone(),
+                fields,
+            })),
+            Made::Nothing => Ok(None),
+            Made::Change(name) => {
+                // The other policy goes on with this reading, into its own table.
+                let other = self.imported(&name)?;
+                let place = other.place(root)?;
+                match other.schemas.first() {
+                    Some(entries) => other.row(entries, root, reading, &place, scene),
+                    None => Ok(None),
+                }
+            }
+        }
     }
 
     /// The readings; `None` stands for an empty list: one row from the root's columns only.
@@ -184,29 +256,37 @@ impl Policy {
     }
 }
 
-/// The fields of one reading; empty when the row is ignored.
-fn row<'v>(
+/// What the columns of a reading give.
+enum Made<'v> {
+    Fields(Vec<Field<'v>>),
+    Nothing,
+    Change(String),
+}
+
+/// The fields of one reading.
+fn fields<'v>(
     entries: &'v [Entry],
     root: &'v Json<'v>,
     reading: Option<&'v Json<'v>>,
     place: &Place<'v>,
     scene: &mut Scene<'_>,
-) -> Result<Vec<Field<'v>>, Fault> {
+) -> Result<Made<'v>, Fault> {
     let mut fields: Vec<Field<'v>> = Vec::with_capacity(entries.len());
     let seen = reading.unwrap_or(root);
     for entry in entries {
         match entry {
-            Entry::Script(lines) => {
-                if run_script(lines, seen)? == Some(Ignore::Event) {
-                    return Ok(Vec::new());
-                }
-            }
+            Entry::Script(lines) => match run_script(lines, seen, scene)? {
+                Some(Ending::IgnoreEvent) => return Ok(Made::Nothing),
+                Some(Ending::Change(name)) => return Ok(Made::Change(name)),
+                _ => {}
+            },
             Entry::Star(names) => star(names, seen, &mut fields),
             Entry::Column(name, definitions) => {
                 match column(name, definitions, root, reading, place, scene)
                     .map_err(|f| f.at(name))?
                 {
-                    Outcome::Row => return Ok(Vec::new()),
+                    Outcome::Row => return Ok(Made::Nothing),
+                    Outcome::Change(name) => return Ok(Made::Change(name)),
                     Outcome::Skip => {}
                     Outcome::Field(field) => match fields.iter_mut().find(|f| f.name == field.name)
                     {
@@ -217,7 +297,7 @@ fn row<'v>(
             }
         }
     }
-    Ok(fields)
+    Ok(Made::Fields(fields))
 }
 
 fn column<'v>(
@@ -225,7 +305,7 @@ fn column<'v>(
     definitions: &'v [Definition],
     root: &'v Json<'v>,
     reading: Option<&'v Json<'v>>,
-    place: &Place<'_>,
+    place: &Place<'v>,
     scene: &mut Scene<'_>,
 ) -> Result<Outcome<'v>, Fault> {
     let seen = reading.unwrap_or(root);
@@ -246,9 +326,10 @@ fn column<'v>(
         {
             continue;
         }
-        match run_script(&definition.script, seen)? {
-            Some(Ignore::Event) => return Ok(Outcome::Row),
-            Some(Ignore::Attribute) => return Ok(Outcome::Skip),
+        match run_script(&definition.script, seen, scene)? {
+            Some(Ending::IgnoreEvent) => return Ok(Outcome::Row),
+            Some(Ending::IgnoreAttribute) => return Ok(Outcome::Skip),
+            Some(Ending::Change(name)) => return Ok(Outcome::Change(name)),
             _ => {}
         }
         let from = match (definition.root, reading) {
@@ -256,13 +337,13 @@ fn column<'v>(
             (false, Some(reading)) => reading,
             (false, None) => return Ok(Outcome::Skip),
         };
-        return definition.field(name, from, scene);
+        return definition.field(name, from, place, scene);
     }
     Ok(Outcome::Skip)
 }
 
 /// Attributes of the reading as columns. Sub-objects that are named are flattened to `name_key`.
-fn star<'v>(names: &'v [String], reading: &'v Json<'v>, fields: &mut Vec<Field<'v>>) {
+pub(super) fn star<'v>(names: &[String], reading: &'v Json<'v>, fields: &mut Vec<Field<'v>>) {
     let Json::Object(pairs) = reading else {
         return;
     };

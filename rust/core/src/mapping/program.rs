@@ -3,11 +3,13 @@
 use foldhash::{HashMap, HashMapExt};
 use serde_json::Value;
 
-use super::columns::{Parameters, Scene};
+use super::columns::{KeepBlob, Parameters, Scene};
 use super::json::Json;
 use super::policy::Policy;
+use super::raw::Raw;
 use super::target::{Mapped, Rejected, Row, Tally, Targets};
 use super::topic::Filter;
+use super::transform::Transform;
 use super::{CompileError, Fault, MapError};
 use crate::rows::ColumnDef;
 use crate::rows::time::Zone;
@@ -30,9 +32,25 @@ struct Topic {
 #[derive(Debug)]
 enum Mapping {
     Parameters(Box<Parameters>),
-    Policies(Vec<Policy>),
+    Policies(Vec<Mapper>),
+    Raw(Raw),
     /// Messages are logged only.
     Nothing,
+}
+
+#[derive(Debug)]
+enum Mapper {
+    Policy(Box<Policy>),
+    Transform(Box<Transform>),
+}
+
+/// A payload as it arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'p> {
+    pub topic: &'p str,
+    pub payload: &'p [u8],
+    /// Microseconds UTC.
+    pub now_us: i64,
 }
 
 impl Program {
@@ -47,9 +65,9 @@ impl Program {
         let mut topics = Vec::with_capacity(specs.len());
         let mut exact = HashMap::new();
         let mut wild = Vec::new();
-        for (at, spec) in specs.iter().enumerate() {
-            let name = spec["name"].as_str().unwrap_or_default().trim();
-            let topic = Topic::compile(name, spec, only_log)
+        for (at, topic_spec) in specs.iter().enumerate() {
+            let name = topic_spec["name"].as_str().unwrap_or_default().trim();
+            let topic = Topic::compile(name, topic_spec, &spec["imported"], only_log)
                 .map_err(|e| e.within(format!("topic '{name}'")))?;
             if topic.filter.is_wild() {
                 wild.push(at);
@@ -87,7 +105,7 @@ impl Program {
     pub fn declared(&self, number: usize) -> Vec<ColumnDef> {
         match self.topics.get(number).map(|topic| &topic.mapping) {
             Some(Mapping::Policies(policies)) => {
-                policies.iter().flat_map(Policy::declared).collect()
+                policies.iter().flat_map(Mapper::declared).collect()
             }
             _ => Vec::new(),
         }
@@ -96,19 +114,25 @@ impl Program {
     /// Map a payload: a JSON object, or a list of which each element is one message.
     ///
     /// Elements that fail are reported with their number and reason; the others are kept. `now_us` is the time
-    /// of arrival, `zone` the node's own, for times that name none.
+    /// of arrival, `zone` the node's own, for times that name none, `blobs` takes the contents of blob columns.
     pub fn map(
         &self,
         topic: &str,
         payload: &[u8],
         now_us: i64,
         zone: &Zone,
+        blobs: Option<&KeepBlob<'_>>,
     ) -> Result<Mapped, MapError> {
         let number = self
             .topic(topic)
             .ok_or_else(|| MapError::UnknownTopic(super::shorten(topic)))?;
         let mut targets = Targets::new(zone);
-        let tally = self.map_into(number, payload, now_us, &mut targets)?;
+        let arrival = Arrival {
+            topic,
+            payload,
+            now_us,
+        };
+        let tally = self.map_into(number, arrival, blobs, &mut targets)?;
         let targets = targets.finish().filter(|target| target.chunk.len > 0);
         Ok(Mapped {
             topic: number,
@@ -116,6 +140,7 @@ impl Program {
             messages: tally.messages,
             rejected: tally.rejected,
             cut: tally.cut,
+            commands: tally.commands,
         })
     }
 
@@ -123,14 +148,23 @@ impl Program {
     pub fn map_into(
         &self,
         number: usize,
-        payload: &[u8],
-        now_us: i64,
+        arrival: Arrival<'_>,
+        blobs: Option<&KeepBlob<'_>>,
         targets: &mut Targets<'_>,
     ) -> Result<Tally, MapError> {
-        let document = Json::parse(payload).map_err(|e| MapError::NotRows(e.to_string()))?;
+        let mapping = &self.topics[number].mapping;
+        let raw = matches!(mapping, Mapping::Raw(_));
+        let document = match Json::parse(arrival.payload) {
+            Ok(document) => document,
+            Err(error) if raw => {
+                Raw::text(arrival.payload).ok_or_else(|| MapError::NotRows(error.to_string()))?
+            }
+            Err(error) => return Err(MapError::NotRows(error.to_string())),
+        };
         let elements = match &document {
-            Json::Object(_) => std::slice::from_ref(&document),
             Json::List(elements) => elements,
+            Json::Object(_) => std::slice::from_ref(&document),
+            _ if raw => std::slice::from_ref(&document),
             _ => return Err(MapError::NotRows("neither an object nor a list".to_owned())),
         };
         targets.begin();
@@ -139,16 +173,16 @@ impl Program {
             ..Tally::default()
         };
         let mut scene = Scene {
-            now_us,
+            now_us: arrival.now_us,
             zone: targets.zone,
             cut: 0,
+            blobs,
+            commands: Vec::new(),
         };
         let mut rows = Vec::new();
         let mut faults = Vec::new();
         for (index, element) in elements.iter().enumerate() {
-            self.topics[number]
-                .mapping
-                .rows(element, &mut scene, &mut rows, &mut faults);
+            mapping.rows(arrival.topic, element, &mut scene, &mut rows, &mut faults);
             for row in rows.drain(..) {
                 if let Err(reason) = targets.add(&row) {
                     faults.push(Fault::new(6, reason));
@@ -163,28 +197,32 @@ impl Program {
                 }));
         }
         tally.cut = scene.cut;
+        tally.commands = scene.commands;
         Ok(tally)
     }
 }
 
 impl Topic {
-    fn compile(name: &str, spec: &Value, only_log: bool) -> Result<Self, CompileError> {
+    fn compile(
+        name: &str,
+        spec: &Value,
+        imported: &Value,
+        only_log: bool,
+    ) -> Result<Self, CompileError> {
         if only_log {
             return Ok(Self {
                 filter: Filter::compile(name)?,
                 mapping: Mapping::Nothing,
             });
         }
-        for key in ["persist", "flush", "dynamic"] {
-            if spec[key].as_bool() == Some(true) {
-                return Err(CompileError::not_available(format!("{key} = true")));
-            }
-        }
+        let is = |key: &str| spec[key].as_bool() == Some(true);
         let mapping = match spec.get("policies").and_then(Value::as_array) {
+            _ if is("persist") || is("flush") => Mapping::Raw(Raw::compile(spec, false)?),
+            _ if is("dynamic") => Mapping::Raw(Raw::compile(spec, true)?),
             Some(policies) if !policies.is_empty() => Mapping::Policies(
                 policies
                     .iter()
-                    .map(Policy::compile)
+                    .map(|policy| Mapper::compile(policy, imported))
                     .collect::<Result<_, _>>()?,
             ),
             _ => Mapping::Parameters(Box::new(Parameters::compile(spec)?)),
@@ -196,15 +234,48 @@ impl Topic {
     }
 }
 
+impl Mapper {
+    fn compile(spec: &Value, imported: &Value) -> Result<Self, CompileError> {
+        let root = spec.as_object().and_then(|root| root.iter().next());
+        match root.map(|(kind, body)| (kind.as_str(), body)) {
+            Some(("mapping", body)) => {
+                Policy::compile(body, imported).map(|made| Self::Policy(Box::new(made)))
+            }
+            Some(("transform", body)) => {
+                Transform::compile(body).map(|made| Self::Transform(Box::new(made)))
+            }
+            other => Err(CompileError::new(format!(
+                "a '{}' policy is no mapping",
+                other.map_or("", |(kind, _)| kind)
+            ))),
+        }
+    }
+
+    fn declared(&self) -> Vec<ColumnDef> {
+        match self {
+            Self::Policy(policy) => policy.declared(),
+            Self::Transform(_) => Vec::new(),
+        }
+    }
+}
+
 impl Mapping {
     /// Rows of one message; all of them are made before any is kept.
     fn rows<'v>(
         &'v self,
+        topic: &str,
         element: &'v Json<'v>,
         scene: &mut Scene<'_>,
         out: &mut Vec<Row<'v>>,
         faults: &mut Vec<Fault>,
     ) {
+        if let Mapping::Raw(raw) = self {
+            match raw.row(topic, element, scene) {
+                Ok(row) => out.push(row),
+                Err(fault) => faults.push(fault),
+            }
+            return;
+        }
         if !matches!(element, Json::Object(_)) {
             faults.push(Fault::new(
                 299,
@@ -213,7 +284,7 @@ impl Mapping {
             return;
         }
         match self {
-            Mapping::Nothing => {}
+            Mapping::Nothing | Mapping::Raw(_) => {}
             Mapping::Parameters(parameters) => {
                 let before = out.len();
                 if let Err(fault) = parameters.rows(element, scene, out) {
@@ -223,7 +294,11 @@ impl Mapping {
             }
             Mapping::Policies(policies) => {
                 for policy in policies {
-                    if let Err(fault) = policy.rows(element, scene, out, faults) {
+                    let done = match policy {
+                        Mapper::Policy(policy) => policy.rows(element, scene, out, faults),
+                        Mapper::Transform(transform) => transform.rows(element, scene, out),
+                    };
+                    if let Err(fault) = done {
                         faults.push(fault);
                     }
                 }
@@ -253,7 +328,7 @@ mod tests {
     #[test]
     fn a_list_inside_a_message_gives_a_row_per_element() {
         let payload = br#"{"asset": "P-1", "ts": 1607959427550, "readings": [{"value": 1}, {"value": "2.5"}]}"#;
-        let mapped = readings().map("", payload, 0, &Zone::UTC).unwrap();
+        let mapped = readings().map("", payload, 0, &Zone::UTC, None).unwrap();
         let target = &mapped.targets[0];
         assert_eq!(
             (target.dbms.as_str(), target.table.as_str()),
@@ -271,7 +346,7 @@ mod tests {
     #[test]
     fn bad_elements_are_reported_with_their_place_and_the_others_kept() {
         let payload = br#"[{"v": 1}, {"x": 2}, {"v": "three"}, 4, {"v": 5.5}]"#;
-        let mapped = readings().map("a/b", payload, 0, &Zone::UTC).unwrap();
+        let mapped = readings().map("a/b", payload, 0, &Zone::UTC, None).unwrap();
         assert_eq!(
             (mapped.topic, mapped.messages, mapped.rows(), mapped.cut),
             (1, 5, 2, 1)
@@ -292,7 +367,7 @@ mod tests {
     #[test]
     fn a_message_whose_second_row_fails_leaves_nothing() {
         let payload = br#"{"asset": "p", "ts": 1, "readings": [{"value": 1}, {"value": "x"}]}"#;
-        let mapped = readings().map("t", payload, 0, &Zone::UTC).unwrap();
+        let mapped = readings().map("t", payload, 0, &Zone::UTC, None).unwrap();
         assert_eq!((mapped.rows(), mapped.rejected.len()), (0, 1));
     }
 
@@ -301,20 +376,23 @@ mod tests {
         let program = readings();
         assert_eq!(
             program
-                .map("t", b"not json", 0, &Zone::UTC)
+                .map("t", b"not json", 0, &Zone::UTC, None)
                 .unwrap_err()
                 .code(),
             299
         );
         assert_eq!(
             program
-                .map("t", b"\"text\"", 0, &Zone::UTC)
+                .map("t", b"\"text\"", 0, &Zone::UTC, None)
                 .unwrap_err()
                 .code(),
             299
         );
         assert_eq!(
-            program.map("b", b"{}", 0, &Zone::UTC).unwrap_err().code(),
+            program
+                .map("b", b"{}", 0, &Zone::UTC, None)
+                .unwrap_err()
+                .code(),
             159
         );
     }
@@ -337,10 +415,10 @@ mod tests {
                 "columns": [{"name": "v", "type": "int", "value": "abc"}]}]}),
                 124,
             ),
-            (json!({"topics": [{"name": "t", "dynamic": true}]}), 150),
+            (json!({"topics": [{"name": "t", "dynamic": true}]}), 124),
             (
                 json!({"topics": [{"name": "t", "policies": [{"transform": {"id": "x"}}]}]}),
-                150,
+                124,
             ),
         ] {
             assert_eq!(Program::compile(&spec).unwrap_err().code, code, "{spec}");
@@ -372,7 +450,7 @@ mod tests {
         fn any_message_maps_or_is_reported(message in json_value()) {
             let payload = message.to_string();
             for topic in ["t", "a/x"] {
-                if let Ok(mapped) = readings().map(topic, payload.as_bytes(), 0, &Zone::UTC) {
+                if let Ok(mapped) = readings().map(topic, payload.as_bytes(), 0, &Zone::UTC, None) {
                     prop_assert!(mapped.rejected.iter().all(|r| r.element <= mapped.messages));
                 }
             }
@@ -394,7 +472,7 @@ mod tests {
                 "id": "p", "dbms": dbms, "table": "t", "readings": readings, "condition": condition,
                 "schema": {"a": column, "*": {"type": "*", "bring": ["*"]}}}}]}]});
             if let Ok(program) = Program::compile(&spec) {
-                let _ = program.map("t", message.to_string().as_bytes(), 0, &Zone::UTC);
+                let _ = program.map("t", message.to_string().as_bytes(), 0, &Zone::UTC, None);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::script::Command;
 use super::types::Held;
 use crate::rows::time::Zone;
 use crate::rows::{Chunk, ChunkBuilder, ColumnDef, LogicalType};
@@ -40,6 +41,8 @@ pub struct Mapped {
     pub rejected: Vec<Rejected>,
     /// Fractions that int columns lost.
     pub cut: u64,
+    /// Commands out of scripts.
+    pub commands: Vec<Command>,
 }
 
 /// What became of one payload whose rows went to shared targets.
@@ -50,6 +53,8 @@ pub struct Tally {
     pub rejected: Vec<Rejected>,
     /// Fractions that int columns lost.
     pub cut: u64,
+    /// Commands out of scripts.
+    pub commands: Vec<Command>,
 }
 
 impl Tally {

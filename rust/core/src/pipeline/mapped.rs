@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::queue::ticket;
 use super::{
-    Key, Origin, Outcome, Pipeline, Receipts, Record, SubmitError, TICKET_BYTES, Wake, enqueue,
+    Action, Key, Origin, Outcome, Pipeline, Receipts, Record, SubmitError, TICKET_BYTES, Wake,
+    enqueue,
 };
 use crate::rows::{Chunk, ColumnDef};
 
@@ -77,6 +78,11 @@ impl Submitter {
     pub fn submit(&self, number: u64, rows: MappedRows) {
         self.pipeline
             .enqueue_mapped(ticket(self.number, number), rows);
+    }
+
+    /// A command that somebody is to run.
+    pub fn act(&self, action: Action) {
+        self.pipeline.act(action);
     }
 
     /// Outcomes since the last call.

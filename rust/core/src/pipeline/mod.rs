@@ -10,6 +10,7 @@
 //!
 //! Locks: only one is held at a time, except that the journal's own are taken inside the tables'.
 
+mod conditions;
 mod files;
 mod flush;
 mod mapped;
@@ -32,6 +33,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
 use crate::journal::{Entry, Journal, JournalError, Level, Options as JournalOptions};
+use crate::mapping::CompileError;
 use crate::rows::time::Zone;
 use crate::rows::{self, Chunk, ColumnDef, PayloadError, Schema};
 
@@ -40,6 +42,7 @@ use publish::{Publisher, Tag, Ticket};
 use run::{Reader, Run};
 use shared::Shared;
 
+pub use conditions::{Action, Then};
 pub use files::{Content, FileBatch};
 pub use flush::{Flush, Part, Threshold, Unread};
 pub use mapped::{MappedRows, Submitter};
@@ -58,6 +61,9 @@ const FILED: u8 = 2;
 const TICKET_BYTES: usize = 512;
 /// The number under which completions tell that there is room again.
 pub const ROOM: u64 = 0;
+
+/// The number under which the first submitter is told that commands wait (`take_actions`).
+pub const ACTIONS: u64 = (1 << 48) - 1;
 
 /// A logical table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -356,6 +362,37 @@ impl Pipeline {
         ticket
     }
 
+    // ---- streaming conditions
+
+    /// Look at every row of a table before it is buffered, behind the conditions that are there. `limit`: how often
+    /// it acts.
+    pub fn add_condition(
+        &self,
+        key: &Key,
+        id: u32,
+        condition: &str,
+        then: Then,
+        limit: Option<u64>,
+    ) -> Result<(), CompileError> {
+        self.shared.conditions.add(key, id, condition, then, limit)
+    }
+
+    pub fn remove_condition(&self, key: &Key, id: u32) {
+        self.shared.conditions.remove(key, id);
+    }
+
+    /// A command that somebody is to run.
+    pub fn act(&self, action: Action) {
+        if self.shared.conditions.act(action) {
+            self.shared.complete([(ACTIONS, Outcome::Passed)]);
+        }
+    }
+
+    /// Commands since the last call, and how many were dropped because too many waited.
+    pub fn take_actions(&self) -> (Vec<Action>, u64) {
+        self.shared.conditions.take()
+    }
+
     pub fn stats(&self) -> Vec<(Key, TableStats)> {
         self.shared.tables.lock().stats()
     }
@@ -419,7 +456,15 @@ impl Job {
 }
 
 /// Rows to the journal's queue. They count as occupied beside their payload until they are committed.
-fn enqueue(shared: &Shared, journal: &Journal<Tag>, record: Record) {
+fn enqueue(shared: &Shared, journal: &Journal<Tag>, mut record: Record) {
+    let (kept, acts) = shared.conditions.apply(&record.key, &record.chunk);
+    if acts {
+        shared.complete([(ACTIONS, Outcome::Passed)]);
+    }
+    if let Some(kept) = kept {
+        record.chunk = record.chunk.take(&kept);
+        record.payload = record.chunk.to_json_lines(0..record.chunk.len);
+    }
     let chunk = record.chunk;
     let charged =
         record.payload.len() + chunk.reserved_bytes() + chunk.mixed_bytes() + TICKET_BYTES;
@@ -433,6 +478,12 @@ fn enqueue(shared: &Shared, journal: &Journal<Tag>, record: Record) {
         rejected: record.rejected,
         reason: record.reason,
     };
+    if chunk.is_empty() {
+        // Conditions dropped all rows: there is nothing to keep.
+        shared.release(charged);
+        shared.complete([(record.ticket, stored)]);
+        return;
+    }
     let (level, immediate, declared) = {
         let tables = shared.tables.lock();
         (

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::conditions::Conditions;
 use super::queue::Queues;
 use super::tables::Tables;
 use super::{Outcome, SubmitError};
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     /// A buffer became due, or a database was attached.
     pub due: Condvar,
     pub queues: Queues,
+    pub conditions: Conditions,
     occupied_bytes: AtomicUsize,
     pub limit_bytes: usize,
     /// Buffers beyond this: rows stay in the journal alone.
@@ -32,6 +34,7 @@ impl Shared {
             tables: Mutex::default(),
             due: Condvar::new(),
             queues: Queues::new(wake),
+            conditions: Conditions::default(),
             occupied_bytes: AtomicUsize::new(0),
             limit_bytes,
             spill_bytes: limit_bytes / 2,

@@ -1,5 +1,7 @@
 //! Acknowledgements to publishers: in the order of their packets, and not before what they promise is kept.
 
+use std::collections::VecDeque;
+
 use super::super::packet::{AckKind, Granted, Packet, QoS, Reason, Version};
 use super::change::Change;
 use super::keep::{Keep, Unrecorded};
@@ -47,15 +49,16 @@ pub(super) enum Pending {
         reason: Reason,
         refused: Option<Refusal>,
     },
-    Subscribe {
-        granted: Granted,
-        need: Need,
-        retained: Vec<RetainedFor>,
-    },
-    Unsubscribe {
-        granted: Granted,
-        need: Need,
-    },
+    Subscribe(Box<Subscribe>),
+    Unsubscribe(Box<(Granted, Need)>),
+}
+
+/// SUBACK.
+#[derive(Debug)]
+pub(super) struct Subscribe {
+    pub granted: Granted,
+    pub need: Need,
+    pub retained: Vec<RetainedFor>,
 }
 
 /// Acknowledgements that may wait for a client of an older version.
@@ -76,26 +79,26 @@ impl Broker {
         pending: Pending,
         cx: &mut Cx<'_, H>,
     ) {
+        let Some(link) = self.links.get(conn) else {
+            return;
+        };
+        if link.pending.is_empty() && self.is_ready(link.session, &pending) {
+            return self.send_ack(conn, link.session, pending, cx);
+        }
         let Some(link) = self.links.get_mut(conn) else {
             return;
         };
         link.pending.push_back(pending);
-        if link.pending.len() == 1 {
-            self.release_acks(conn, cx);
-        }
-        if let Some(link) = self.links.get_mut(conn)
-            && !link.pending.is_empty()
-            && !std::mem::replace(&mut link.is_awaiting, true)
-        {
+        if !std::mem::replace(&mut link.is_awaiting, true) {
             self.awaiting.push((conn, link.serial));
         }
     }
 
     fn is_ready(&self, session: u32, pending: &Pending) -> bool {
         match pending {
-            Pending::Publish { need, .. }
-            | Pending::Subscribe { need, .. }
-            | Pending::Unsubscribe { need, .. } => need.is_met(&self.keep),
+            Pending::Publish { need, .. } => need.is_met(&self.keep),
+            Pending::Subscribe(subscribe) => subscribe.need.is_met(&self.keep),
+            Pending::Unsubscribe(unsubscribe) => unsubscribe.1.is_met(&self.keep),
             Pending::Received {
                 packet_id, refused, ..
             } => {
@@ -158,16 +161,14 @@ impl Broker {
                 self.is_acknowledged(conn);
                 self.put_ack(conn, AckKind::PubRec, packet_id, reason_of(refusal), cx);
             }
-            Pending::Subscribe {
-                granted, retained, ..
-            } => {
-                self.put_packet(conn, &Packet::SubAck(granted), cx);
-                for wanted in retained {
-                    self.send_retained(session, &wanted, cx);
+            Pending::Subscribe(subscribe) => {
+                self.put_packet(conn, &Packet::SubAck(subscribe.granted), cx);
+                for wanted in &subscribe.retained {
+                    self.send_retained(session, wanted, cx);
                 }
             }
-            Pending::Unsubscribe { granted, .. } => {
-                self.put_packet(conn, &Packet::UnsubAck(granted), cx);
+            Pending::Unsubscribe(unsubscribe) => {
+                self.put_packet(conn, &Packet::UnsubAck(unsubscribe.0), cx);
             }
         }
     }
@@ -304,6 +305,7 @@ impl Broker {
             self.check_replies(conn, cx);
             if let Some(link) = self.links.get_mut(conn) {
                 if link.pending.is_empty() {
+                    link.pending = VecDeque::new();
                     link.is_awaiting = false;
                 } else {
                     self.awaiting.push((conn, serial));
@@ -347,9 +349,8 @@ impl Broker {
                         *refused = Some(refusal);
                         is_old
                     }
-                    Pending::Subscribe { need, .. } | Pending::Unsubscribe { need, .. } => {
-                        is_refused(*need)
-                    }
+                    Pending::Subscribe(subscribe) if is_refused(subscribe.need) => true,
+                    Pending::Unsubscribe(unsubscribe) if is_refused(unsubscribe.1) => true,
                     _ => continue,
                 };
                 self.stats.publishes_refused += 1;

@@ -24,7 +24,6 @@ pub(super) struct Connecting {
     will: Option<Box<StoredWill>>,
     session_expiry_s: u32,
     receive_maximum: Option<u16>,
-    maximum_packet_bytes: Option<u32>,
     topic_alias_maximum: u16,
     request_response_information: bool,
 }
@@ -61,6 +60,7 @@ impl Broker {
             return;
         };
         link.version = connect.version;
+        link.maximum_packet_bytes = connect.maximum_packet_bytes.unwrap_or(u32::MAX);
         if let Some((reason, text)) = objection(connect) {
             return self.refuse_connect(conn, reason, text, cx);
         }
@@ -96,7 +96,6 @@ impl Broker {
             will,
             session_expiry_s: connect.session_expiry_s,
             receive_maximum: connect.receive_maximum,
-            maximum_packet_bytes: connect.maximum_packet_bytes,
             topic_alias_maximum: connect.topic_alias_maximum,
             request_response_information: connect.request_response_information,
         };
@@ -283,7 +282,6 @@ impl Broker {
             (Version::V5, Some(maximum)) => maximum,
             _ => self.options.in_flight_old,
         };
-        link.maximum_packet_bytes = connecting.maximum_packet_bytes.unwrap_or(u32::MAX);
         let aliases = connecting
             .topic_alias_maximum
             .min(self.options.topic_alias_out);
@@ -368,11 +366,10 @@ impl Broker {
     }
 }
 
-/// What the client asked for; of version 5 at most our limit.
+/// What the client asked for, or none; of version 5 at most our limit.
 fn agreed_keep_alive(connecting: &Connecting, maximum_s: u16) -> u16 {
     match connecting.keep_alive_s {
         wanted if maximum_s == 0 || connecting.version != Version::V5 => wanted,
-        0 => maximum_s,
         wanted => wanted.min(maximum_s),
     }
 }

@@ -371,9 +371,8 @@ impl Broker {
             .map(|(seq, entry)| (seq, entry.qos, entry.stage));
         match (ack.kind, found) {
             (AckKind::PubAck, Some((_, QoS::ExactlyOnce, _)))
-            | (AckKind::PubRec, Some((_, QoS::AtLeastOnce, _))) => {
-                return false;
-            }
+            | (AckKind::PubRec, Some((_, QoS::AtLeastOnce, _)))
+            | (AckKind::PubComp, Some((_, _, Stage::Publish))) => return false,
             (AckKind::PubRec, None) => {
                 self.put_ack(
                     conn,
@@ -401,7 +400,7 @@ impl Broker {
                 self.put_ack(conn, AckKind::PubRel, ack.packet_id, Reason::SUCCESS, cx);
                 return true;
             }
-            (AckKind::PubComp, Some((_, _, Stage::Publish)) | None) | (_, None) => return true,
+            (_, None) => return true,
             (_, Some((seq, ..))) => self.give_up(index, seq),
         }
         self.pump(index, cx);

@@ -33,10 +33,14 @@ impl Broker {
 
     /// The timer is not moved by every packet; when it is due it looks whether there was one [MQTT-3.1.2-22].
     fn check_keep_alive<H: Host>(&mut self, conn: ConnId, cx: &mut Cx<'_, H>) {
+        let waits = self.waits_for_others(conn);
         let Some(link) = self.links.get_mut(conn) else {
             return;
         };
         link.keep_alive_timer = 0;
+        if waits {
+            link.last_seen_ms = cx.now.mono_ms;
+        }
         let until_ms = link.last_seen_ms + link.keep_alive_ms;
         if cx.now.mono_ms < until_ms {
             self.timers

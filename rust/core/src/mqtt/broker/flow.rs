@@ -126,6 +126,17 @@ impl Broker {
         }
     }
 
+    /// Whether a client is not read from, for others' sake.
+    pub(super) fn waits_for_others(&self, conn: ConnId) -> bool {
+        self.links.get(conn).is_some_and(|link| {
+            let for_itself = link
+                .flow
+                .as_ref()
+                .is_some_and(|flow| flow.feeders.iter().any(|(feeder, _)| *feeder == conn));
+            link.held_by > u32::from(for_itself)
+        })
+    }
+
     fn let_go<H: Host>(&mut self, feeders: Vec<(ConnId, u64)>, cx: &mut Cx<'_, H>) {
         for (feeder, serial) in feeders {
             if let Some(link) = self
@@ -137,6 +148,8 @@ impl Broker {
                 if link.held_by == 0 {
                     self.stats.paused -= 1;
                     if link.is_live() {
+                        // What it sent meanwhile has not been read.
+                        link.last_seen_ms = cx.now.mono_ms;
                         cx.host.pause(feeder, false);
                     }
                 }

@@ -107,7 +107,9 @@ impl Broker {
             let packet = Packet::Disconnect(Disconnect {
                 reason,
                 session_expiry_s: None,
-                reason_text: Some(text),
+                // Other reasons say it all.
+                reason_text: matches!(reason, Reason::MALFORMED_PACKET | Reason::PROTOCOL_ERROR)
+                    .then_some(text),
             });
             self.put_packet(conn, &packet, cx);
         }

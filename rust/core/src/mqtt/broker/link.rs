@@ -97,13 +97,17 @@ pub(super) fn kind_of(packet: &Packet<'_>) -> (Kind, Event) {
     }
 }
 
-/// Aliases that we gave to topics. A topic gets one when it comes again, as long as there are any.
+/// Aliases that we gave to topics. While there are any left every topic gets one; later a topic that comes again soon
+/// takes over that of another.
 #[derive(Debug)]
 pub(super) struct AliasesOut {
     limit: u16,
     aliases: HashMap<Box<str>, u16>,
-    /// Topics that came once of late, by hash.
+    /// By alias, from 1 on.
+    topics: Vec<Box<str>>,
+    /// Topics without alias that came of late, by hash.
     seen: [u64; 8],
+    /// Whose place in `seen` and in `topics` is taken next.
     turn: usize,
 }
 
@@ -112,6 +116,7 @@ impl AliasesOut {
         Self {
             limit,
             aliases: HashMap::new(),
+            topics: Vec::new(),
             seen: [0; 8],
             turn: 0,
         }
@@ -122,18 +127,23 @@ impl AliasesOut {
         if let Some(&alias) = self.aliases.get(topic) {
             return Some((alias, true));
         }
-        if self.aliases.len() >= usize::from(self.limit) {
-            return None;
+        let index = self.topics.len();
+        if index < usize::from(self.limit) {
+            self.topics.push(topic.into());
+            self.aliases.insert(topic.into(), index as u16 + 1);
+            return Some((index as u16 + 1, false));
         }
+        self.turn = self.turn.wrapping_add(1);
         let hash = std::hash::BuildHasher::hash_one(self.aliases.hasher(), topic) | 1;
         if !self.seen.contains(&hash) {
-            self.seen[self.turn] = hash;
-            self.turn = (self.turn + 1) % self.seen.len();
+            self.seen[self.turn % self.seen.len()] = hash;
             return None;
         }
-        let alias = self.aliases.len() as u16 + 1;
-        self.aliases.insert(topic.into(), alias);
-        Some((alias, false))
+        let index = self.turn % self.topics.len();
+        let old = std::mem::replace(&mut self.topics[index], topic.into());
+        self.aliases.remove(&old);
+        self.aliases.insert(topic.into(), index as u16 + 1);
+        Some((index as u16 + 1, false))
     }
 }
 

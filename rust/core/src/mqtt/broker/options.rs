@@ -21,7 +21,7 @@ pub struct Options {
     pub topic_alias_maximum: u16,
     /// Aliases that we define, at most, where the client allows them.
     pub topic_alias_out: u16,
-    /// Server Keep Alive: version 5 clients with a longer one, or none, get this. 0 = no limit.
+    /// Server Keep Alive: version 5 clients that ask for a longer one get this. 0 = no limit.
     pub keep_alive_max_s: u16,
     /// Longest session without a connection; `u32::MAX` = no limit.
     pub session_expiry_max_s: u32,
@@ -57,7 +57,7 @@ impl Default for Options {
             in_flight_old: 1_000,
             topic_alias_maximum: 64,
             topic_alias_out: 64,
-            keep_alive_max_s: 0,
+            keep_alive_max_s: 60,
             session_expiry_max_s: u32::MAX,
             queue_messages: 100_000,
             queue_bytes: 64 * 1024 * 1024,

@@ -166,14 +166,36 @@ impl Broker {
         packet: &Packet<'_>,
         cx: &mut Cx<'_, H>,
     ) {
-        let version = self
-            .links
-            .get(conn)
-            .map_or(Version::V311, |link| link.version);
+        let Some(link) = self.links.get(conn) else {
+            return;
+        };
+        let limit = link.maximum_packet_bytes as usize;
         let out = cx.host.output(conn);
         let before = out.len();
-        codec::encode(out, version, packet);
+        codec::encode(out, link.version, packet);
+        if out.len() - before > limit {
+            out.truncate(before);
+            codec::encode(out, link.version, &shortened(packet));
+            if out.len() - before > limit {
+                // Discarded, as if it had been sent [MQTT-3.1.2-25].
+                return out.truncate(before);
+            }
+        }
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += (out.len() - before) as u64;
     }
+}
+
+/// Without what need not be sent [MQTT-3.2.2-19], [MQTT-3.14.2-3].
+fn shortened<'a>(packet: &Packet<'a>) -> Packet<'a> {
+    let mut packet = packet.clone();
+    match &mut packet {
+        Packet::ConnAck(ack) => {
+            ack.reason_text = None;
+            ack.response_information = None;
+        }
+        Packet::Disconnect(disconnect) => disconnect.reason_text = None,
+        _ => {}
+    }
+    packet
 }

@@ -154,6 +154,9 @@ impl Broker {
         let index = known.unwrap_or_else(|| {
             if let Some(other) = self.sessions.find(&record.client_id) {
                 self.forget_session(other);
+                if let Some(replay) = &mut self.replay {
+                    replay.sessions.retain(|_, index| *index != other);
+                }
             }
             let acl = Arc::clone(&self.options.anonymous_acl);
             self.sessions.insert(Session::new(

@@ -129,8 +129,9 @@ impl Broker {
             });
         let target = single(index, wanted.qos, wanted.ids.clone());
         for message in found {
+            // For a recorded session the store gets the message again: where it stands as the retained one may be
+            // cleaned away while the session still waits for it.
             let mut source = Source::of(&message, super::session::NONE);
-            source.is_recorded = message.id != 0;
             self.deliver(&target, true, (NO_SHARE, false), &mut source, None, cx);
         }
     }

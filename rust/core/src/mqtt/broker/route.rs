@@ -120,8 +120,13 @@ impl Router {
         self.groups.get_mut(index as usize)?.as_mut()
     }
 
-    /// Adds or replaces a subscription. `filter` is valid.
-    pub fn subscribe(&mut self, share: Option<&str>, filter: &str, subscriber: Subscriber) {
+    /// Adds a subscription, or replaces the one that the session has. `filter` is valid.
+    pub fn subscribe(
+        &mut self,
+        (share, filter): (Option<&str>, &str),
+        subscriber: Subscriber,
+        is_new: bool,
+    ) {
         self.version += 1;
         let members = match share {
             None => &mut self.tree.entry(filter).subscribers,
@@ -133,9 +138,10 @@ impl Router {
                 }
             }
         };
-        if let Some(old) = members
-            .iter_mut()
-            .find(|old| old.session == subscriber.session)
+        if !is_new
+            && let Some(old) = members
+                .iter_mut()
+                .find(|old| old.session == subscriber.session)
         {
             *old = subscriber;
             return;

@@ -4,7 +4,7 @@ use super::super::packet::{
     Granted, Reason, RetainHandling, Subscribe, Subscription, Unsubscribe, Version,
 };
 use super::super::topics;
-use super::acks::{Need, Pending, RetainedFor};
+use super::acks::{self, Need, Pending, RetainedFor};
 use super::change::Change;
 use super::queue::Ids;
 use super::route::Subscriber;
@@ -64,7 +64,7 @@ impl Broker {
                 };
             reasons.push(reason);
         }
-        let pending = Pending::Subscribe {
+        let subscribe = acks::Subscribe {
             granted: Granted {
                 packet_id: subscribe.packet_id,
                 reasons,
@@ -72,7 +72,7 @@ impl Broker {
             need: self.need_of(is_kept),
             retained,
         };
-        self.acknowledge(conn, pending, cx);
+        self.acknowledge(conn, Pending::Subscribe(Box::new(subscribe)), cx);
     }
 
     fn need_of(&self, is_kept: bool) -> Need {
@@ -139,7 +139,8 @@ impl Broker {
             options: wanted.options,
             id,
         };
-        match session.position(wanted.filter) {
+        let place = session.position(wanted.filter);
+        match place {
             Ok(at) => session.subscriptions[at] = entry,
             Err(at) => {
                 if session.subscriptions.is_empty() {
@@ -154,7 +155,7 @@ impl Broker {
             options: wanted.options,
         };
         self.router
-            .subscribe(filter.share, filter.filter, subscriber);
+            .subscribe((filter.share, filter.filter), subscriber, place.is_err());
     }
 
     pub(super) fn on_unsubscribe<H: Host>(
@@ -188,13 +189,11 @@ impl Broker {
                 reasons.push(Reason::NO_SUBSCRIPTION_EXISTED);
             }
         }
-        let pending = Pending::Unsubscribe {
-            granted: Granted {
-                packet_id: unsubscribe.packet_id,
-                reasons,
-            },
-            need: self.need_of(is_kept),
+        let granted = Granted {
+            packet_id: unsubscribe.packet_id,
+            reasons,
         };
+        let pending = Pending::Unsubscribe(Box::new((granted, self.need_of(is_kept))));
         self.acknowledge(conn, pending, cx);
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::rows::Cell;
 
+mod conditions;
 mod files;
 mod limits;
 

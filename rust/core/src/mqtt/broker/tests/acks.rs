@@ -199,6 +199,7 @@ fn a_refused_qos_2_message_does_not_come_to_its_subscriber() {
     for (id, result, expected) in [(1, Err(Refusal::Full), 0), (2, Ok(()), 1)] {
         world.publish(1, "t", "x", Q2, id);
         let round = world.broker.end_round().number - 1;
+        world.broker.progress(0, world.now, &mut world.net);
         world.got_nothing(0);
         world.kept(round, result);
         assert_eq!(world.messages(0).len(), expected);

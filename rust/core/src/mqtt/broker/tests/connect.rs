@@ -118,7 +118,7 @@ fn limits_are_told() {
     assert_eq!(ack.topic_alias_maximum, 7);
     assert_eq!(ack.maximum_packet_bytes, Some(4_096));
     assert_eq!(ack.session_expiry_s, Some(100));
-    // What was agreed as asked is not repeated; no keep alive is more than any.
+    // What was agreed as asked is not repeated, and no keep alive stays none.
     let ack = world.connect(
         1,
         Connect {
@@ -130,10 +130,7 @@ fn limits_are_told() {
         (ack.server_keep_alive_s, ack.session_expiry_s),
         (None, None)
     );
-    assert_eq!(
-        world.join(2, Version::V5, "c").server_keep_alive_s,
-        Some(60)
-    );
+    assert_eq!(world.join(2, Version::V5, "c").server_keep_alive_s, None);
 }
 
 #[test]
@@ -212,9 +209,22 @@ fn a_server_keep_alive_holds() {
         sys_interval_s: 0,
         ..Options::default()
     });
-    world.join(0, Version::V5, "a");
+    world.connect(
+        0,
+        Connect {
+            keep_alive_s: 600,
+            ..connect(Version::V5, "a")
+        },
+    );
+    world.connect(
+        1,
+        Connect {
+            keep_alive_s: 600,
+            ..connect(Version::V311, "b")
+        },
+    );
     world.advance(15_100);
-    assert!(world.is_closed(0));
+    assert!(world.is_closed(0) && !world.is_closed(1));
 }
 
 #[test]
@@ -359,4 +369,74 @@ fn sessions_have_a_limit() {
         Reason::QUOTA_EXCEEDED
     );
     assert_eq!(world.join(2, Version::V5, "a").reason, Reason::SUCCESS);
+}
+
+#[test]
+fn time_in_which_a_client_is_not_read_from_is_no_silence() {
+    let mut world = World::with(Options {
+        backlog_bytes: 1_000,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
+    world.join(0, Version::V311, "slow");
+    world.subscribe(0, "t", Q0);
+    world.connect(
+        1,
+        Connect {
+            keep_alive_s: 1,
+            ..connect(Version::V311, "from")
+        },
+    );
+    let payload = "x".repeat(900);
+    while !world.net.sockets[1].is_paused {
+        world.publish(1, "t", &payload, Q0, 0);
+    }
+    for _ in 0..4 {
+        world.advance(900);
+        world.net.sockets[0].output.drain(..10);
+        world.broker.progress(0, world.now, &mut world.net);
+    }
+    assert!(world.net.sockets[1].is_paused && !world.is_closed(1));
+    while world.net.sockets[1].is_paused {
+        world.net.sockets[0].output.clear();
+        world.broker.progress(0, world.now, &mut world.net);
+    }
+    world.advance(1_400);
+    assert!(!world.is_closed(1));
+    world.advance(200);
+    assert!(world.is_closed(1));
+}
+
+#[test]
+fn a_broker_may_move_to_its_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Broker>();
+}
+
+#[test]
+fn all_packets_keep_to_the_size_that_a_client_takes() {
+    // [MQTT-3.1.2-24], [MQTT-3.2.2-19], [MQTT-3.14.2-3]
+    let mut world = World::new();
+    let small = |client_id| Connect {
+        maximum_packet_bytes: Some(20),
+        request_response_information: true,
+        ..connect(Version::V5, client_id)
+    };
+    let ack = world.connect(0, small("a client with a rather long name"));
+    assert_eq!(
+        (ack.reason, ack.response_information),
+        (Reason::SUCCESS, None)
+    );
+    world.send(0, &Packet::PingResp);
+    assert!(world.net.sockets[0].output.len() <= 20);
+    assert_eq!(reason_of(&world.got(0)), Reason::PROTOCOL_ERROR);
+    let refused = Connect {
+        authentication_method: Some("x"),
+        ..small("b")
+    };
+    let ack = world.connect(1, refused);
+    assert_eq!(
+        (ack.reason, ack.reason_text),
+        (Reason::BAD_AUTHENTICATION_METHOD, None)
+    );
 }

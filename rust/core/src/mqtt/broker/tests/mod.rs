@@ -6,6 +6,8 @@ mod alias;
 mod connect;
 mod flow;
 mod publish;
+mod random;
+mod recovery;
 mod retained;
 mod sessions;
 mod shared;
@@ -81,6 +83,10 @@ pub(super) struct World {
     /// All changes so far.
     pub log: Vec<Change>,
     pub inbound: Vec<Inbound>,
+    /// The last round that had something.
+    pub ended: u64,
+    /// Round in which the store was given a message, by its payload.
+    pub stored: std::collections::HashMap<Box<[u8]>, u64>,
 }
 
 pub(super) fn peer() -> Peer {
@@ -110,6 +116,8 @@ impl World {
             keeps: true,
             log: Vec::new(),
             inbound: Vec::new(),
+            ended: 0,
+            stored: std::collections::HashMap::new(),
         }
     }
 
@@ -132,7 +140,13 @@ impl World {
     }
 
     /// Bytes of a client, as the server would hand them over.
-    pub fn feed(&mut self, conn: ConnId, mut bytes: &[u8]) {
+    pub fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.feed_some(conn, bytes);
+        self.round();
+    }
+
+    /// The same within a round.
+    pub fn feed_some(&mut self, conn: ConnId, mut bytes: &[u8]) {
         let version = self.net.socket(conn).version.unwrap_or(Version::V311);
         while !bytes.is_empty() && !self.net.socket(conn).is_closed {
             let packet = match codec::split(bytes, 16 * 1024 * 1024) {
@@ -141,7 +155,7 @@ impl World {
                     bytes = rest;
                     codec::decode(packet, version).map(|decoded| (decoded, length))
                 }
-                Ok(Split::More(_)) => panic!("a packet is not whole"),
+                Ok(Split::More(_)) => return,
                 Err(error) => Err(error),
             };
             match packet {
@@ -156,17 +170,22 @@ impl World {
                 }
             }
         }
-        self.round();
     }
 
     pub fn send(&mut self, conn: ConnId, packet: &Packet<'_>) {
+        self.send_only(conn, packet);
+        self.round();
+    }
+
+    /// The same within a round.
+    pub fn send_only(&mut self, conn: ConnId, packet: &Packet<'_>) {
         if let Packet::Connect(connect) = packet {
             self.net.socket(conn).version = Some(connect.version);
         }
         let version = self.net.socket(conn).version.unwrap_or(Version::V311);
         let mut bytes = Vec::new();
         codec::encode(&mut bytes, version, packet);
-        self.feed(conn, &bytes);
+        self.feed_some(conn, &bytes);
     }
 
     /// Ends the round. Returns its number.
@@ -177,6 +196,14 @@ impl World {
             !round.changes.is_empty(),
             !round.messages.is_empty(),
         );
+        if kept || mapped {
+            self.ended = number;
+        }
+        for change in &round.changes {
+            if let Change::Message(message) = change {
+                self.stored.entry(message.payload.clone()).or_insert(number);
+            }
+        }
         self.log.extend(round.changes);
         self.inbound.extend(round.messages);
         if self.keeps && mapped {

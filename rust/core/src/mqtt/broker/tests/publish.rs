@@ -137,13 +137,25 @@ fn a_refusing_pubrec_ends_a_message() {
 
 #[test]
 fn an_acknowledgement_of_another_qos_is_a_fault() {
-    let mut world = World::new();
-    world.join(0, Version::V5, "to");
-    world.subscribe(0, "t", Q2);
-    world.publish(0, "t", "x", Q2, 1);
-    world.got(0);
-    world.ack(0, AckKind::PubAck, 1);
-    assert_eq!(reason_of(&world.got(0)), Reason::PROTOCOL_ERROR);
+    for (qos, kind) in [
+        (Q2, AckKind::PubAck),
+        (Q2, AckKind::PubComp),
+        (Q1, AckKind::PubRec),
+        (Q1, AckKind::PubComp),
+    ] {
+        for version in BOTH {
+            let mut world = World::new();
+            world.join(0, version, "to");
+            world.subscribe(0, "t", qos);
+            world.publish(0, "t", "x", qos, 1);
+            world.got(0);
+            world.ack(0, kind, 1);
+            assert!(world.is_closed(0));
+            if version == Version::V5 {
+                assert_eq!(reason_of(&world.got(0)), Reason::PROTOCOL_ERROR);
+            }
+        }
+    }
 }
 
 #[test]

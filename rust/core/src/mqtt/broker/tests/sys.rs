@@ -130,9 +130,9 @@ fn an_idle_client_is_small() {
     use super::super::{link, queue, session};
     // The structs of a client with one subscription; texts and tables beside it are a few dozen bytes.
     let structs = size_of::<link::Link>() + size_of::<Peer>() + size_of::<session::Session>();
-    assert!(structs <= 700, "{structs}");
+    assert!(structs <= 512, "{structs}");
     assert!(
-        size_of::<queue::Entry>() <= 40,
+        size_of::<queue::Entry>() <= 32,
         "{}",
         size_of::<queue::Entry>()
     );
