@@ -138,8 +138,9 @@ impl<'a> Run<'a> {
 
     fn is_done(&self) -> bool {
         let all = self.flow.messages;
+        let sent = |one: &Publisher| one.done == all && one.link.is_flushed();
         let arrived = |one: &Subscriber| one.next.iter().all(|&next| next == all);
-        self.publishers.iter().all(|one| one.done == all) && self.subscribers.iter().all(arrived)
+        self.publishers.iter().all(sent) && self.subscribers.iter().all(arrived)
     }
 
     fn state(&self) -> String {

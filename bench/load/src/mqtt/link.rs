@@ -145,6 +145,11 @@ impl Link {
         })
     }
 
+    /// Whether the socket has taken all.
+    pub fn is_flushed(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// Writes what the socket takes; true when nothing is left.
     pub fn flush(&mut self) -> io::Result<bool> {
         while self.written < self.out.len() {
