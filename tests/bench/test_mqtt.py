@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edgelake.bench import brokers
 from edgelake.bench.brokers import Broker, mosquitto
 from edgelake.bench.mqtt_load import FlowError, Load, load, sink
-from edgelake.bench.processes import BenchError
+from edgelake.bench.processes import BenchError, free_port
 
 PUBLISHERS, SUBSCRIBERS, MESSAGES = 3, 2, 500
 
@@ -48,7 +48,7 @@ def test_the_null_server_takes_the_same_flows(generator: Load) -> None:
 
 def test_a_broker_that_is_not_there_fails_a_flow(generator: Load) -> None:
     with pytest.raises(FlowError, match="refused"):
-        flow(generator, brokers.free_port(), 1)
+        flow(generator, free_port(), 1)
 
 
 @pytest.mark.parametrize("disturbance", ["none", "storm", "stalled", "claims"])
@@ -66,6 +66,6 @@ def test_a_crowd_is_there_until_it_leaves(generator: Load, broker: Broker) -> No
 
 
 def test_without_mosquitto_the_bench_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(brokers.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(BenchError, match="apt-get install mosquitto"), mosquitto(tmp_path / "none"):
         pass

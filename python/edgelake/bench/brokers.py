@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelake.bench.processes import STOP_SECONDS, BenchError, NodeProcess, free_port, node
+from edgelake.bench.processes import STOP_SECONDS, BenchError, NodeProcess, accepts, free_port, node
 
 TUNED = ("set_tcp_nodelay true", "max_inflight_messages 1000")
 """What mosquitto is measured with, beside its defaults; the better counts."""
@@ -45,7 +44,7 @@ def mosquitto(home: Path, settings: Sequence[str] = TUNED) -> Iterator[Broker]:
     home.mkdir(parents=True)
     port, log = free_port(), home / "mosquitto.log"
     lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", f"user {getpass.getuser()}"]
-    lines += ["max_queued_messages 0", "log_dest stdout", "log_type error", "log_type subscribe", *settings]
+    lines += ["max_queued_messages 0", "log_dest stderr", "log_type error", "log_type subscribe", *settings]
     config = home / "mosquitto.conf"
     config.write_text("\n".join(lines) + "\n")
     with log.open("wb") as out:
@@ -85,11 +84,3 @@ def wait_until(holds: Callable[[], bool], complaint: str, log: Path) -> None:
         if time.monotonic() > until:
             raise BenchError(f"{complaint}: {log.read_text(errors='replace')[-500:]}")
         time.sleep(0.005)
-
-
-def accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

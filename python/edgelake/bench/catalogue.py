@@ -102,6 +102,46 @@ def _ceilings() -> dict[str, Measure]:
     }
 
 
+MQTT = Bench(
+    "the message broker, and messages of another broker",
+    {
+        **_fan_out(),
+        "ack": Measure(
+            "QoS 1, 64 B, 8 publishers, no subscriber, acknowledged", "messages/s", 4.0, "higher", MOSQUITTO
+        ),
+        "durable-1000": Measure(
+            "QoS 1 to a durable row of 3 columns, 8 publishers, 1,000 in flight each",
+            "messages/s",
+            4.0,
+            "higher",
+            "mosquitto's fan-out of the same",
+        ),
+        "durable-100": Measure(
+            "QoS 1 to a durable row of 3 columns, 8 publishers, 100 in flight each",
+            "messages/s",
+            1.5,
+            "higher",
+            "mosquitto's fan-out of the same",
+        ),
+        "durable-one": Measure(
+            "QoS 1 to a durable row, one in flight, p50", "us", 1.0, "lower", "an append with fdatasync, and 100 us"
+        ),
+        "latency": Measure(
+            "PUBACK at 2,000 messages/s of 8 publishers, p99", "us", 1.0, "lower", "mosquitto with TCP_NODELAY"
+        ),
+        **_bystander(),
+        "idle": Measure("RSS of a connection with a subscription that does nothing", "KB", 2.0, "lower"),
+        "external-0": Measure(
+            "QoS 0 from mosquitto to durable rows", "messages/s", 0.85, "higher", "aiomqtt that only receives"
+        ),
+        "external-1": Measure(
+            "QoS 1 from mosquitto to durable rows", "messages/s", 0.85, "higher", "aiomqtt that only receives"
+        ),
+        **_ceilings(),
+    },
+)
+
+
 BENCHES: dict[str, Bench] = {
     "startup": Bench(
         "a node that starts and then has nothing to do",
@@ -177,44 +217,6 @@ BENCHES: dict[str, Bench] = {
                 "1 M rows as JSON", "s", 1.0, "lower", "apsw fetch and msgspec encode in one process, times as numbers"
             ),
             "select-memory": Measure("RSS that the node grows by meanwhile", "MB", 50, "lower"),
-        },
-    ),
-    "mqtt": Bench(
-        "the message broker, and messages of another broker",
-        {
-            **_fan_out(),
-            "ack": Measure(
-                "QoS 1, 64 B, 8 publishers, no subscriber, acknowledged", "messages/s", 4.0, "higher", MOSQUITTO
-            ),
-            "durable-1000": Measure(
-                "QoS 1 to a durable row of 3 columns, 8 publishers, 1,000 in flight each",
-                "messages/s",
-                4.0,
-                "higher",
-                "mosquitto's fan-out of the same",
-            ),
-            "durable-100": Measure(
-                "QoS 1 to a durable row of 3 columns, 8 publishers, 100 in flight each",
-                "messages/s",
-                1.5,
-                "higher",
-                "mosquitto's fan-out of the same",
-            ),
-            "durable-one": Measure(
-                "QoS 1 to a durable row, one in flight, p50", "us", 1.0, "lower", "an append with fdatasync, and 100 us"
-            ),
-            "latency": Measure(
-                "PUBACK at 2,000 messages/s of 8 publishers, p99", "us", 1.0, "lower", "mosquitto with TCP_NODELAY"
-            ),
-            **_bystander(),
-            "idle": Measure("RSS of a connection with a subscription that does nothing", "KB", 2.0, "lower"),
-            "external-0": Measure(
-                "QoS 0 from mosquitto to durable rows", "messages/s", 0.85, "higher", "aiomqtt that only receives"
-            ),
-            "external-1": Measure(
-                "QoS 1 from mosquitto to durable rows", "messages/s", 0.85, "higher", "aiomqtt that only receives"
-            ),
-            **_ceilings(),
         },
     ),
 }

@@ -14,7 +14,8 @@ use pyo3::types::PyDict;
 
 fn target(address: &str, version: u8) -> PyResult<Target> {
     let address = parse(address)?;
-    let version = mqtt::version(version).ok_or_else(|| PyValueError::new_err("version is 3, 4 or 5"))?;
+    let version =
+        mqtt::version(version).ok_or_else(|| PyValueError::new_err("version is 3, 4 or 5"))?;
     Ok(Target { address, version })
 }
 
@@ -55,7 +56,9 @@ pub fn load_mqtt_flow<'py>(
         topic,
         limit: Duration::from_secs_f64(limit_s),
     };
-    let report = py.detach(|| flow::run(&flow)).map_err(|error| failed(&error))?;
+    let report = py
+        .detach(|| flow::run(&flow))
+        .map_err(|error| failed(&error))?;
     let result = PyDict::new(py);
     result.set_item("seconds", report.seconds)?;
     result.set_item("acknowledged", report.acknowledged)?;
@@ -84,10 +87,21 @@ pub fn load_mqtt_pace<'py>(
         "storm" => Disturbance::Storm(amount),
         "stalled" => Disturbance::Stalled(amount),
         "claims" => Disturbance::Claims(amount),
-        _ => return Err(PyValueError::new_err("disturbance is none, storm, stalled or claims")),
+        _ => {
+            return Err(PyValueError::new_err(
+                "disturbance is none, storm, stalled or claims",
+            ));
+        }
     };
     let target = target(address, version)?;
-    let pace = Pace { target, publishers, rate, messages, payload_bytes, topic };
+    let pace = Pace {
+        target,
+        publishers,
+        rate,
+        messages,
+        payload_bytes,
+        topic,
+    };
     let (latencies, seconds) = py
         .detach(|| match pace.rate {
             0 => pace::one_by_one(&pace).map(|latencies| (latencies, 0.0)),
@@ -96,7 +110,9 @@ pub fn load_mqtt_pace<'py>(
         .map_err(|error| failed(&error))?;
     let percentile = |p: usize| {
         let last = latencies.len().saturating_sub(1);
-        latencies.get(last * p / 100).map_or(0.0, |&ns| ns as f64 / 1000.0)
+        latencies
+            .get(last * p / 100)
+            .map_or(0.0, |&ns| ns as f64 / 1000.0)
     };
     let result = PyDict::new(py);
     result.set_item("p50_us", percentile(50))?;
@@ -127,7 +143,9 @@ impl MqttCrowd {
         let target = target(address, version)?;
         let limit = Duration::from_secs_f64(limit_s);
         let opened = py.detach(|| crowd::open(target, count, subscribe, limit));
-        opened.map(|crowd| Self { crowd }).map_err(|error| failed(&error))
+        opened
+            .map(|crowd| Self { crowd })
+            .map_err(|error| failed(&error))
     }
 
     #[getter]
@@ -140,5 +158,6 @@ impl MqttCrowd {
 #[pyfunction]
 pub fn load_mqtt_sink(py: Python<'_>, address: &str) -> PyResult<()> {
     let address = parse(address)?;
-    py.detach(|| sink::serve(TcpListener::bind(address)?)).map_err(|error| failed(&error))
+    py.detach(|| sink::serve(TcpListener::bind(address)?))
+        .map_err(|error| failed(&error))
 }

@@ -307,7 +307,10 @@ mod tests {
         thread::spawn(|| sink::serve(listener));
         for (level, number) in [(4, 0), (4, 1), (4, 2), (5, 1)] {
             let flow = Flow {
-                target: Target { address, version: version(level).expect("a version") },
+                target: Target {
+                    address,
+                    version: version(level).expect("a version"),
+                },
                 publishers: 3,
                 subscribers: 2,
                 qos: qos(number).expect("a QoS"),

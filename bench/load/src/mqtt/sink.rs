@@ -106,7 +106,11 @@ fn answer(
     next_id: &mut u16,
 ) -> io::Result<()> {
     let mut acknowledge = |kind, packet_id| {
-        let ack = Ack { kind, packet_id, reason: Reason::SUCCESS };
+        let ack = Ack {
+            kind,
+            packet_id,
+            reason: Reason::SUCCESS,
+        };
         encode_ack(out, version, ack);
     };
     match packet {
