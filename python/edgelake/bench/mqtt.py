@@ -229,7 +229,7 @@ def latency(settings: Settings) -> list[Result]:
                 reset_peak(own.pid)
                 before = resident_mb(own.pid)
                 disturbed = p99(own, key, amount)
-                grown = peak_resident_mb(own.pid) - before
+                grown = max(0.0, peak_resident_mb(own.pid) - before)
                 settings.say(f"{key}: {disturbed:.0f} us, mosquitto {theirs:.0f} us, {grown:.0f} MB more")
                 notes = {"quiet_us": quiet, "mosquitto_us": theirs}
                 found.append(measured("mqtt", key, disturbed, max(2 * quiet, theirs), **notes))
