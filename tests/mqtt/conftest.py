@@ -20,6 +20,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return Files.made_in(tmp_path_factory.mktemp("tls"))
 
 
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Iterator[Mosquitto]:
+    """The broker that real clients come to, with TLS and WebSocket; one for all tests."""
+    with Mosquitto(tmp_path_factory.mktemp("broker"), tls=files, websocket=True) as running:
+        yield running
+
+
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Start]:
     """Starts a mosquitto with the options that are given, and stops it behind the test."""

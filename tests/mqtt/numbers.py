@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from pathlib import Path
@@ -24,11 +25,13 @@ class Publisher:
         self._topic = topic
         self._first = first
         self._qos = qos
-        self._infos: list[paho.MQTTMessageInfo] = []
+        self._count = 0
+        self._open: dict[int, int] = {}  # packet id -> number; touched by one thread at a time
+        self._acknowledged: queue.Queue[int] = queue.Queue()
         self._ending = threading.Event()
         self._free = threading.Semaphore(IN_FLIGHT)
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
-        self._client.on_publish = lambda *_: self._free.release()
+        self._client.on_publish = self._published
         self._client.reconnect_delay_set(0.05, 0.2)
         self._client.max_inflight_messages_set(IN_FLIGHT)
         self._client.connect_async("127.0.0.1", port)
@@ -39,22 +42,33 @@ class Publisher:
     def _run(self) -> None:
         while self._free.acquire() and not self._ending.is_set():
             time.sleep(PACE_S)
-            number = self._first + len(self._infos)
-            self._infos.append(self._client.publish(self._topic, b'{"n": %d}' % number, self._qos))
+            number = self._first + self._count
+            # Without a connection paho says so, keeps the message and sends it later.
+            packet_id = self._client.publish(self._topic, b'{"n": %d}' % number, self._qos).mid
+            self._count += 1
+            while self._open.get(packet_id) is not None:  # used again, so the acknowledgement before is there
+                del self._open[self._acknowledged.get()]
+            self._open[packet_id] = number
+            while not self._acknowledged.empty():
+                del self._open[self._acknowledged.get()]
+
+    def _published(self, client: object, userdata: object, packet_id: int, reason: object, properties: object) -> None:
+        self._acknowledged.put(packet_id)
+        self._free.release()
 
     def finish(self) -> list[int]:
         """Publish no more, wait for the acknowledgements that are missing; returns all numbers."""
         self._ending.set()
         self._free.release()
         self._thread.join(20)
-        ends = time.monotonic() + 30
-        for info in self._infos:
-            info.wait_for_publish(max(0.01, ends - time.monotonic()))
-        missing = sum(not info.is_published() for info in self._infos)
-        assert not missing, f"{missing} messages were never acknowledged"
+        try:
+            while self._open:
+                del self._open[self._acknowledged.get(timeout=30)]
+        except queue.Empty:
+            raise AssertionError(f"{len(self._open)} messages were never acknowledged") from None
         self._client.disconnect()
         self._client.loop_stop()
-        return [self._first + index for index in range(len(self._infos))]
+        return list(range(self._first, self._first + self._count))
 
 
 def stored_numbers(home: Path, table: str = "t") -> list[int]:

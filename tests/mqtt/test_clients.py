@@ -15,19 +15,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.mqtt.brokers import Files, Mosquitto
+from tests.mqtt.brokers import Files
 from tests.mqtt.clients import KINDS, Client, Message, Options, end_quietly, take
 
 ANY_BYTES = bytes(range(256))
 OVER_WEBSOCKET = ["paho", "aiomqtt", "mqtt.js"]  # mosquitto's programs have it not
 
 Connect = Callable[..., Client]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Iterator[Any]:
-    with Mosquitto(tmp_path_factory.mktemp("broker"), tls=files, websocket=True) as running:
-        yield running
 
 
 _numbers = itertools.count(1)
