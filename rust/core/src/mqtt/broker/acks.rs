@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::super::packet::{AckKind, Granted, Packet, QoS, Reason, Version};
-use super::change::Change;
-use super::keep::{Keep, Unrecorded};
+use super::change::{Change, packet_id_of};
+use super::keep::{Keep, Step, Unrecorded};
 use super::queue::Ids;
 use super::seam::{ConnId, Host, Refusal};
 use super::session::Unreleased;
@@ -36,7 +36,7 @@ pub(super) struct RetainedFor {
 
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// PUBACK, or a PUBREC that refuses.
+    /// PUBACK, PUBCOMP, or a PUBREC that refuses.
     Publish {
         kind: AckKind,
         packet_id: u16,
@@ -145,7 +145,9 @@ impl Broker {
                 reason,
                 ..
             } => {
-                self.is_acknowledged(conn);
+                if reason != Reason::PACKET_ID_NOT_FOUND {
+                    self.is_acknowledged(conn);
+                }
                 self.put_ack(conn, kind, packet_id, reason, cx);
             }
             Pending::Received {
@@ -232,9 +234,20 @@ impl Broker {
         {
             self.keep.held.pop_front();
             if let Some(session) = self.sessions.same(held.session, held.session_id) {
-                session.queue.keep_up_to(held.seq + 1);
-                if !is_kept {
-                    self.give_up(held.session, held.seq);
+                let conn = session.link;
+                match held.step {
+                    Step::Publish => {
+                        session.queue.keep_up_to(held.seq + 1);
+                        if !is_kept {
+                            self.give_up(held.session, held.seq);
+                        }
+                    }
+                    Step::Release => {
+                        if session.queue.release(held.seq) {
+                            let packet_id = packet_id_of(held.seq);
+                            self.put_ack(conn, AckKind::PubRel, packet_id, Reason::SUCCESS, cx);
+                        }
+                    }
                 }
                 if ready.last() != Some(&(held.session, held.session_id)) {
                     ready.push((held.session, held.session_id));
@@ -335,6 +348,15 @@ impl Broker {
             let is_old = link.version != Version::V5;
             for pending in &mut link.pending {
                 let refused_here = match pending {
+                    // There is nothing to be told with a PUBCOMP: the message was taken.
+                    Pending::Publish {
+                        kind: AckKind::PubComp,
+                        need,
+                        ..
+                    } if is_refused(*need) => {
+                        *need = Need::NOTHING;
+                        continue;
+                    }
                     Pending::Publish { need, reason, .. } if is_refused(*need) => {
                         *reason = reason_of(refusal);
                         *need = Need::NOTHING;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::packet::{Ack, AckKind, QoS, Reason};
 use super::change::{Change, packet_id_of};
-use super::keep::{Held, Keep};
+use super::keep::{Held, Keep, Step};
 use super::message::Message;
 use super::output::How;
 use super::queue::{Entry, Ids, NO_SHARE, Queue, Stage, Zero};
@@ -178,12 +178,8 @@ impl Broker {
             subscription_ids: target.ids.as_slice().into(),
         });
         if qos == QoS::ExactlyOnce {
-            self.keep.held.push_back(Held {
-                round: self.keep.round,
-                session: target.session,
-                session_id: session.id,
-                seq,
-            });
+            let id = session.id;
+            self.hold(target.session, id, seq, Step::Publish);
         }
     }
 
@@ -372,7 +368,7 @@ impl Broker {
         match (ack.kind, found) {
             (AckKind::PubAck, Some((_, QoS::ExactlyOnce, _)))
             | (AckKind::PubRec, Some((_, QoS::AtLeastOnce, _)))
-            | (AckKind::PubComp, Some((_, _, Stage::Publish))) => return false,
+            | (AckKind::PubComp, Some((_, _, Stage::Publish | Stage::Received))) => return false,
             (AckKind::PubRec, None) => {
                 self.put_ack(
                     conn,
@@ -384,20 +380,7 @@ impl Broker {
                 return true;
             }
             (AckKind::PubRec, Some((seq, _, stage))) if !ack.reason.is_error() => {
-                if stage == Stage::Publish {
-                    self.queue(index, |queue| queue.release(seq));
-                    if let Some(session) = self
-                        .sessions
-                        .get(index)
-                        .filter(|session| session.is_recorded())
-                    {
-                        self.keep.change(Change::OutReceived {
-                            session: session.id,
-                            seq,
-                        });
-                    }
-                }
-                self.put_ack(conn, AckKind::PubRel, ack.packet_id, Reason::SUCCESS, cx);
+                self.on_received(index, seq, stage, cx);
                 return true;
             }
             (_, None) => return true,
@@ -406,6 +389,43 @@ impl Broker {
         self.pump(index, cx);
         self.makes_progress(conn, cx);
         true
+    }
+
+    /// PUBREC. PUBREL makes the client forget the message, so the store has to know first: otherwise it would be sent
+    /// again after a crash.
+    fn on_received<H: Host>(&mut self, index: u32, seq: u64, stage: Stage, cx: &mut Cx<'_, H>) {
+        let Some(session) = self.sessions.get(index) else {
+            return;
+        };
+        let (conn, id) = (session.link, session.id);
+        match (stage, session.is_recorded()) {
+            (Stage::Publish, true) => {
+                self.queue(index, |queue| queue.received(seq, Stage::Received));
+                self.keep.change(Change::OutReceived { session: id, seq });
+                self.hold(index, id, seq, Step::Release);
+            }
+            (Stage::Received, _) => {}
+            (Stage::Publish | Stage::Release | Stage::Done, _) => {
+                self.queue(index, |queue| queue.received(seq, Stage::Release));
+                self.put_ack(
+                    conn,
+                    AckKind::PubRel,
+                    packet_id_of(seq),
+                    Reason::SUCCESS,
+                    cx,
+                );
+            }
+        }
+    }
+
+    fn hold(&mut self, session: u32, session_id: u64, seq: u64, step: Step) {
+        self.keep.held.push_back(Held {
+            round: self.keep.round,
+            session,
+            session_id,
+            seq,
+            step,
+        });
     }
 }
 

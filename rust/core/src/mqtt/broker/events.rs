@@ -1,6 +1,6 @@
 //! What peers have sent, by address and kind of packet: a bounded table for `get local broker`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::HashMap;
 
@@ -33,6 +33,15 @@ struct Row {
 }
 
 impl Row {
+    fn new(ip: IpAddr) -> Self {
+        Self {
+            ip,
+            links: 0,
+            turn: 0,
+            lines: Vec::new(),
+        }
+    }
+
     fn line(&mut self, event: Event) -> &mut Line {
         let at = self
             .lines
@@ -74,17 +83,15 @@ impl Events {
         at as u32
     }
 
+    fn add_row(&mut self, ip: IpAddr) -> usize {
+        self.rows.push(Row::new(ip));
+        self.by_ip.insert(ip, (self.rows.len() - 1) as u32);
+        self.rows.len() - 1
+    }
+
     fn make_row(&mut self, ip: IpAddr) -> usize {
-        let row = Row {
-            ip,
-            links: 0,
-            turn: 0,
-            lines: Vec::new(),
-        };
         if self.rows.len() < PEERS_MAX {
-            self.rows.push(row);
-            self.by_ip.insert(ip, (self.rows.len() - 1) as u32);
-            return self.rows.len() - 1;
+            return self.add_row(ip);
         }
         let unused = self
             .rows
@@ -93,11 +100,16 @@ impl Events {
             .filter(|(_, row)| row.links == 0)
             .min_by_key(|(_, row)| row.turn);
         let Some((at, old)) = unused else {
-            return self.rows.len() - 1;
+            // All are in use: what is left over shares one row.
+            let rest = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            return match self.by_ip.get(&rest) {
+                Some(&at) => at as usize,
+                None => self.add_row(rest),
+            };
         };
         self.by_ip.remove(&old.ip);
         self.by_ip.insert(ip, at as u32);
-        self.rows[at] = row;
+        self.rows[at] = Row::new(ip);
         at
     }
 

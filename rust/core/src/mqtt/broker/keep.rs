@@ -5,13 +5,21 @@ use std::collections::VecDeque;
 use super::change::{Change, Round};
 use super::seam::Inbound;
 
-/// A QoS 2 message that goes to its client when its round is kept.
+/// What a client gets of a QoS 2 message when its round is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Publish,
+    /// PUBREL.
+    Release,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub round: u64,
     pub session: u32,
     pub session_id: u64,
     pub seq: u64,
+    pub step: Step,
 }
 
 /// A QoS 2 message whose id is recorded when its row is durable.

@@ -320,23 +320,31 @@ impl Broker {
         else {
             return;
         };
-        let Some(message) = session.take_unreleased(packet_id) else {
-            return self.put_ack(
-                conn,
-                AckKind::PubComp,
-                packet_id,
-                Reason::PACKET_ID_NOT_FOUND,
-                cx,
-            );
-        };
-        if message.is_recorded && session.is_recorded() {
+        // After PUBCOMP the client may use the id for another message, so the store has to know first; also when
+        // PUBREL comes again meanwhile.
+        let known = session.take_unreleased(packet_id);
+        if known.is_some_and(|message| message.is_recorded) && session.is_recorded() {
+            session.released_round = self.keep.round;
             self.keep.change(Change::Released {
                 session: session.id,
                 packet_id,
             });
         }
-        self.is_acknowledged(conn);
-        self.put_ack(conn, AckKind::PubComp, packet_id, Reason::SUCCESS, cx);
+        let need = Need {
+            kept: session.released_round,
+            mapped: 0,
+        };
+        let reason = match known {
+            Some(_) => Reason::SUCCESS,
+            None => Reason::PACKET_ID_NOT_FOUND,
+        };
+        let pending = Pending::Publish {
+            kind: AckKind::PubComp,
+            packet_id,
+            reason,
+            need,
+        };
+        self.acknowledge(conn, pending, cx);
     }
 
     /// To all subscribers, and to the retained messages.

@@ -48,7 +48,9 @@ pub(super) enum Stage {
     Done,
     /// To be published, or not acknowledged yet.
     Publish,
-    /// PUBREC has come: PUBREL is what is sent.
+    /// PUBREC has come, which the store does not know yet.
+    Received,
+    /// PUBREL is what is sent.
     Release,
 }
 
@@ -173,7 +175,8 @@ impl Queue {
         }
         let seq = self.base + self.next as u64;
         let entry = &self.entries[self.next];
-        let waits_for_store = is_recorded && entry.qos == QoS::ExactlyOnce && seq >= self.kept_seq;
+        let waits_for_store = entry.stage == Stage::Received
+            || (is_recorded && entry.qos == QoS::ExactlyOnce && seq >= self.kept_seq);
         if self.in_flight >= usize::from(window) || self.next >= SPAN || waits_for_store {
             return None;
         }
@@ -209,15 +212,26 @@ impl Queue {
         (entry.stage != Stage::Done).then_some((seq, entry))
     }
 
-    /// PUBREC has come.
-    pub fn release(&mut self, seq: u64) {
+    /// PUBREC has come: `stage` is what the message is in now.
+    pub fn received(&mut self, seq: u64, stage: Stage) {
         if let Some(index) = self.index_of_seq(seq) {
             let entry = &mut self.entries[index];
             if entry.stage == Stage::Publish {
                 self.bytes -= entry.size_bytes();
                 entry.message = None;
-                entry.stage = Stage::Release;
+                entry.stage = stage;
             }
+        }
+    }
+
+    /// The store knows of PUBREC. Returns whether PUBREL is due; if not, it comes in its turn.
+    pub fn release(&mut self, seq: u64) -> bool {
+        match self.index_of_seq(seq) {
+            Some(index) if self.entries[index].stage == Stage::Received => {
+                self.entries[index].stage = Stage::Release;
+                index < self.next
+            }
+            _ => false,
         }
     }
 

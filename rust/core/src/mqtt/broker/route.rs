@@ -27,7 +27,7 @@ struct Node {
 }
 
 /// Sessions that share a subscription.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Group {
     pub members: Vec<Subscriber>,
     /// Whose turn it is.
@@ -77,8 +77,9 @@ const WEIGHT_MAX: usize = 1_000_000;
 
 pub(super) struct Router {
     tree: Tree<Node>,
-    groups: Vec<Option<Group>>,
-    free_groups: Vec<u32>,
+    /// By a number that is not used again: messages on their way refer to it.
+    groups: HashMap<u32, Group>,
+    next_group: u32,
     by_name: HashMap<(Box<str>, Box<str>), u32>,
     /// Goes up with everything that may change a route.
     version: u64,
@@ -94,8 +95,8 @@ impl Router {
     pub fn new(routes_max: usize) -> Self {
         Self {
             tree: Tree::new(),
-            groups: Vec::new(),
-            free_groups: Vec::new(),
+            groups: HashMap::new(),
+            next_group: 0,
             by_name: HashMap::new(),
             version: 1,
             stamps: 0,
@@ -112,12 +113,12 @@ impl Router {
         self.version += 1;
     }
 
-    pub fn group(&self, index: u32) -> Option<&Group> {
-        self.groups.get(index as usize)?.as_ref()
+    pub fn group(&self, number: u32) -> Option<&Group> {
+        self.groups.get(&number)
     }
 
-    pub fn group_mut(&mut self, index: u32) -> Option<&mut Group> {
-        self.groups.get_mut(index as usize)?.as_mut()
+    pub fn group_mut(&mut self, number: u32) -> Option<&mut Group> {
+        self.groups.get_mut(&number)
     }
 
     /// Adds a subscription, or replaces the one that the session has. `filter` is valid.
@@ -132,7 +133,7 @@ impl Router {
             None => &mut self.tree.entry(filter).subscribers,
             Some(name) => {
                 let group = self.group_of(name, filter);
-                match &mut self.groups[group as usize] {
+                match self.groups.get_mut(&group) {
                     Some(group) => &mut group.members,
                     None => return,
                 }
@@ -156,23 +157,15 @@ impl Router {
 
     fn group_of(&mut self, name: &str, filter: &str) -> u32 {
         let key = (Box::from(name), Box::from(filter));
-        if let Some(&index) = self.by_name.get(&key) {
-            return index;
+        if let Some(&number) = self.by_name.get(&key) {
+            return number;
         }
-        let group = Some(Group {
-            members: Vec::new(),
-            next: 0,
-        });
-        let index = if let Some(index) = self.free_groups.pop() {
-            self.groups[index as usize] = group;
-            index
-        } else {
-            self.groups.push(group);
-            (self.groups.len() - 1) as u32
-        };
-        self.by_name.insert(key, index);
-        self.tree.entry(filter).groups.push(index);
-        index
+        let number = self.next_group;
+        self.next_group += 1;
+        self.groups.insert(number, Group::default());
+        self.by_name.insert(key, number);
+        self.tree.entry(filter).groups.push(number);
+        number
     }
 
     pub fn unsubscribe(&mut self, share: Option<&str>, filter: &str, session: u32) {
@@ -199,10 +192,10 @@ impl Router {
 
     fn leave_group(&mut self, name: &str, filter: &str, session: u32) {
         let key = (Box::from(name), Box::from(filter));
-        let Some(&index) = self.by_name.get(&key) else {
+        let Some(&number) = self.by_name.get(&key) else {
             return;
         };
-        let Some(group) = self.group_mut(index) else {
+        let Some(group) = self.groups.get_mut(&number) else {
             return;
         };
         let Some(at) = group
@@ -220,11 +213,10 @@ impl Router {
         self.subscriptions -= 1;
         self.shared -= 1;
         if is_empty {
-            self.groups[index as usize] = None;
-            self.free_groups.push(index);
+            self.groups.remove(&number);
             self.by_name.remove(&key);
             self.tree.remove_if(filter, |node| {
-                node.groups.retain(|group| *group != index);
+                node.groups.retain(|group| *group != number);
                 node.subscribers.is_empty() && node.groups.is_empty()
             });
         }

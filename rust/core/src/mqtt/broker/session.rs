@@ -47,6 +47,8 @@ pub(super) struct Session {
     pub queue: Queue,
     /// By packet id.
     pub unreleased: Option<Box<HashMap<u16, Unreleased>>>,
+    /// Round of the last message that was released.
+    pub released_round: u64,
     pub will: Option<Box<StoredWill>>,
     pub end_timer: u64,
     pub will_timer: u64,
@@ -66,6 +68,7 @@ impl Session {
             subscriptions: Vec::new(),
             queue: Queue::default(),
             unreleased: None,
+            released_round: 0,
             will: None,
             end_timer: 0,
             will_timer: 0,

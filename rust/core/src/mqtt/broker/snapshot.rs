@@ -172,7 +172,7 @@ fn push_session(session: &Session, piece: &mut Piece<'_>) {
 }
 
 fn push_entry(session: &Session, seq: u64, entry: &Entry, piece: &mut Piece<'_>) {
-    if entry.stage == Stage::Release {
+    if matches!(entry.stage, Stage::Received | Stage::Release) {
         piece.push(Change::OutReceived {
             session: session.id,
             seq,

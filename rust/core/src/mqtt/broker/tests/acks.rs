@@ -106,7 +106,11 @@ fn qos_2_rows_are_known_before_pubrec() {
         ));
         world.kept(second.number, Ok(()));
         assert_eq!(ids(&world.got(1)), [(AckKind::PubRec, 7, false)]);
+        // After PUBCOMP the id may be used again, so that is kept first as well.
         world.ack(1, AckKind::PubRel, 7);
+        world.got_nothing(1);
+        let third = world.ended;
+        world.kept(third, Ok(()));
         assert_eq!(ids(&world.got(1)), [(AckKind::PubComp, 7, false)]);
         assert!(
             world
@@ -256,4 +260,27 @@ fn what_is_gone_meanwhile_is_not_acknowledged() {
     let round = world.broker.end_round().number - 1;
     world.kept(round, Ok(()));
     world.got_nothing(1);
+}
+
+#[test]
+fn pubrec_of_a_lasting_subscriber_is_kept_before_pubrel() {
+    for result in [Ok(()), Err(Refusal::Full)] {
+        let mut world = World::new();
+        world.connect(0, connect_lasting(Version::V5, "to"));
+        world.subscribe(0, "t", Q2);
+        world.join(1, Version::V5, "from");
+        world.publish(1, "t", "x", Q2, 1);
+        assert_eq!(world.messages(0).len(), 1);
+        world.keeps = false;
+        world.ack(0, AckKind::PubRec, 1);
+        world.ack(0, AckKind::PubRec, 1);
+        world.got_nothing(0);
+        // A new connection does not change that.
+        world.connect(2, connect_lasting(Version::V5, "to"));
+        world.broker.progress(2, world.now, &mut world.net);
+        world.got_nothing(2);
+        let round = world.ended;
+        world.kept(round, result);
+        assert_eq!(world.got(2), [ack(AckKind::PubRel, 1, Reason::SUCCESS)]);
+    }
 }

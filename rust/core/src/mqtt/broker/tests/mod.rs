@@ -5,6 +5,7 @@ mod acl;
 mod alias;
 mod connect;
 mod flow;
+mod lossless;
 mod publish;
 mod random;
 mod recovery;

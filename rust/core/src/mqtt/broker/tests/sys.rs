@@ -93,6 +93,25 @@ fn the_table_of_events_is_bounded() {
         world.lose(0);
     }
     assert_eq!(world.broker.events().len(), 1_024);
+    // Also when all are connected.
+    let mut world = World::new();
+    for number in 0..1_100_u32 {
+        let mut peer = peer();
+        peer.address
+            .set_ip(std::net::Ipv4Addr::from(0x0A00_0000 + number).into());
+        world.broker.opened(number, peer, world.now);
+        world.net.socket(number);
+        world.send(
+            number,
+            &Packet::Connect(Box::new(connect(Version::V311, &number.to_string()))),
+        );
+    }
+    let events = world.broker.events();
+    assert_eq!(events.len(), 1_025);
+    assert_eq!(
+        events.iter().map(|row| row.succeeded).max(),
+        Some(1_100 - 1_024)
+    );
 }
 
 #[test]
