@@ -556,6 +556,8 @@ class MessageClients:
 
         Raises EdgeLakeError (124, 188, 6), NotAvailableError.
         """
+    def update(self, id: int, spec_json: str) -> bool:
+        """Other mappings of the same topics, from the next message on; the counters go on. Raises as ``add``."""
     def remove(self, id: int) -> bool: ...
     def topic(self, id: int, name: str) -> int | None:
         """Number of the client's topic that takes a message; an empty name is the first topic."""
@@ -582,6 +584,22 @@ class MessageClients:
     def take_faults(self) -> tuple[list[tuple[int, str, bytes, int, str]], int]:
         """(client, topic, first bytes, number, reason) of messages that failed since the last call: the first ones,
         and how many more there were."""
+    def set_rule(
+        self,
+        name: str,
+        dbms: str,
+        table: str,
+        *,
+        ip: str | None = None,
+        port: int | None = None,
+        header: str | None = None,
+        format: Literal["bsd", "ietf", "plain"] = "plain",
+        extend_ip: bool = False,
+        topic: str | None = None,
+        included: bool = False,
+    ) -> None:
+        """What becomes of lines on the broker's port that are no MQTT; replaces the rule of this name."""
+    def remove_rule(self, name: str) -> bool: ...
     def flush_log(self) -> None:
         """Returns when logged messages are in their files."""
     def take_log_error(self) -> str: ...

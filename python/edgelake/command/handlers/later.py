@@ -62,7 +62,6 @@ LATER: dict[str, dict[str, str]] = {
         "exit msg client": "exit msg client all",
         "exit broker": "exit broker",
         "message": "message local topic test",
-        "get msg rules": "get msg rules",
     },
     _DEVICES: {
         "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
@@ -85,8 +84,6 @@ LATER: dict[str, dict[str, str]] = {
         "import function": "import function where import_name = f and lib = l and method = m",
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
         "get grpc services": "get grpc services where conn = 127.0.0.1:50051",
-        "reset msg rule": "reset msg rule r",
-        "set msg rule": "set msg rule r if ip = 10.0.0.1 then dbms = d and table = t and syslog = true",
     },
     _FILES: {
         "run blobs archiver": "run blobs archiver where dbms = false and folder = true and compress = true",

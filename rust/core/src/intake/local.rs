@@ -12,11 +12,12 @@ use parking_lot::Mutex;
 
 use super::LOCAL;
 use super::clients::{Clients, Routes};
+use super::lines::Lines;
 use super::progress::Progress;
 use super::round::Incoming;
 use crate::journal::JournalError;
 use crate::mqtt::broker::{Inbound, Intake, Refusal};
-use crate::pipeline::{Outcome, Pipeline, ROOM, Submitter, Wake};
+use crate::pipeline::{MappedRows, Outcome, Pipeline, ROOM, Submitter, Wake};
 
 /// Rounds up to this size are mapped by the caller: handing them over would cost more.
 const INLINE_BYTES: usize = 8 * 1024;
@@ -26,6 +27,9 @@ const KNOWN_TOPICS: usize = 16 * 1024;
 const ROUND_BYTES: usize = 256 * 1024;
 /// What a message costs while it waits for a worker, beside its payload.
 const MESSAGE_BYTES: usize = 256;
+
+/// The number of rows that nobody waits for: no round ever has it.
+const LINES: u64 = (1 << 48) - 2;
 
 /// A message with those who take it.
 struct Routed {
@@ -113,6 +117,27 @@ impl LocalIntake {
             known_of: 0,
             hash: FixedState::default(),
         })
+    }
+
+    /// Rows of lines that came over the broker's port; with a topic in their rule the message clients map them.
+    pub fn submit_lines(&mut self, lines: &Lines, rows: MappedRows) {
+        let Some(topic) = &lines.rule().topic else {
+            self.shared.submitter.submit(LINES, rows);
+            return;
+        };
+        let text = rows.chunk.to_json_lines(0..rows.chunk.len);
+        let routes = self.shared.clients.routes(LOCAL, topic);
+        let messages = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+        let messages = messages.map(|payload| Incoming {
+            topic,
+            payload,
+            arrival_us: rows.arrival_us,
+            receipt: None,
+            routes: &routes,
+        });
+        for rows in self.shared.clients.map(messages, 0).rows {
+            self.shared.submitter.submit(LINES, rows);
+        }
     }
 
     /// As many workers as are wanted now; only while none has anything, or messages of a topic could overtake others.
