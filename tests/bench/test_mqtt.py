@@ -27,14 +27,16 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield made
 
 
-def flow(generator: Load, port: int, qos: int, subscribers: int = SUBSCRIBERS) -> dict[str, float]:
+def flow(generator: Load, port: int, qos: int, subscribers: int = SUBSCRIBERS, version: int = 4) -> dict[str, float]:
     shape = {"publishers": PUBLISHERS, "subscribers": subscribers, "payload_bytes": 64, "window": 100}
+    shape["version"] = version
     return generator.flow(port, "t", qos=qos, messages=MESSAGES, **shape)
 
 
+@pytest.mark.parametrize("version", [4, 5])
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_a_flow_counts_what_arrives(generator: Load, broker: Broker, qos: int) -> None:
-    report = flow(generator, broker.port, qos)
+def test_a_flow_counts_what_arrives(generator: Load, broker: Broker, qos: int, version: int) -> None:
+    report = flow(generator, broker.port, qos, version=version)
     assert report["acknowledged"] == PUBLISHERS * MESSAGES
     assert report["delivered"] == PUBLISHERS * MESSAGES * SUBSCRIBERS
     assert flow(generator, broker.port, qos, 0)["delivered"] == 0

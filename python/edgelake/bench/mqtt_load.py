@@ -15,6 +15,8 @@ from edgelake.bench.processes import BenchError, Child, accepts, free_port, tell
 
 PROGRAM = ("-m", "edgelake.bench.mqtt_load")
 VERSION = 4
+"""Of the protocol, where a job names none: 4 is 3.1.1, which most devices speak."""
+
 FILES = 11_000
 """Descriptors that the largest crowd needs, and then some."""
 
@@ -99,16 +101,16 @@ def main() -> None:
     allow_files()
     crowd: list[_rust.MqttCrowd] = []
     for line in sys.stdin:
-        job: dict[str, Any] = json.loads(line)
+        job: dict[str, Any] = {"version": VERSION, **json.loads(line)}
         key, address = job.pop("key"), job.pop("address")
         try:
             match key:
                 case "flow":
-                    tell(**_rust.load_mqtt_flow(address, job.pop("topic"), version=VERSION, **job))
+                    tell(**_rust.load_mqtt_flow(address, job.pop("topic"), **job))
                 case "pace":
-                    tell(**_rust.load_mqtt_pace(address, job.pop("topic"), version=VERSION, **job))
+                    tell(**_rust.load_mqtt_pace(address, job.pop("topic"), **job))
                 case "crowd":
-                    crowd.append(_rust.MqttCrowd(address, job.pop("count"), version=VERSION, **job))
+                    crowd.append(_rust.MqttCrowd(address, job.pop("count"), **job))
                     tell(seconds=crowd[0].seconds)
                 case "leave":
                     crowd.clear()
