@@ -394,7 +394,7 @@ class MessageClients:
         """
         client, number = self._find(agent, topic)
         try:
-            return await self._entry.submit_message(client.id, topic or str(client.specs[number]["name"]), payload)
+            return await self._entry.submit_message(client.id, topic, payload)
         except (OverloadedError, StorageFullError, JournalError) as problem:
             client.native.refuse(client.id, number, problem.text)
             raise

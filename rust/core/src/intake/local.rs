@@ -71,6 +71,11 @@ pub struct LocalIntake {
 
 type Worker = (Sender<Piece>, JoinHandle<()>);
 
+/// More threads than cores would only make more and smaller records of a round.
+fn useful(threads: usize) -> usize {
+    threads.min(std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 fn start(shared: &Arc<Shared>, threads: usize) -> Result<Vec<Worker>, JournalError> {
     let start_one = |at| {
         let (sender, pieces) = unbounded();
@@ -110,7 +115,7 @@ impl LocalIntake {
             handed: AtomicUsize::new(0),
         });
         Ok(Self {
-            workers: start(&shared, threads)?,
+            workers: start(&shared, useful(threads))?,
             shared,
             threads,
             known: HashMap::new(),
@@ -142,7 +147,7 @@ impl LocalIntake {
 
     /// As many workers as are wanted now; only while none has anything, or messages of a topic could overtake others.
     fn resize(&mut self) {
-        let wanted = self.shared.clients.threads().unwrap_or(self.threads);
+        let wanted = useful(self.shared.clients.threads().unwrap_or(self.threads));
         if wanted != self.workers.len() {
             end(&mut self.workers);
             // Without threads the caller maps all.
