@@ -26,6 +26,55 @@ def load_put(
 ) -> dict[str, int | float | str]:
     """PUT workload W over kept connections. ``head``: header lines, each ended by CR LF."""
 
+def load_mqtt_flow(
+    address: str,
+    topic: str,
+    *,
+    version: int,
+    publishers: int,
+    subscribers: int,
+    qos: int,
+    payload_bytes: int,
+    window: int,
+    messages: int,
+    limit_s: float,
+) -> dict[str, int | float]:
+    """``messages`` of each publisher to every subscriber: ``seconds``, ``acknowledged``, ``delivered``.
+
+    ``window``: messages that a publisher may have on the way. Raises OSError for a message that is lost, doubled or
+    out of order.
+    """
+
+def load_mqtt_pace(
+    address: str,
+    topic: str,
+    *,
+    version: int,
+    publishers: int,
+    rate: int,
+    messages: int,
+    payload_bytes: int,
+    disturbance: Literal["none", "storm", "stalled", "claims"] = "none",
+    amount: int = 0,
+) -> dict[str, float]:
+    """Latency of PUBACKs from the scheduled time on: ``p50_us``, ``p99_us``, ``most_us``, ``disturbance_s``.
+
+    ``rate``: messages a second of all publishers; 0 = one publisher, one message after the other. ``amount``: of
+    connections (storm, claims), of bytes a second for who does not read (stalled).
+    """
+
+@final
+class MqttCrowd:
+    """Connections that are held until this is dropped."""
+
+    def __new__(cls, address: str, count: int, *, version: int, subscribe: bool, limit_s: float) -> Self: ...
+    @property
+    def seconds(self) -> float:
+        """Until all were open."""
+
+def load_mqtt_sink(address: str) -> None:
+    """Serve as a broker that only acknowledges and hands on, until the process ends."""
+
 # --- directory notifications
 
 @final
@@ -507,6 +556,8 @@ class MessageClients:
 
         Raises EdgeLakeError (124, 188, 6), NotAvailableError.
         """
+    def update(self, id: int, spec_json: str) -> bool:
+        """Other mappings of the same topics, from the next message on; the counters go on. Raises as ``add``."""
     def remove(self, id: int) -> bool: ...
     def topic(self, id: int, name: str) -> int | None:
         """Number of the client's topic that takes a message; an empty name is the first topic."""
@@ -533,6 +584,22 @@ class MessageClients:
     def take_faults(self) -> tuple[list[tuple[int, str, bytes, int, str]], int]:
         """(client, topic, first bytes, number, reason) of messages that failed since the last call: the first ones,
         and how many more there were."""
+    def set_rule(
+        self,
+        name: str,
+        dbms: str,
+        table: str,
+        *,
+        ip: str | None = None,
+        port: int | None = None,
+        header: str | None = None,
+        format: Literal["bsd", "ietf", "plain"] = "plain",
+        extend_ip: bool = False,
+        topic: str | None = None,
+        included: bool = False,
+    ) -> None:
+        """What becomes of lines on the broker's port that are no MQTT; replaces the rule of this name."""
+    def remove_rule(self, name: str) -> bool: ...
     def flush_log(self) -> None:
         """Returns when logged messages are in their files."""
     def take_log_error(self) -> str: ...

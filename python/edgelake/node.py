@@ -92,10 +92,16 @@ class Node:
             ctx.stores, timezone=timezone, views_file=lambda: directories.root / "data" / "views.json"
         )
         ctx.queries.jobs.on_end = self._query_ended
-        ctx.ingest.map_rows = Instructions(ctx.policies.get, timezone=timezone, blobs_dir=self._blobs_dir)
+        ctx.ingest.map_rows = Instructions(
+            ctx.policies.get,
+            timezone=timezone,
+            blobs_dir=self._blobs_dir,
+            act=lambda command, seen: ctx.ingest.pipeline.act(command, seen),
+        )
         ctx.ingest.conditions.run = self._run_beside
         mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
         clients = MessageClients(mapped, lambda line: ctx.logs.error(line), ctx.policies.get)
+        ctx.policies.watch(lambda image: clients.policies_changed())
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post

@@ -14,6 +14,7 @@ from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.model import Stored
 from edgelake.store.stores import Stores
+from tests.ingest.helpers import edge
 
 TOPICS = [
     {
@@ -123,3 +124,23 @@ def test_payload_is_refused_before_it_is_mapped_when_there_is_no_room(tmp_path: 
         await ingest.stop()
 
     asyncio.run(run())
+
+
+async def test_clients_follow_changes_of_their_policies(tmp_path: Path) -> None:
+    def policy(table: str, kind: str = "float") -> str:
+        schema = {"v": {"type": kind, "bring": "[v]"}}
+        return json.dumps({"mapping": {"id": "p", "dbms": "d", "table": table, "schema": schema}})
+
+    async with edge(tmp_path) as node:
+        publish = 'mqtt publish where broker = local and topic = t and message = {"v": 1}'
+        await node.text(f"blockchain insert where policy = {policy('before')} and local = true")
+        await node.text("run msg client where broker = local and topic = (name = t and policy = p)")
+        await node.text(publish)
+        for wanted in (policy("after"), policy("lost", "nosuch")):
+            await node.ctx.policies.delete("p")
+            await node.text(f"blockchain insert where policy = {wanted} and local = true")
+            await node.text(publish)
+        await node.ingest.flush()
+        assert await node.rows("SELECT v FROM before") == [(1.0,)]
+        assert await node.rows("SELECT v FROM after") == [(1.0,), (1.0,)]
+        assert "a changed policy is not used" in await node.text("get error log")

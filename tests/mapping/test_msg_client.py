@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from edgelake.errors import EdgeLakeError
 from edgelake.ingest.service import Ingest
 from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
-from edgelake.model import Stored
+from edgelake.model import Status, Stored
+from edgelake.net.rest import RestConfig
 
 DECLARE = (
     "run msg client where broker = rest and user-agent = anylog and user = unused and topic = (name = post1 "
@@ -236,3 +238,65 @@ def test_only_log_writes_messages_as_they_come(node: Node, tmp_path: Path) -> No
     assert (tmp_path / "log_local.json").read_text() == '{"v": "x"}\n'
     assert node.rows() == {}
     assert node.data("get msg client")[0]["Success"] == 1
+
+
+def test_rules_for_lines_are_declared_shown_and_removed(node: Node) -> None:
+    assert node.text("get msg rules") == "No msg rules"
+    node.text("set msg rule kiwi if ip = 10.0.0.78 and port = 514 then dbms = logs and table = s and syslog = true")
+    node.text('set msg rule mac if header = "al.sl: " then dbms = Logs and table = m and structure = included')
+    node.text("set msg rule kiwi if ip = 10.0.0.79 then dbms = logs and table = s and syslog = true and format = IETF")
+    shown = node.data("get msg rules")
+    assert [(one["name"], one["ip"], one["port"], one["format"]) for one in shown] == [
+        ("kiwi", "10.0.0.79", None, "ietf"),
+        ("mac", None, None, "plain"),
+    ]
+    assert (shown[1]["header"], shown[1]["dbms"], shown[1]["included"]) == ("al.sl: ", "logs", True)
+    node.text("reset msg rule kiwi")
+    assert [one["name"] for one in node.data("get msg rules")] == ["mac"]
+    with pytest.raises(EdgeLakeError):
+        node.text("reset msg rule kiwi")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "ip = 10.0.0.1",
+        "then dbms = d and table = t",
+        "ip = 10.0.0.1 then table = t",
+        "port = 0 then dbms = d and table = t",
+        "ip = 10.0.0.1 and colour = red then dbms = d and table = t",
+        "ip = 10.0.0.1 then dbms = d and table = t and syslog = maybe",
+        "ip = 10.0.0.1 then dbms = d and table = t and format = ietf",
+    ],
+)
+def test_a_rule_that_cannot_work_is_refused(node: Node, rule: str) -> None:
+    with pytest.raises(EdgeLakeError):
+        node.text(f"set msg rule r if {rule}")
+    assert node.text("get msg rules") == "No msg rules"
+
+
+@dataclass
+class Listening:
+    """A service with an address, as the REST server and the message broker are."""
+
+    name: str
+    config: RestConfig
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def status(self) -> Status:
+        return Status(self.name, running=True)
+
+
+@pytest.mark.parametrize(("service", "broker"), [("message broker", "local"), ("rest", "rest")])
+def test_the_address_of_an_own_service_is_its_broker(node: Node, service: str, broker: str) -> None:
+    config = RestConfig("10.0.0.5", 7850, "192.168.0.5", 7851, False)
+    node.runner.run(node.context.services.start(Listening(service, config)))
+    for number, (ip, port) in enumerate((("10.0.0.5", 7850), ("192.168.0.5", 7851))):
+        node.text(
+            f"run msg client where broker = {ip} and port = {port} and user-agent = a{number} and "
+            f"topic = (name = t{number} and dbms = d and table = t and column.v.int = 1)"
+        )
+        assert node.data("get msg client")[-1]["Broker"] == broker

@@ -168,7 +168,7 @@ class Ours:
             f"and external_ip = 127.0.0.1 and external_port = {self.port} and bind = true"
         )
         if tls is not None:
-            line += f" and tls_port = {self.tls_port} and cert = {tls.cert} and key = {tls.key}"
+            line += f" and ssl_port = {self.tls_port} and cert = {tls.cert} and key = {tls.key}"
         if websocket:
             line += f" and websocket_port = {self.websocket_port}"
         self.program = Program(home, STANDALONE + before + line + "\n")

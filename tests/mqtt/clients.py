@@ -152,7 +152,7 @@ class AioMqtt:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._client = self._run(self._open(options))
-        self._reader = asyncio.run_coroutine_threadsafe(self._read(), self._loop)
+        asyncio.run_coroutine_threadsafe(self._read(), self._loop)
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
@@ -196,16 +196,28 @@ class AioMqtt:
         self._run(self._client.publish(message.topic, message.payload, message.qos, message.retain))
 
     def close(self) -> None:
-        self._reader.cancel()
         self._run(self._client.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._end()
 
     def kill(self) -> None:
-        sock: Any = self._client._client.socket()
-        (sock._socket if hasattr(sock, "_socket") else sock).shutdown(2)
+        if not self._loop.is_closed():
+            sock: Any = self._client._client.socket()
+            (sock._socket if hasattr(sock, "_socket") else sock).shutdown(2)
+            self._end()
+
+    def _end(self) -> None:
+        """Leave no task to the collector."""
+        self._run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class MqttJs:

@@ -236,7 +236,7 @@ async def test_token_is_a_signed_password(tmp_path: Path, mosquitto: Start, file
 
 
 @pytest.mark.parametrize("qos", [1, 2])
-async def test_token_is_renewed_without_a_message_lost_or_twice(
+async def test_token_is_renewed_without_a_message_lost(
     tmp_path: Path, mosquitto: Start, files: Files, monkeypatch: pytest.MonkeyPatch, qos: int
 ) -> None:
     from edgelake.inputs.mqtt.config import Token
@@ -251,7 +251,10 @@ async def test_token_is_renewed_without_a_message_lost_or_twice(
         while len(tokens) < 6:
             await publish(broker, [("a", {"n": sent + n}) for n in range(50)], qos=qos)
             sent += 50
-        assert await rows(node, sent) == list(range(sent))
+        async with asyncio.timeout(20):
+            while sorted(set(found := await rows(node, sent))) != list(range(sent)):
+                pass  # QoS 1 may come twice over a connection that ends, so that the number of rows says little
+        assert qos == 1 or len(found) == sent
 
 
 @pytest.mark.parametrize(

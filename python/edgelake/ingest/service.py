@@ -214,8 +214,6 @@ class Ingest:
             check_part(source, "source")
         mapped = await self.map_rows(dbms, table, payload, instructions)
         rows, declared = mapped.rows, [*mapped.declared]
-        for command, seen in mapped.commands:
-            self.pipeline.act(command, seen)
         stored = Stored(0)
         if rows is None:
             self.pipeline.declare(dbms, table, declared)

@@ -88,13 +88,11 @@ class MappedRows:
         rows: None = the payload's own, they were mapped already.
         declared: columns as (name, kind, default now): types that the table gets, whatever the first values look like.
         rejected: elements that the policy kept out (JSON), with the reason.
-        commands: out of the policy's scripts, with what they saw (JSON).
     """
 
     rows: Rows | None
     declared: Sequence[tuple[str, str, bool]] = ()
     rejected: Sequence[tuple[bytes, str]] = ()
-    commands: Sequence[tuple[str, str]] = ()
 
 
 MapRows = Callable[[str, str, bytes, str], Awaitable[MappedRows]]

@@ -32,6 +32,7 @@ class Instructions:
         policy: the policy of an id, or None.
         timezone: of times that name no zone; None = the machine's.
         blobs_dir: for the contents of blob columns.
+        act: takes commands out of scripts, with what they saw (JSON).
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Instructions:
         *,
         timezone: str | None = None,
         blobs_dir: Callable[[], Path | None] = lambda: None,
+        act: Callable[[str, str], None] = lambda command, seen: None,
     ) -> None:
+        self._act = act
         self._policy = policy
         self._blobs_dir = blobs_dir
         self._timezone = timezone
@@ -73,7 +76,9 @@ class Instructions:
         )
         mapped = targets[0][5] if targets else Rows.from_columns([])  # the program has one target
         kept_out = [(lines[element - 1], reason) for element, _, reason in rejected if element <= len(lines)]
-        return MappedRows(mapped, declared, kept_out, commands)
+        for command, seen in commands:
+            self._act(command, seen)
+        return MappedRows(mapped, declared, kept_out)
 
     def _program(self, dbms: str, table: str, instructions: str, policy: Any) -> MappingProgram:
         """The compiled policy, with the table that the rows are for in place of what it says itself."""

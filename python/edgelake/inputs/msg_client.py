@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from edgelake import _rust
-from edgelake.errors import JournalError, OverloadedError, StorageFullError, error
+from edgelake.errors import EdgeLakeError, JournalError, OverloadedError, StorageFullError, error
 from edgelake.inputs.mapped import LOCAL, MappedSubmit, imported_by
 from edgelake.model import Stored
 
@@ -154,6 +154,29 @@ class Files:
     blobs: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LineRule:
+    """What becomes of lines on the broker's port that are no MQTT.
+
+    Attributes:
+        ip, port, header: of the sender, and what its lines begin with; None = any.
+        extend_ip: adds the column source_ip.
+        topic: the message client of this topic maps the rows.
+        included: the first line names the columns.
+    """
+
+    name: str
+    dbms: str
+    table: str
+    ip: str | None = None
+    port: int | None = None
+    header: str | None = None
+    format: Literal["bsd", "ietf", "plain"] = "plain"
+    extend_ip: bool = False
+    topic: str | None = None
+    included: bool = False
+
+
 @dataclass(slots=True)
 class MessageClient:
     """A subscription.
@@ -170,6 +193,7 @@ class MessageClient:
     user: str
     specs: Sequence[dict[str, Any]]
     native: _rust.MessageClients
+    definition: str
     options: dict[str, Any] = field(default_factory=dict)
     remote: Remote | None = None
 
@@ -210,6 +234,7 @@ class MessageClients:
         self._policy = policy
         self._report = report
         self._clients: dict[int, MessageClient] = {}
+        self._rules: dict[str, LineRule] = {}
         self._next = 1
         self._watching: asyncio.TimerHandle | None = None
 
@@ -265,28 +290,54 @@ class MessageClients:
                     if known["name"] in names:
                         owner = f"the topic '{known['name']}' of '{agent or broker}' belongs to client {holder.id}"
                         raise error(124, owner, hint=f"exit msg client {holder.id}")
-        host = broker.rpartition(":")[0] or broker
-        kept = [{"dbms": host, **topic} if topic.get("persist") or topic.get("flush") else topic for topic in topics]
-        policies = [policy for topic in topics for policy in topic.get("policies", ())]
-        definition = {
-            "topics": kept,
-            "imported": imported_by(policies, self._policy),
-            "only_log": files.log is not None,
-        }
+        definition, specs = self._definition(broker, topics, only_log=files.log is not None)
         number, native = self._next, self._entry.native
         native.add(
             number,
-            host,
-            json.dumps(definition, ensure_ascii=False),
+            _host(broker),
+            definition,
             err_dir=files.errors,
             log_dir=files.log,
             blobs_dir=files.blobs,
         )
-        client = MessageClient(number, broker, agent, user, topics, native, options)
+        client = MessageClient(number, broker, agent, user, specs, native, definition, options)
         self._clients[number] = client
         self._next += 1
         self._watch()
         return client
+
+    def _definition(
+        self, broker: str, topics: Sequence[dict[str, Any]], *, only_log: bool
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """What the native side compiles, and its topics, with the policies as they are now; a deleted one stays."""
+        wanted: list[dict[str, Any]] = []
+        for topic in topics:
+            spec = dict(topic)
+            if topic.get("persist") or topic.get("flush"):
+                spec.setdefault("dbms", _host(broker))
+            if "policies" in topic:
+                spec["policies"] = [self._policy(_id_of(known)) or known for known in topic["policies"]]
+            wanted.append(spec)
+        policies = [policy for spec in wanted for policy in spec.get("policies", ())]
+        imported = imported_by(policies, self._policy)
+        definition = {"topics": wanted, "imported": imported, "only_log": only_log}
+        return json.dumps(definition, ensure_ascii=False), wanted
+
+    def policies_changed(self) -> None:
+        """Map by the policies as they are now; one that cannot be compiled is reported, and the former one stays."""
+        for client in self._clients.values():
+            if not any("policies" in spec for spec in client.specs):
+                continue
+            only_log = bool(json.loads(client.definition)["only_log"])
+            definition, specs = self._definition(client.broker, client.specs, only_log=only_log)
+            if definition == client.definition:
+                continue
+            try:
+                client.native.update(client.id, definition)
+            except EdgeLakeError as problem:
+                self._report(f"msg client {client.id}: a changed policy is not used: {problem}")
+                continue
+            client.definition, client.specs = definition, specs
 
     @property
     def threads(self) -> int | None:
@@ -296,6 +347,21 @@ class MessageClients:
     @threads.setter
     def threads(self, threads: int | None) -> None:
         self._entry.native.threads = threads
+
+    # ---- lines on the broker's port
+
+    def set_rule(self, rule: LineRule) -> None:
+        """Add a rule, or replace the one of its name."""
+        self._rules[rule.name] = rule
+        self._entry.native.set_rule(**asdict(rule))
+
+    def remove_rule(self, name: str) -> bool:
+        """False when there is none of this name."""
+        self._rules.pop(name, None)
+        return self._entry.native.remove_rule(name)
+
+    def rules(self) -> Iterable[LineRule]:
+        return self._rules.values()
 
     # ---- messages
 
@@ -328,7 +394,7 @@ class MessageClients:
         """
         client, number = self._find(agent, topic)
         try:
-            return await self._entry.submit_message(client.id, topic or str(client.specs[number]["name"]), payload)
+            return await self._entry.submit_message(client.id, topic, payload)
         except (OverloadedError, StorageFullError, JournalError) as problem:
             client.native.refuse(client.id, number, problem.text)
             raise
@@ -403,3 +469,12 @@ class MessageClients:
 def product_of(agent: str) -> str:
     """``AnyLog/1.23`` -> ``anylog``."""
     return agent.partition("/")[0].strip().lower()
+
+
+def _host(broker: str) -> str:
+    """``host`` of ``host:port``."""
+    return broker.rpartition(":")[0] or broker
+
+
+def _id_of(policy: dict[str, Any]) -> str:
+    return str(next(iter(policy.values())).get("id", ""))

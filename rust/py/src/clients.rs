@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use edgelake_core::intake::{Clients, Counted, Declaration, Directories, Incoming, LOCAL, Routes};
+use edgelake_core::intake::{
+    Clients, Counted, Declaration, Directories, Incoming, LOCAL, LineFormat, LineRule, Routes,
+};
 use edgelake_core::pipeline::now_us;
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 
@@ -86,6 +88,12 @@ impl MessageClients {
             .map_err(|e| refused(py, &e))
     }
 
+    /// Other mappings of the same topics; the counters go on.
+    fn update(&self, py: Python<'_>, id: u32, spec_json: &str) -> PyResult<bool> {
+        let spec = serde_json::from_str(spec_json).map_err(|e| numbered(py, 6, &e.to_string()))?;
+        self.inner.update(id, &spec).map_err(|e| refused(py, &e))
+    }
+
     fn remove(&self, id: u32) -> bool {
         self.inner.remove(id)
     }
@@ -164,7 +172,7 @@ impl MessageClients {
         if let Some(client) = self.inner.get(id) {
             let now = now_us();
             let of_topic = topic.and_then(|topic| client.topics.get(topic));
-            for counters in [Some(&client.counters), of_topic].into_iter().flatten() {
+            for counters in [Some(&*client.counters), of_topic].into_iter().flatten() {
                 counters.add(0, 1, now);
                 counters.set_error(now, reason);
             }
@@ -189,6 +197,50 @@ impl MessageClients {
             .into_iter()
             .map(|f| (f.client, f.topic, f.start, f.code, f.reason));
         (shown.collect(), more)
+    }
+
+    // ---- lines on the broker's port
+
+    /// `format`: bsd, ietf, or plain.
+    #[pyo3(signature = (name, dbms, table, *, ip = None, port = None, header = None, format = "plain", extend_ip = false,
+                        topic = None, included = false))]
+    #[allow(clippy::too_many_arguments)]
+    fn set_rule(
+        &self,
+        name: String,
+        dbms: String,
+        table: String,
+        ip: Option<String>,
+        port: Option<u16>,
+        header: Option<String>,
+        format: &str,
+        extend_ip: bool,
+        topic: Option<String>,
+        included: bool,
+    ) -> PyResult<()> {
+        let format = match format {
+            "bsd" => LineFormat::Bsd,
+            "ietf" => LineFormat::Ietf,
+            "plain" => LineFormat::Plain,
+            other => return Err(PyValueError::new_err(format!("no format '{other}'"))),
+        };
+        self.inner.rules.set(LineRule {
+            name,
+            ip,
+            port,
+            header,
+            dbms,
+            table,
+            format,
+            extend_ip,
+            topic,
+            included,
+        });
+        Ok(())
+    }
+
+    fn remove_rule(&self, name: &str) -> bool {
+        self.inner.rules.remove(name)
     }
 
     fn flush_log(&self, py: Python<'_>) {

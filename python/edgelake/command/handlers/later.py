@@ -59,7 +59,6 @@ LATER: dict[str, dict[str, str]] = {
         "get msg pool": "get msg pool",
         "exit msg client": "exit msg client all",
         "message": "message local topic test",
-        "get msg rules": "get msg rules",
     },
     _DEVICES: {
         "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
@@ -82,8 +81,6 @@ LATER: dict[str, dict[str, str]] = {
         "import function": "import function where import_name = f and lib = l and method = m",
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
         "get grpc services": "get grpc services where conn = 127.0.0.1:50051",
-        "reset msg rule": "reset msg rule r",
-        "set msg rule": "set msg rule r if ip = 10.0.0.1 then dbms = d and table = t and syslog = true",
     },
     _FILES: {
         "run blobs archiver": "run blobs archiver where dbms = false and folder = true and compress = true",

@@ -195,8 +195,10 @@ class RemoteClient:
             self._connected.set()
             return await self._while_connected(link)
         finally:
-            self._inbox.disconnected()
             ended, self._link = self._link, None
+            if ended is not None:
+                ended.pause()  # what came now could not be acknowledged
+            self._inbox.disconnected()
             if ended is not None:
                 await ended.close()
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::counters::Counters;
 use super::faults::{Fault, Faults};
 use super::files::{Directories, Files};
+use super::lines::Rules;
 use super::log::MessageLog;
 use crate::mapping::{CompileError, Program};
 use crate::rows::time::Zone;
@@ -31,9 +32,9 @@ pub struct Client {
     pub id: u32,
     pub broker: String,
     pub program: Program,
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// By topic, in the order of the declaration.
-    pub topics: Vec<Counters>,
+    pub topics: Arc<[Counters]>,
     pub(super) files: Files,
 }
 
@@ -46,6 +47,8 @@ pub struct Clients {
     generation: AtomicU64,
     /// Mapping threads; 0 = as the entry says.
     threads: AtomicUsize,
+    /// What becomes of lines that are no MQTT.
+    pub rules: Rules,
     pub(super) zone: Zone,
     pub(super) faults: Faults,
     pub(super) log: MessageLog,
@@ -58,6 +61,7 @@ impl Clients {
             all: RwLock::default(),
             generation: AtomicU64::new(1),
             threads: AtomicUsize::new(0),
+            rules: Rules::default(),
             zone,
             faults: Faults::default(),
             log: MessageLog::default(),
@@ -78,13 +82,42 @@ impl Clients {
             id: declaration.id,
             broker: declaration.broker,
             program,
-            counters: Counters::default(),
+            counters: Arc::default(),
             topics: names.iter().map(|_| Counters::default()).collect(),
             files,
         });
         self.all.write().insert(client.id, client.clone());
         self.generation.fetch_add(1, Ordering::Release);
         Ok(client)
+    }
+
+    /// Give a client other mappings of the same topics, from the next message on; its counters go on. False when there
+    /// is none of this id.
+    pub fn update(&self, id: u32, spec: &Value) -> Result<bool, CompileError> {
+        let program = Program::compile(spec)?;
+        let mut all = self.all.write();
+        let Some(client) = all.get_mut(&id) else {
+            return Ok(false);
+        };
+        let topics = spec["topics"].as_array().map_or(0, Vec::len);
+        if topics != client.topics.len() {
+            return Err(CompileError {
+                code: 124,
+                message: format!("{topics} topics in place of {}", client.topics.len()),
+                not_available: false,
+            });
+        }
+        *client = Arc::new(Client {
+            id,
+            broker: client.broker.clone(),
+            program,
+            counters: client.counters.clone(),
+            topics: client.topics.clone(),
+            files: client.files.clone(),
+        });
+        drop(all);
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(true)
     }
 
     /// End a client; false when there is none of this id.

@@ -12,11 +12,12 @@ use parking_lot::Mutex;
 
 use super::LOCAL;
 use super::clients::{Clients, Routes};
+use super::lines::Lines;
 use super::progress::Progress;
 use super::round::Incoming;
 use crate::journal::JournalError;
 use crate::mqtt::broker::{Inbound, Intake, Refusal};
-use crate::pipeline::{Outcome, Pipeline, ROOM, Submitter, Wake};
+use crate::pipeline::{MappedRows, Outcome, Pipeline, ROOM, Submitter, Wake};
 
 /// Rounds up to this size are mapped by the caller: handing them over would cost more.
 const INLINE_BYTES: usize = 8 * 1024;
@@ -26,6 +27,9 @@ const KNOWN_TOPICS: usize = 16 * 1024;
 const ROUND_BYTES: usize = 256 * 1024;
 /// What a message costs while it waits for a worker, beside its payload.
 const MESSAGE_BYTES: usize = 256;
+
+/// The number of rows that nobody waits for: no round ever has it.
+const LINES: u64 = (1 << 48) - 2;
 
 /// A message with those who take it.
 struct Routed {
@@ -67,6 +71,11 @@ pub struct LocalIntake {
 
 type Worker = (Sender<Piece>, JoinHandle<()>);
 
+/// More threads than cores would only make more and smaller records of a round.
+fn useful(threads: usize) -> usize {
+    threads.min(std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 fn start(shared: &Arc<Shared>, threads: usize) -> Result<Vec<Worker>, JournalError> {
     let start_one = |at| {
         let (sender, pieces) = unbounded();
@@ -106,7 +115,7 @@ impl LocalIntake {
             handed: AtomicUsize::new(0),
         });
         Ok(Self {
-            workers: start(&shared, threads)?,
+            workers: start(&shared, useful(threads))?,
             shared,
             threads,
             known: HashMap::new(),
@@ -115,9 +124,30 @@ impl LocalIntake {
         })
     }
 
+    /// Rows of lines that came over the broker's port; with a topic in their rule the message clients map them.
+    pub fn submit_lines(&mut self, lines: &Lines, rows: MappedRows) {
+        let Some(topic) = &lines.rule().topic else {
+            self.shared.submitter.submit(LINES, rows);
+            return;
+        };
+        let text = rows.chunk.to_json_lines(0..rows.chunk.len);
+        let routes = self.shared.clients.routes(LOCAL, topic);
+        let messages = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+        let messages = messages.map(|payload| Incoming {
+            topic,
+            payload,
+            arrival_us: rows.arrival_us,
+            receipt: None,
+            routes: &routes,
+        });
+        for rows in self.shared.clients.map(messages, 0).rows {
+            self.shared.submitter.submit(LINES, rows);
+        }
+    }
+
     /// As many workers as are wanted now; only while none has anything, or messages of a topic could overtake others.
     fn resize(&mut self) {
-        let wanted = self.shared.clients.threads().unwrap_or(self.threads);
+        let wanted = useful(self.shared.clients.threads().unwrap_or(self.threads));
         if wanted != self.workers.len() {
             end(&mut self.workers);
             // Without threads the caller maps all.

@@ -10,6 +10,7 @@ mod clients;
 mod counters;
 mod faults;
 mod files;
+mod lines;
 mod local;
 mod log;
 mod progress;
@@ -20,6 +21,7 @@ pub use clients::{Client, Clients, Declaration, Routes};
 pub use counters::{Counted, Counters};
 pub use faults::Fault;
 pub use files::Directories;
+pub use lines::{LineFormat, LineRule, Lines, Rules};
 pub use local::LocalIntake;
 pub use round::{Incoming, Mapped, Unmapped};
 

@@ -227,6 +227,25 @@ fn clients_come_and_go_while_messages_come() {
 }
 
 #[test]
+fn mappings_change_while_the_counters_go_on() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut bench = Bench::open(dir.path(), 0);
+    declare(&bench.clients, 1, &json!([readings("t", "before")]));
+    bench.intake.submit(1, vec![number("t", 1)]);
+    let other = spec(&json!([readings("t", "after")]));
+    assert_eq!(bench.clients.update(1, &other), Ok(true));
+    assert_eq!(bench.clients.update(2, &other), Ok(false));
+    let two = spec(&json!([readings("t", "a"), readings("u", "b")]));
+    assert!(bench.clients.update(1, &two).is_err());
+    bench.intake.submit(2, vec![number("t", 2)]);
+    bench.until(2);
+    let found = bench.drain();
+    assert_eq!((&found["before"], &found["after"]), (&vec![1], &vec![2]));
+    let counted = bench.clients.get(1).expect("there").counters.read();
+    assert_eq!(counted.success, 2);
+}
+
+#[test]
 fn types_and_receipts_come_back_with_the_journal() {
     let dir = tempfile::tempdir().expect("dir");
     let mut bench = Bench::open(dir.path(), 0);

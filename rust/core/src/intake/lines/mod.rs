@@ -1,0 +1,165 @@
+//! Lines of text on the broker's port: syslog and the like (spec: brokers and mapping, section 3).
+//!
+//! A connection whose first bytes are no MQTT is asked for its rule (`Rules::find`); `Lines` then makes rows of what
+//! comes. No rule: the connection is closed.
+
+mod rules;
+mod syslog;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use rules::{LineFormat, LineRule, Rules};
+
+use crate::pipeline::{Key, MappedRows, Origin, Receipts};
+use crate::rows::time::Zone;
+use crate::rows::{Cell, Chunk, ChunkBuilder, ColumnDef, LogicalType};
+
+/// A longer line is taken in pieces.
+const LINE_BYTES: usize = 64 * 1024;
+
+/// A connection that sends lines.
+pub struct Lines {
+    rule: Arc<LineRule>,
+    source: String,
+    /// The begin of a line whose end has not come yet.
+    partial: Vec<u8>,
+    /// Columns and where they begin, out of the first line (`structure = included`).
+    columns: Option<Vec<(String, usize)>>,
+}
+
+impl Lines {
+    pub fn new(rule: Arc<LineRule>, peer: IpAddr) -> Self {
+        Self {
+            rule,
+            source: peer.to_string(),
+            partial: Vec::new(),
+            columns: None,
+        }
+    }
+
+    pub fn rule(&self) -> &LineRule {
+        &self.rule
+    }
+
+    /// Rows of the lines that `bytes` ends; `now_us` is the time of arrival.
+    pub fn feed(&mut self, bytes: &[u8], now_us: i64) -> Option<MappedRows> {
+        let mut builder = ChunkBuilder::new(None, &Zone::UTC);
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            self.partial.extend_from_slice(&rest[..end]);
+            rest = &rest[end + 1..];
+            self.line(&mut builder, now_us);
+        }
+        self.partial.extend_from_slice(rest);
+        if self.partial.len() > LINE_BYTES {
+            self.line(&mut builder, now_us);
+        }
+        self.rows(builder.finish(), now_us)
+    }
+
+    /// Rows of what is left when the connection ends.
+    pub fn finish(&mut self, now_us: i64) -> Option<MappedRows> {
+        let mut builder = ChunkBuilder::new(None, &Zone::UTC);
+        self.line(&mut builder, now_us);
+        self.rows(builder.finish(), now_us)
+    }
+
+    fn rows(&self, chunk: Chunk, now_us: i64) -> Option<MappedRows> {
+        (chunk.len > 0).then(|| MappedRows {
+            key: Key::new(&self.rule.dbms, &self.rule.table),
+            origin: Origin {
+                source: "0".to_owned(),
+                instructions: "0".to_owned(),
+            },
+            chunk,
+            declared: self.declared(),
+            arrival_us: now_us,
+            receipts: Receipts::default(),
+        })
+    }
+
+    fn declared(&self) -> Vec<ColumnDef> {
+        let names: &[(&str, LogicalType)] = match self.rule.format {
+            LineFormat::Bsd => &syslog::BSD_COLUMNS,
+            LineFormat::Ietf => &syslog::IETF_COLUMNS,
+            LineFormat::Plain => &[("message", LogicalType::Varchar)],
+        };
+        let columns = names.iter().map(|(name, kind)| ColumnDef {
+            name: (*name).to_owned(),
+            kind: *kind,
+            default_now: false,
+        });
+        columns.collect()
+    }
+
+    /// The line that is complete becomes a row.
+    fn line(&mut self, builder: &mut ChunkBuilder, now_us: i64) {
+        let raw = std::mem::take(&mut self.partial);
+        let text = String::from_utf8_lossy(&raw);
+        let text = text.strip_suffix('\r').unwrap_or(&text).replace('\0', "");
+        let header = self.rule.header.as_deref().unwrap_or_default();
+        let text = text.strip_prefix(header).unwrap_or(&text);
+        if text.trim().is_empty() {
+            return;
+        }
+        if self.rule.included && self.columns.is_none() {
+            self.columns = Some(columns_of(text));
+            return;
+        }
+        builder.begin_row();
+        let mut push = |name: &str, cell: Cell<'_>| {
+            // The names are few and ours, or those of one line.
+            let _ = builder.push(name, cell);
+        };
+        if self.rule.extend_ip {
+            push("source_ip", Cell::Text(&self.source));
+        }
+        match (&self.columns, self.rule.format) {
+            (Some(columns), _) => fixed(columns, text, &mut push),
+            (None, LineFormat::Bsd) => syslog::bsd(text, now_us, &mut push),
+            (None, LineFormat::Ietf) => syslog::ietf(text, now_us, &mut push),
+            (None, LineFormat::Plain) => {
+                push("timestamp", Cell::Time(now_us));
+                push("message", Cell::Text(text));
+            }
+        }
+        builder.end_row();
+    }
+}
+
+/// Names of the words of a line, and where they begin.
+fn columns_of(line: &str) -> Vec<(String, usize)> {
+    let mut columns = Vec::new();
+    let mut before = ' ';
+    for (at, c) in line.chars().enumerate() {
+        if before.is_whitespace() && !c.is_whitespace() {
+            columns.push((String::new(), at));
+        }
+        if let Some((name, _)) = columns.last_mut()
+            && !c.is_whitespace()
+        {
+            name.push(c);
+        }
+        before = c;
+    }
+    columns
+}
+
+/// Parts of a line by the places of its columns. The last one is the message.
+fn fixed(columns: &[(String, usize)], line: &str, push: &mut dyn FnMut(&str, Cell<'_>)) {
+    let place = |at: usize| {
+        line.char_indices()
+            .nth(at)
+            .map_or(line.len(), |(byte, _)| byte)
+    };
+    for (number, (name, begin)) in columns.iter().enumerate() {
+        let next = columns.get(number + 1);
+        let end = next.map_or(line.len(), |(_, begin)| place(*begin));
+        let name = if next.is_some() { name } else { "message" };
+        push(name, Cell::Text(line[place(*begin)..end].trim()));
+    }
+}
+
+#[cfg(test)]
+mod tests;
