@@ -26,6 +26,55 @@ def load_put(
 ) -> dict[str, int | float | str]:
     """PUT workload W over kept connections. ``head``: header lines, each ended by CR LF."""
 
+def load_mqtt_flow(
+    address: str,
+    topic: str,
+    *,
+    version: int,
+    publishers: int,
+    subscribers: int,
+    qos: int,
+    payload_bytes: int,
+    window: int,
+    messages: int,
+    limit_s: float,
+) -> dict[str, int | float]:
+    """``messages`` of each publisher to every subscriber: ``seconds``, ``acknowledged``, ``delivered``.
+
+    ``window``: messages that a publisher may have on the way. Raises OSError for a message that is lost, doubled or
+    out of order.
+    """
+
+def load_mqtt_pace(
+    address: str,
+    topic: str,
+    *,
+    version: int,
+    publishers: int,
+    rate: int,
+    messages: int,
+    payload_bytes: int,
+    disturbance: Literal["none", "storm", "stalled", "claims"] = "none",
+    amount: int = 0,
+) -> dict[str, float]:
+    """Latency of PUBACKs from the scheduled time on: ``p50_us``, ``p99_us``, ``most_us``, ``disturbance_s``.
+
+    ``rate``: messages a second of all publishers; 0 = one publisher, one message after the other. ``amount``: of
+    connections (storm, claims), of bytes a second for who does not read (stalled).
+    """
+
+@final
+class MqttCrowd:
+    """Connections that are held until this is dropped."""
+
+    def __new__(cls, address: str, count: int, *, version: int, subscribe: bool, limit_s: float) -> Self: ...
+    @property
+    def seconds(self) -> float:
+        """Until all were open."""
+
+def load_mqtt_sink(address: str) -> None:
+    """Serve as a broker that only acknowledges and hands on, until the process ends."""
+
 # --- directory notifications
 
 @final

@@ -2,4 +2,5 @@
 //! so that it costs less than what it measures.
 
 pub mod http;
+pub mod mqtt;
 pub mod workload;

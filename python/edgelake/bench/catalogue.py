@@ -44,6 +44,104 @@ class Bench:
 
 NATIVE = "a minimal native loop on one core"
 
+MOSQUITTO = "mosquitto"
+
+FAN_OUT = {
+    f"fan-out-{qos}-{size}-{publishers}-{subscribers}": (qos, size, publishers, subscribers)
+    for qos in (0, 1, 2)
+    for size in (64, 256)
+    for publishers in (1, 8)
+    for subscribers in (1, 8)
+}
+"""Key: QoS, bytes of the payload, publishers, subscribers that get all."""
+
+FAN_OUT_BARS = {0: 1.5, 1: 2.0, 2: 2.0}
+
+DISTURBANCES = {"storm": 5000, "stalled": 20_000_000, "claims": 100}
+"""What a bystander has beside him: connections, bytes a second for who reads nothing, claims of 256 MB."""
+
+
+def _fan_out() -> dict[str, Measure]:
+    return {
+        key: Measure(
+            f"QoS {qos}, {size} B, {publishers} to {subscribers}, delivered",
+            "messages/s",
+            FAN_OUT_BARS[qos],
+            "higher",
+            MOSQUITTO,
+        )
+        for key, (qos, size, publishers, subscribers) in FAN_OUT.items()
+    }
+
+
+def _bystander() -> dict[str, Measure]:
+    while_what = {
+        "storm": "while 5,000 clients connect",
+        "stalled": "while a subscriber with 20 MB/s reads nothing",
+        "claims": "while 100 clients announce 256 MB each",
+    }
+    made = {}
+    for key, text in while_what.items():
+        beside = "itself in quiet times two, or of mosquitto beside the same"
+        made[key] = Measure(f"a bystander's PUBACK, p99, {text}", "us", 1.0, "lower", beside)
+        made[f"{key}-memory"] = Measure(f"RSS that the node grows by {text}", "MB", 60, "lower")
+    return made
+
+
+def _ceilings() -> dict[str, Measure]:
+    what = {"0": "QoS 0, delivered", "1": "QoS 1, delivered", "2": "QoS 2, delivered", "ack": "QoS 1, acknowledged"}
+    return {
+        f"ceiling-{name}": Measure(
+            f"the generator with a server that does nothing: {text}",
+            "messages/s",
+            1.0,
+            "higher",
+            "the most that was measured with it",
+        )
+        for name, text in what.items()
+    }
+
+
+MQTT = Bench(
+    "the message broker, and messages of another broker",
+    {
+        **_fan_out(),
+        "ack": Measure(
+            "QoS 1, 64 B, 8 publishers, no subscriber, acknowledged", "messages/s", 4.0, "higher", MOSQUITTO
+        ),
+        "durable-1000": Measure(
+            "QoS 1 to a durable row of 3 columns, 8 publishers, 1,000 in flight each",
+            "messages/s",
+            4.0,
+            "higher",
+            "mosquitto's fan-out of the same",
+        ),
+        "durable-100": Measure(
+            "QoS 1 to a durable row of 3 columns, 8 publishers, 100 in flight each",
+            "messages/s",
+            1.5,
+            "higher",
+            "mosquitto's fan-out of the same",
+        ),
+        "durable-one": Measure(
+            "QoS 1 to a durable row, one in flight, p50", "us", 1.0, "lower", "an append with fdatasync, and 100 us"
+        ),
+        "latency": Measure(
+            "PUBACK at 2,000 messages/s of 8 publishers, p99", "us", 1.0, "lower", "mosquitto with TCP_NODELAY"
+        ),
+        **_bystander(),
+        "idle": Measure("RSS of a connection with a subscription that does nothing", "KB", 2.0, "lower"),
+        "external-0": Measure(
+            "QoS 0 from mosquitto to durable rows", "messages/s", 0.85, "higher", "aiomqtt that only receives"
+        ),
+        "external-1": Measure(
+            "QoS 1 from mosquitto to durable rows", "messages/s", 0.85, "higher", "aiomqtt that only receives"
+        ),
+        **_ceilings(),
+    },
+)
+
+
 BENCHES: dict[str, Bench] = {
     "startup": Bench(
         "a node that starts and then has nothing to do",

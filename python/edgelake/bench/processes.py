@@ -183,6 +183,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def accepts(port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def answers(port: int) -> bool:
     """Whether an HTTP server is there and says 200; waits 2 ms when it isn't."""
     try:

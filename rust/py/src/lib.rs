@@ -5,6 +5,7 @@ mod clients;
 mod errors;
 mod flush;
 mod load;
+mod load_mqtt;
 mod mapping;
 mod payload;
 mod pipeline;
@@ -35,6 +36,8 @@ mod _rust {
     use crate::flush::{Content, FileBatch, Flush, FlushPart};
     #[pymodule_export]
     use crate::load::{load_put, workload_body};
+    #[pymodule_export]
+    use crate::load_mqtt::{MqttCrowd, load_mqtt_flow, load_mqtt_pace, load_mqtt_sink};
     #[pymodule_export]
     use crate::mapping::{MappingProgram, check_condition};
     #[pymodule_export]

@@ -375,7 +375,7 @@ proptest! {
     }
 }
 
-fn check_any(bytes: &[u8], version: Version) -> Result<(), TestCaseError> {
+pub fn check_any(bytes: &[u8], version: Version) -> Result<(), TestCaseError> {
     if let Ok(packet) = decode(bytes, version) {
         let version = match &packet {
             Packet::Connect(connect) => connect.version,
