@@ -74,9 +74,14 @@ impl Reserve {
                     io::ErrorKind::WouldBlock => return Accepted::None,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                     _ if is_out_of_descriptors(&e) && self.0.take().is_some() => {
-                        drop(listener.accept());
+                        // The system says so whether one waits or not.
+                        let refused = listener.accept().is_ok();
                         self.0 = File::open("/dev/null").ok();
-                        return Accepted::Refused;
+                        return if refused {
+                            Accepted::Refused
+                        } else {
+                            Accepted::None
+                        };
                     }
                     _ => return Accepted::Later(e),
                 },
