@@ -681,3 +681,85 @@ class Plan:
     def increments(self) -> tuple[str, int] | None: ...
     @property
     def warnings(self) -> list[str]: ...
+
+# -- broker ------------------------------------------------------------------------------------------------------------
+
+@final
+class MqttAcl:
+    """Rights of clients: rules in order, the first that fits decides; none fits = denied."""
+
+    def __new__(cls, rules: list[tuple[str, str]] | None = None) -> Self:
+        """``rules``: (topic filter with ``%u`` and ``%c``; read, write, readwrite or deny); None = all is allowed."""
+
+@final
+class MqttBroker:
+    """MQTT broker on its own thread and sockets, until ``stop``."""
+
+    def __new__(
+        cls,
+        listeners: list[tuple[str, int, bool, bool]],
+        *,
+        certificate: bytes | None = None,
+        key: bytes | None = None,
+        client_authority: bytes | None = None,
+        directory: str | PathLike[str] | None = None,
+        clients: MessageClients | None = None,
+        pipeline: Pipeline | None = None,
+        threads: int = 0,
+        anonymous_local: bool = True,
+        anonymous_remote: bool = True,
+        anonymous_acl: MqttAcl | None = None,
+        foreign_pages: bool = False,
+        version: str = "",
+        keep_alive_max_s: int = 0,
+        packet_max_bytes: int = 16777216,
+        connections_max: int = 100000,
+        session_expiry_max_s: int = 4294967295,
+        queue_messages: int = 100000,
+        queue_bytes: int = 67108864,
+        queue_total_bytes: int = 536870912,
+        sys_interval_s: int = 10,
+        connect_timeout_s: float = 10.0,
+    ) -> Self:
+        """Bind and serve.
+
+        Args:
+            listeners: (ip, port, WebSocket, TLS); port 0 = any.
+            certificate, key, client_authority: PEM; with an authority, clients have to show a certificate of it.
+            directory: what has to survive the process; None = nothing does.
+            clients, pipeline: where messages of their topics become rows; ``threads`` map large groups of them.
+
+        Raises AddressInUseError, ServiceError (certificate, address), JournalError, StorageFullError.
+        """
+    def fileno(self) -> int:
+        """Becomes readable when there is something to take, or when the broker has ended."""
+    def drain(self) -> None:
+        """To be called when ``fileno`` is readable, before the ``take_...`` calls."""
+    def addresses(self) -> list[tuple[str, int]]:
+        """(ip, port) of each listener."""
+    def ended(self) -> str | None:
+        """None while it runs; what ended it, or "" after ``stop``."""
+    def stop(self) -> None:
+        """Tell the clients, keep what was received, close. Waits up to some seconds. Idempotent."""
+    def take_logins(self) -> list[tuple[int, str, str | None, bytes | None, str, str, str | None]]:
+        """(ticket, client id, user, password, ip, transport, common name of the client's certificate)"""
+    def grant(self, ticket: int, user: str | None, acl: MqttAcl) -> None:
+        """Accept a login."""
+    def refuse(self, ticket: int, reason: int) -> None:
+        """Refuse a login with a reason code of MQTT 5."""
+    def take_reports(self) -> list[tuple[str, str]]:
+        """(debug, warning or error; text for the log)"""
+    def set_debug(self, on: bool) -> None:
+        """Report connections that come and go."""
+    def stats(self) -> dict[str, int]:
+        """Counters, and figures of now."""
+    def events(self) -> list[tuple[str, str, int, int, int, int, int, str]]:
+        """(ip, packet, successes, last Unix ms, failures, last Unix ms, reason code, its text)"""
+    def clients(self, limit: int) -> list[tuple[str, str | None, str, str | None, int, int, int, int]]:
+        """(client id, user, version, ip:port, subscriptions, queued, in flight, session expiry in seconds)"""
+    def disconnect(self, client_id: str, reason: int) -> None:
+        """Close the connection of a client, if it has one."""
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> int:
+        """Publish a message of the node; returns a ticket for ``take_published``. Raises ValueError for a wrong qos."""
+    def take_published(self) -> list[tuple[int, int, str | None]]:
+        """(ticket, sessions reached, why it could not be kept), when what is kept of it is durable."""

@@ -49,6 +49,7 @@ p = create policy operator where name = op1 and company = EdgeLake and cluster =
 blockchain insert where policy = !p and local = true
 id = blockchain get operator bring.first [operator][id]
 run rest server where external_ip = 127.0.0.1 and external_port = {rest} and bind = true
+run message broker where external_ip = 127.0.0.1 and external_port = {broker} and bind = true
 run streamer
 run operator where policy = !id and create_table = true and update_tsd_info = true and archive_json = true
 """
@@ -124,8 +125,8 @@ async def _demo(rows: int, seconds: float | None, home: Path | None) -> int:
 async def _show(node: Node, rows: int, seconds: float | None) -> int:
     started = time.monotonic()
     await node.start()
-    tcp, rest, _ = free_ports()
-    for line in _SET_UP.format(tcp=tcp, rest=rest).splitlines():
+    tcp, rest, broker = free_ports()
+    for line in _SET_UP.format(tcp=tcp, rest=rest, broker=broker).splitlines():
         if not await _echoed(node, line):
             return 1
     await _feed(node, rest, rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.flow import Flow
 from edgelake.command.handlers.blobs import PART as BLOBS
+from edgelake.command.handlers.broker import ROWS
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.script import engine
 from edgelake.command.local import language_context
@@ -32,6 +33,7 @@ from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.policies import Policies
 from edgelake.model import LIBRARY, Caller, Reply, Stored
+from edgelake.net.mqtt import Rows
 from edgelake.query.jobs import Job
 from edgelake.query.service import Queries
 from edgelake.store.sqlite import SqliteStore
@@ -101,11 +103,21 @@ class Node:
         clients = MessageClients(mapped, lambda line: ctx.logs.error(line), ctx.policies.get)
         ctx.policies.watch(lambda image: clients.policies_changed())
         ctx.parts[MESSAGE_CLIENTS] = clients
+        ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
         ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts
+
+    def _rows_of(self, mapped: MappedSubmit) -> Callable[[], Awaitable[Rows]]:
+        """For the broker: where messages of the message clients go. It opens the journal."""
+
+        async def rows() -> Rows:
+            await self.ctx.ingest.start()
+            return Rows(mapped.native, self.ctx.ingest.pipeline)
+
+        return rows
 
     def _addresses(self) -> Addresses:
         return Addresses(self.ctx.variables.get("external_ip"), self.ctx.variables.get("ip"))

@@ -33,7 +33,6 @@ pub struct MessageClients {
 
 impl MessageClients {
     /// For the broker, whose messages don't pass through Python.
-    #[allow(dead_code)] // until the broker's service is there
     pub fn inner(&self) -> Arc<Clients> {
         self.inner.clone()
     }

@@ -1,6 +1,7 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
 mod bench;
+mod broker;
 mod clients;
 mod errors;
 mod flush;
@@ -30,6 +31,8 @@ mod _rust {
 
     #[pymodule_export]
     use crate::bench::bench_native_loop;
+    #[pymodule_export]
+    use crate::broker::{MqttAcl, MqttBroker};
     #[pymodule_export]
     use crate::clients::MessageClients;
     #[pymodule_export]

@@ -22,17 +22,6 @@ _SYNCHRONIZER = (
     "Sync OK",
     "Sync Err",
 )
-_BROKER = (
-    "Protocol",
-    "IP",
-    "Event",
-    "Success",
-    "Last message time",
-    "Error",
-    "Last error time",
-    "Error Code",
-    "Details",
-)
 
 
 @command(
@@ -46,17 +35,6 @@ async def get_synchronizer(ctx: Context) -> Reply:
     row = ("Not Running", "Not declared", "Not declared", -1, "0", "Not updated", 0, 0, 0, 0, 0)
     data = {" ".join(title.split()): value for title, value in zip(_SYNCHRONIZER, row, strict=True)}
     return Reply.of_table(Table(_SYNCHRONIZER, [row]), data=data)
-
-
-@command(
-    "get local broker",
-    cls=CommandClass.DATA,
-    topics=("broker", "monitor"),
-    examples=("get local broker", "get local broker where format = json"),
-)
-async def get_local_broker(ctx: Context) -> Reply:
-    """Statistics of the node's own message broker."""
-    return Reply.of_table(Table(_BROKER, [], header="Message Broker Stat"), data=[])
 
 
 @command(

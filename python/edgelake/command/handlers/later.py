@@ -52,15 +52,12 @@ LATER: dict[str, dict[str, str]] = {
         "exit synchronizer": "exit synchronizer",
     },
     _BROKER: {
-        "run message broker": "run message broker where external_ip = !ip and external_port = 7852 and threads = 3",
         "run msg client": "run msg client where broker = local and topic = (name = t and dbms = d and table = x)",
         "get msg client": "get msg client where detailed = true",
         "get msg clients": "get msg clients",
         "get msg brokers": "get msg brokers",
-        "get local broker": "get local broker",
         "get msg pool": "get msg pool",
         "exit msg client": "exit msg client all",
-        "exit broker": "exit broker",
         "message": "message local topic test",
     },
     _DEVICES: {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from edgelake.command.context import Context
+from edgelake.command.handlers.broker import set_broker_debug
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, NotAvailableError, TimeoutExpiredError, error
 from edgelake.inputs.mqtt import Broker, RemoteClient, Subscription, Tls
@@ -219,6 +220,7 @@ async def _publish_there(target: Broker, topic: str, payloads: Sequence[bytes], 
     examples=("set mqtt debug on", "set mqtt debug off"),
 )
 async def set_mqtt_debug(ctx: Context, state: Literal["on", "off"]) -> Reply:
-    """Every line of the protocol log of MQTT clients goes to the event log (get event log)."""
+    """The protocol log of MQTT clients, and who comes to and leaves the node's broker, go to the event log."""
     ctx.node.settings[DEBUG] = state == "on"
+    set_broker_debug(ctx, state == "on")
     return Reply.done()

@@ -62,7 +62,8 @@ async def run_rest_server(
     running = _server(ctx)
     if running is not None and running.config.listening == plain.listening:
         raise AddressInUseError(f"Host and port '{running.bound}' already in use")
-    files = _certificate(ctx, plain, (ca_org, server_org, cert, key)) if ssl else None
+    hosts = (plain.internal[0], plain.external[0])
+    files = server_certificate(ctx, hosts, (ca_org, server_org, cert, key)) if ssl else None
     config = RestConfig(
         external_ip,
         external_port,
@@ -79,7 +80,13 @@ async def run_rest_server(
     return Reply.done()
 
 
-def _certificate(ctx: Context, config: RestConfig, options: tuple[str, str, str, str]) -> TlsFiles:
+def server_certificate(ctx: Context, hosts: tuple[str, ...], options: tuple[str, str, str, str]) -> TlsFiles:
+    """Files of a server's certificate: named, of organisations, found in pem_dir, or made.
+
+    Args:
+        options: ca_org, server_org, cert, key as the user gave them.
+    Raises: CommandError, ServiceError.
+    """
     ca_org, server_org, cert, key = options
     if bool(cert) != bool(key):
         raise CommandError("ssl needs cert and key together")
@@ -90,8 +97,7 @@ def _certificate(ctx: Context, config: RestConfig, options: tuple[str, str, str,
         if not ca_org:
             raise CommandError("server_org needs ca_org")
         return of_organisations(pem_dir, ca_org, server_org)
-    hosts = (config.internal[0], config.external[0], "localhost", "127.0.0.1", socket.gethostname())
-    return found_or_made(pem_dir, hosts)
+    return found_or_made(pem_dir, (*hosts, "localhost", "127.0.0.1", socket.gethostname()))
 
 
 def _wired(ctx: Context, config: RestConfig) -> RestServer:

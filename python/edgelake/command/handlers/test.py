@@ -57,6 +57,7 @@ async def check_node(ctx: Context) -> Reply:
     rows = [*await _metadata_rows(ctx), await _tcp_row(ctx), await _rest_row(ctx)]
     for warning in getattr(ctx.node, "settings", {}).get("warnings", ()):
         rows.append(("Warning", str(warning)))
+    rows += [("Warning", f"{s.name}: {warning}") for s in ctx.services if (warning := getattr(s, "warning", ""))]
     return Reply.of_table(Table(("Test", "Status"), rows), data=dict(rows))
 
 

@@ -7,5 +7,6 @@
 pub mod broker;
 pub mod codec;
 pub mod packet;
+pub mod server;
 pub mod store;
 pub mod topics;

@@ -1,0 +1,120 @@
+"""Options of the message broker. Spec: brokers and mapping, section 1; services and status, section 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgelake.errors import error
+from edgelake.net.rest.config import is_loopback
+
+if TYPE_CHECKING:
+    from edgelake._rust import MessageClients, Pipeline
+
+ANONYMOUS = "EDGELAKE_MQTT_ANONYMOUS"
+"""In the environment: the option ``anonymous`` where the command has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where messages that become rows go."""
+
+    clients: MessageClients
+    pipeline: Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """One broker.
+
+    Attributes:
+        external_ip, external_port: the address given to others; each pair defaults to the other one.
+        internal_ip, internal_port: the address on the local network; the port that is listened on.
+        bind: listen on the internal address only.
+        threads: workers that map messages to rows.
+        anonymous: clients without name and password; None = from this machine, and from others until the first user.
+        users, acl: files of users and of their rights.
+        certificate, key: PEM files of TLS.
+        ssl: the port speaks TLS; ``ssl_port``: a further port that does.
+        client_cert: PEM file of the authority of which TLS clients must show a certificate.
+        websocket_port: a further port for WebSocket, with TLS when ``ssl``.
+        keep_alive_max_s: longest keep alive that a client may ask for; 0 = any, and none.
+        message_max_bytes: largest packet; connections: open at the same time.
+        queue_messages: that wait for one client which is away or slow.
+        session_max_s: longest session without a connection; None = no limit.
+    """
+
+    external_ip: str = ""
+    external_port: int = 0
+    internal_ip: str = ""
+    internal_port: int = 0
+    bind: bool = False
+    threads: int = 6
+    anonymous: bool | None = None
+    users: Path | None = None
+    acl: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    ssl: bool = False
+    ssl_port: int = 0
+    client_cert: Path | None = None
+    websocket_port: int = 0
+    keep_alive_max_s: int = 0
+    message_max_bytes: int = 16 << 20
+    connections: int = 100_000
+    queue_messages: int = 100_000
+    session_max_s: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises error 40 when no port is given, 21 for a value out of range."""
+        if not (self.external_port or self.internal_port):
+            raise error(40, "Missing port in Message Broker configuration")
+        for port in (self.external_port, self.internal_port, self.ssl_port, self.websocket_port):
+            if not 0 <= port <= 65535:
+                raise error(21, f"port {port} is not between 1 and 65535")
+        for name, value, least, most in (
+            ("threads", self.threads, 1, 256),
+            ("keep_alive_max", self.keep_alive_max_s, 0, 65535),
+            ("message_max", self.message_max_bytes, 128, 256 << 20),
+            ("connections", self.connections, 1, 1_000_000),
+            ("queue_messages", self.queue_messages, 1, 10_000_000),
+        ):
+            if not least <= value <= most:
+                raise error(21, f"{name} = {value}: between {least} and {most}")
+
+    @property
+    def external(self) -> tuple[str, int]:
+        return self.external_ip or self.internal_ip or "127.0.0.1", self.external_port or self.internal_port
+
+    @property
+    def internal(self) -> tuple[str, int]:
+        return self.internal_ip or self.external_ip or "127.0.0.1", self.internal_port or self.external_port
+
+    @property
+    def host(self) -> str:
+        """The address to bind: as with REST, loopback alone when no other is given (design, section 4)."""
+        host = self.internal[0]
+        given = {ip for ip in (self.internal_ip, self.external_ip) if ip}
+        if self.bind or all(is_loopback(ip) for ip in given):
+            return "127.0.0.1" if host == "localhost" else host
+        return "::" if ":" in host else "0.0.0.0"
+
+    @property
+    def listeners(self) -> list[tuple[str, int, bool, bool]]:
+        """(ip, port, WebSocket, TLS) of each listener, the main one first."""
+        found = [(self.host, self.internal[1], False, self.ssl)]
+        if self.ssl_port:
+            found.append((self.host, self.ssl_port, False, True))
+        if self.websocket_port:
+            found.append((self.host, self.websocket_port, True, self.ssl))
+        return found
+
+    @property
+    def has_tls(self) -> bool:
+        return self.ssl or bool(self.ssl_port)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there are identities, so that each login is looked at."""
+        return self.users is not None or self.client_cert is not None

@@ -1,0 +1,246 @@
+"""The message broker as a service: start, stop, status. Spec: brokers and mapping, section 1."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelake import _rust
+from edgelake.errors import ServiceError
+from edgelake.model import Status
+from edgelake.net.mqtt.acl import AclFile
+from edgelake.net.mqtt.config import BrokerConfig, Rows
+from edgelake.net.mqtt.logins import Login, Logins
+from edgelake.net.mqtt.users import UserFile
+from edgelake.net.rest.config import is_loopback, join_address
+
+log = logging.getLogger(__name__)
+
+NO_LIMIT_S = (1 << 32) - 1
+CLIENTS_SHOWN = 10_000
+_LEVELS = {"debug": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Packets of one kind from one address. Times are Unix seconds, 0 = never."""
+
+    ip: str
+    packet: str
+    success: int
+    last: float
+    errors: int
+    last_error: float
+    reason: int
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A session, connected or not."""
+
+    client_id: str
+    user: str
+    version: str
+    address: str
+    subscriptions: int
+    queued: int
+    in_flight: int
+    expiry_s: int
+
+
+class MqttBroker:
+    """MQTT 3.1, 3.1.1 and 5 for clients, on a native thread.
+
+    Args:
+        directory: where sessions, queued and retained messages survive the process; None = nowhere.
+        rows: where messages of the node's message clients become rows.
+        tell: takes lines of the debug log.
+    """
+
+    name = "message broker"
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        *,
+        directory: Path | None = None,
+        rows: Rows | None = None,
+        version: str = "",
+        tell: Callable[[str], None] = log.info,
+    ) -> None:
+        self.config = config
+        self._directory, self._rows, self._version, self._tell = directory, rows, version, tell
+        self._acl = AclFile(config.acl)
+        self._users = UserFile(config.users) if config.users is not None else None
+        self._native: _rust.MqttBroker | None = None
+        self._logins: Logins | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._since_us = 0
+        self._failure = ""
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Bind and serve.
+
+        Raises AddressInUseError, ServiceError for files that cannot be used, JournalError, StorageFullError.
+        """
+        users = self._users.users() if self._users is not None else {}
+        logins = Logins(self._users, self._acl, self.config.anonymous, has_authority=bool(self.config.client_cert))
+        try:
+            native = await asyncio.to_thread(self._open)
+        except BaseException:
+            logins.close()
+            raise
+        self._native, self._logins, self._failure = native, logins, ""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(native.fileno(), self._news)
+        self._since_us = time.time_ns() // 1000
+        log.info("Message Broker initiated on %s, %d users", self.bound, len(users))
+        if self.warning:
+            log.warning("Message Broker: %s", self.warning)
+
+    def _open(self) -> _rust.MqttBroker:
+        config = self.config
+        if self._directory is not None:
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                raise ServiceError(f"Message Broker: {self._directory}: {problem.strerror}") from problem
+        # With identities every login is looked at; without them the broker decides by itself.
+        is_open = not config.asks
+        rows = self._rows
+        return _rust.MqttBroker(
+            config.listeners,
+            certificate=_content(config.certificate) if config.has_tls else None,
+            key=_content(config.key) if config.has_tls else None,
+            client_authority=_content(config.client_cert),
+            directory=self._directory,
+            clients=rows.clients if rows else None,
+            pipeline=rows.pipeline if rows else None,
+            threads=config.threads,
+            anonymous_local=is_open and config.anonymous is not False,
+            anonymous_remote=is_open and config.anonymous is not False,
+            anonymous_acl=self._acl.rights(None, ""),
+            foreign_pages=config.anonymous is True,
+            version=self._version,
+            keep_alive_max_s=config.keep_alive_max_s,
+            packet_max_bytes=config.message_max_bytes,
+            connections_max=config.connections,
+            session_expiry_max_s=NO_LIMIT_S if config.session_max_s is None else config.session_max_s,
+            queue_messages=config.queue_messages,
+        )
+
+    async def stop(self) -> None:
+        """Stop: what was received is kept and acknowledged, clients are told. Takes some seconds at most."""
+        native, logins, loop = self._native, self._logins, self._loop
+        if native is None or logins is None or loop is None:
+            return
+        bound = self.bound
+        self._native = self._logins = None
+        self._since_us = 0
+        loop.remove_reader(native.fileno())
+        await asyncio.to_thread(native.stop)
+        await asyncio.to_thread(logins.close)
+        self._report(native)
+        log.info("Terminating Message Broker %s", bound)
+
+    def _news(self) -> None:
+        """Logins, lines for the log, or the end of the broker's thread."""
+        native, logins = self._native, self._logins
+        if native is None or logins is None:
+            return
+        native.drain()
+        for asked in native.take_logins():
+            logins.decide(Login(*asked), native)
+        self._report(native)
+        failure = native.ended()
+        if failure and not self._failure:
+            self._failure = failure
+            log.error("Message Broker %s has ended: %s; start it again with run message broker", self.bound, failure)
+
+    def _report(self, native: _rust.MqttBroker) -> None:
+        for severity, text in native.take_reports():
+            if severity == "debug":
+                self._tell(text)
+            else:
+                log.log(_LEVELS[severity], "Message Broker: %s", text)
+
+    # ---- status
+
+    @property
+    def warning(self) -> str:
+        """What the owner should know about clients without a name; empty = nothing."""
+        config = self.config
+        if config.anonymous is True:
+            return "anonymous clients are allowed from everywhere (anonymous = true)"
+        has_identities = bool(config.client_cert) or bool(self._users is not None and self._users.has_any)
+        if config.anonymous is None and not has_identities and not is_loopback(config.host):
+            return "anonymous clients are allowed from other machines until there is a user (users = file)"
+        return ""
+
+    def status(self) -> Status:
+        native = self._native
+        if native is None or self._failure:
+            return Status("MSG Broker", False, "No active connection", last_error=self._failure)
+        external, internal = self.external, self.internal
+        listening = external if external == internal else f"{external} and {internal}"
+        details = f"Listening on: {listening}, Threads Pool: {self.config.threads}"
+        if self.config.has_tls:
+            details += ", SSL: True"
+        if self.warning:
+            details += f", Warning: {self.warning}"
+        counters: dict[str, int | float] = {**native.stats()}
+        return Status("MSG Broker", True, details, self._since_us, counters=counters)
+
+    @property
+    def external(self) -> str:
+        return join_address(*self.config.external)
+
+    @property
+    def internal(self) -> str:
+        return join_address(*self.config.internal)
+
+    @property
+    def bound(self) -> str:
+        return join_address(self.config.host, self.config.internal[1])
+
+    def stats(self) -> dict[str, int]:
+        return self._native.stats() if self._native is not None else {}
+
+    def events(self) -> Iterator[Counted]:
+        """What came, by address and kind of packet."""
+        for ip, packet, success, last_ms, errors, error_ms, reason, text in (
+            self._native.events() if self._native is not None else ()
+        ):
+            yield Counted(ip, packet, success, last_ms / 1000, errors, error_ms / 1000, reason, text)
+
+    def clients(self) -> Iterator[Client]:
+        for client_id, user, version, address, *numbers in (
+            self._native.clients(CLIENTS_SHOWN) if self._native is not None else ()
+        ):
+            yield Client(client_id, user or "", version, address or "", *numbers)
+
+    def set_debug(self, on: bool) -> None:
+        """Lines about connections that come and go."""
+        if self._native is not None:
+            self._native.set_debug(on)
+
+    def disconnect(self, client_id: str) -> None:
+        """Close the connection of a client (0x98 administrative action)."""
+        if self._native is not None:
+            self._native.disconnect(client_id, 0x98)
+
+
+def _content(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise ServiceError(f"SSL Connection: cannot read {path}: {problem.strerror}") from problem
