@@ -105,7 +105,7 @@ NODE = [
     (
         "run message broker",
         "run message broker where external_ip=!ip and external_port=!p and internal_ip=!ip and internal_port=!p "
-        "and bind=!b and threads=6",
+        "and bind=true and threads=6",
     ),
     ("run smtp client", "run smtp client where email = a@b and password = x"),
     ("run mcp server", "run mcp server"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 
 from edgelake._rust import Pipeline
 from edgelake.errors import EdgeLakeError
@@ -35,6 +36,7 @@ class Archiver:
         self._busy = ""
         self._failed: set[str] = set()
         self._ending = False
+        self._gates: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
         self.last_error = ""
 
@@ -53,6 +55,12 @@ class Archiver:
         """Who has the TSD table; without one only files are written."""
         with self._changed:
             self._keeper = keeper
+
+    def gate(self, dbms: str) -> threading.Lock:
+        """Held by a writer from its commit until the pipeline knows of it: a note that is read in between would be of
+        rows that the journal does not hold for their file yet."""
+        with self._changed:
+            return self._gates[dbms]
 
     def add(self, store: SqliteStore) -> None:
         """The database has notes."""
@@ -102,7 +110,7 @@ class Archiver:
     def _work(self, store: SqliteStore) -> bool:
         """One group of notes; whether there may be more."""
         keeper = self._keeper
-        with store.reader() as db:
+        with self.gate(store.dbms), store.reader() as db:
             found = batches.open_batches(db, limit=GROUP, with_file=keeper is None)
         if not found:
             return False

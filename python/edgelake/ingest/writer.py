@@ -217,8 +217,9 @@ class Writer:
             for flush in group:
                 self._keep_unread(flush)
 
-        self._store.store_many([job.wanted for job in jobs], sparing=sparing, before_commit=keep_rejected)
-        self._tell(jobs, group, keeper)
+        with self._archiver.gate(self._store.dbms):
+            self._store.store_many([job.wanted for job in jobs], sparing=sparing, before_commit=keep_rejected)
+            self._tell(jobs, group, keeper)
 
     def _commit_sparing(self, jobs: Sequence[_Job], flush: Flush, keeper: BatchKeeper | None) -> None:
         try:
