@@ -219,6 +219,7 @@ BENCHES: dict[str, Bench] = {
             "select-memory": Measure("RSS that the node grows by meanwhile", "MB", 50, "lower"),
         },
     ),
+    "mqtt": MQTT,
 }
 
 

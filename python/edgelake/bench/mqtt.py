@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgelake.bench import Settings, gathered
 from edgelake.bench.brokers import TUNED, Broker, all_three, mosquitto, ours
@@ -21,6 +21,9 @@ from edgelake.bench.results import Result
 ROUNDS = 3
 WINDOW = {0: 4000, 1: 1000, 2: 1000}
 """Messages that a publisher has on the way."""
+
+OURS = 8
+"""How many times more messages than mosquitto a node gets, so that a run takes long enough to be measured."""
 
 DELIVERED = {0: 160_000, 1: 80_000, 2: 40_000}
 ACKNOWLEDGED = 200_000
@@ -42,6 +45,12 @@ TABLE = (
 )
 
 
+class Rate(Protocol):
+    """Messages a second of a flow through a broker, of so many times its messages."""
+
+    def __call__(self, broker: Broker, times: int = 1) -> float: ...
+
+
 def run(settings: Settings) -> list[Result]:
     allow_files()
     parts: tuple[tuple[Callable[[Settings], list[Result]], tuple[str, ...]], ...] = (
@@ -54,7 +63,7 @@ def run(settings: Settings) -> list[Result]:
     return gathered(settings, *(part for part, keys in parts if settings.wants(*keys)))
 
 
-def best(flow: Callable[[Broker], float], brokers: tuple[Broker, ...]) -> float:
+def best(flow: Rate, brokers: tuple[Broker, ...]) -> float:
     """The best figure of some brokers; one that loses messages has none. Raises FlowError when none has one."""
     figures = []
     problems = []
@@ -95,12 +104,10 @@ def speed(settings: Settings) -> list[Result]:
     return found
 
 
-def _flow(
-    generator: Load, publishers: int, subscribers: int, qos: int, size: int, each: int
-) -> Callable[[Broker], float]:
+def _flow(generator: Load, publishers: int, subscribers: int, qos: int, size: int, each: int) -> Rate:
     """Messages a second through a broker: delivered ones, acknowledged ones without subscribers."""
 
-    def rate(broker: Broker) -> float:
+    def rate(broker: Broker, times: int = 1) -> float:
         report = generator.flow(
             broker.port,
             "bench",
@@ -109,7 +116,7 @@ def _flow(
             qos=qos,
             payload_bytes=size,
             window=WINDOW[qos],
-            messages=each,
+            messages=each * times,
         )
         return report["delivered" if subscribers else "acknowledged"] / report["seconds"]
 
@@ -117,10 +124,10 @@ def _flow(
 
 
 def _rounds(
-    settings: Settings, key: str, flow: Callable[[Broker], float], own: Broker, others: tuple[Broker, ...]
+    settings: Settings, key: str, flow: Rate, own: Broker, others: tuple[Broker, ...]
 ) -> tuple[float, float, dict[str, Any]]:
     """Ours, the baseline, and the figures of all rounds; the median ratio counts."""
-    pairs = [(flow(own), best(flow, others)) for _ in range(settings.rounds(ROUNDS))]
+    pairs = [(flow(own, OURS), best(flow, others)) for _ in range(settings.rounds(ROUNDS))]
     figure, baseline = median_round(pairs)
     settings.say(f"{key}: {figure:,.0f} messages/s, mosquitto {baseline:,.0f}")
     return figure, baseline, {"rounds": pairs}
@@ -130,13 +137,15 @@ def _ceiling(settings: Settings, generator: Load, null: Broker, name: str, reach
     """What the generator does with a server that does nothing, beside the most that ours did."""
     if name == "ack":
         flow = _flow(generator, PUBLISHERS, 0, 1, 64, settings.rows(ACKNOWLEDGED) // PUBLISHERS)
-        return measured("mqtt", "ceiling-ack", flow(null), reached)
+        return measured("mqtt", "ceiling-ack", flow(null, OURS), reached)
     qos = int(name)
     shapes = {(size, p, s) for q, size, p, s in FAN_OUT.values() if q == qos}
     figures = {}
     for size, publishers, subscribers in sorted(shapes):
         each = settings.rows(DELIVERED[qos]) // (publishers * subscribers)
-        figures[f"{size} {publishers} {subscribers}"] = _flow(generator, publishers, subscribers, qos, size, each)(null)
+        figures[f"{size} {publishers} {subscribers}"] = _flow(generator, publishers, subscribers, qos, size, each)(
+            null, OURS
+        )
     return measured("mqtt", f"ceiling-{name}", max(figures.values()), reached, shapes=figures)
 
 

@@ -9,7 +9,7 @@ use mio::{Events, Poll, Token};
 
 use super::Target;
 use super::link::{self, FULL_BYTES, Link, other};
-use super::message::{LEAST_BYTES, MOST_PUBLISHERS, Template, read};
+use super::message::{LEAST_BYTES, MOST_PUBLISHERS, Template, packet_id_at, read};
 
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -249,13 +249,8 @@ fn arrived(packet: &[u8], out: &mut Vec<u8>, flow: &Flow, next: &mut [u64]) -> i
         1 => AckKind::PubAck,
         _ => AckKind::PubRec,
     };
-    let head = 1 + packet[1..].iter().take_while(|&&byte| byte >= 0x80).count() + 1;
-    let topic_bytes = usize::from(u16::from_be_bytes([packet[head], packet[head + 1]]));
-    let at = head + 2 + topic_bytes;
-    let Some(&[high, low]) = packet.get(at..at + 2) else {
-        return Err(other("no packet id"));
-    };
-    let packet_id = u16::from_be_bytes([high, low]);
+    let at = packet_id_at(packet).ok_or(other("a message without a packet id"))?;
+    let packet_id = u16::from_be_bytes([packet[at], packet[at + 1]]);
     encode_ack(
         out,
         flow.target.version,

@@ -92,6 +92,20 @@ pub fn read(payload: &[u8]) -> Option<(usize, u64)> {
     Some((publisher, number.checked_sub(FIRST_NUMBER)?))
 }
 
+/// Where the packet id of a PUBLISH of QoS 1 or 2 stands.
+pub fn packet_id_at(packet: &[u8]) -> Option<usize> {
+    let head = 2 + packet
+        .iter()
+        .skip(1)
+        .take_while(|&&byte| byte >= 0x80)
+        .count();
+    let &[high, low] = packet.get(head..head + 2)? else {
+        return None;
+    };
+    let at = head + 2 + usize::from(u16::from_be_bytes([high, low]));
+    (at + 2 <= packet.len()).then_some(at)
+}
+
 fn digits(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, |value, byte| match byte {
         b'0'..=b'9' => Some(value * 10 + u64::from(byte - b'0')),

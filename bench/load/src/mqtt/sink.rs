@@ -6,13 +6,13 @@ use std::io;
 use std::net::TcpListener;
 
 use edgelake_core::mqtt::codec::{decode, encode, encode_ack};
-use edgelake_core::mqtt::packet::{
-    Ack, AckKind, ConnAck, Granted, Packet, Publish, QoS, Reason, Version,
-};
+use edgelake_core::mqtt::packet::{Ack, AckKind, ConnAck, Granted, Packet, Reason, Version};
 use mio::{Events, Interest, Poll, Token};
 
 use super::link::{self, Link, other};
+use super::message::packet_id_at;
 
+const PUBLISH: u8 = 3;
 const LISTENER: Token = Token(usize::MAX);
 
 struct Client {
@@ -88,8 +88,11 @@ fn read(client: &mut Client, buffer: &mut [u8], next_id: &mut u16) -> io::Result
     let before = client.version;
     let read = client.link.read(buffer, |packet, out| {
         let version = round.version.unwrap_or(before);
+        if packet[0] >> 4 == PUBLISH {
+            return publish(packet, version, out, &mut round, next_id);
+        }
         let decoded = decode(packet, version).map_err(|error| other(error.to_string()))?;
-        answer(&decoded, version, out, &mut round, next_id)
+        answer(&decoded, version, out, &mut round)
     });
     client.version = round.version.unwrap_or(before);
     client.subscribed |= round.subscribes;
@@ -98,12 +101,42 @@ fn read(client: &mut Client, buffer: &mut [u8], next_id: &mut u16) -> io::Result
     Ok(round)
 }
 
+/// Acknowledges a message and hands it on as it came, but for the packet id.
+fn publish(
+    packet: &[u8],
+    version: Version,
+    out: &mut Vec<u8>,
+    round: &mut Round,
+    next_id: &mut u16,
+) -> io::Result<()> {
+    let start = round.broadcast.len();
+    round.broadcast.extend_from_slice(packet);
+    let kind = match packet[0] >> 1 & 3 {
+        0 => return Ok(()),
+        1 => AckKind::PubAck,
+        _ => AckKind::PubRec,
+    };
+    let at = packet_id_at(packet).ok_or(other("a message without a packet id"))?;
+    let packet_id = u16::from_be_bytes([packet[at], packet[at + 1]]);
+    encode_ack(
+        out,
+        version,
+        Ack {
+            kind,
+            packet_id,
+            reason: Reason::SUCCESS,
+        },
+    );
+    *next_id = next_id.checked_add(1).unwrap_or(1);
+    round.broadcast[start + at..start + at + 2].copy_from_slice(&next_id.to_be_bytes());
+    Ok(())
+}
+
 fn answer(
     packet: &Packet<'_>,
     version: Version,
     out: &mut Vec<u8>,
     round: &mut Round,
-    next_id: &mut u16,
 ) -> io::Result<()> {
     let mut acknowledge = |kind, packet_id| {
         let ack = Ack {
@@ -114,24 +147,6 @@ fn answer(
         encode_ack(out, version, ack);
     };
     match packet {
-        Packet::Publish(publish) => {
-            match publish.qos {
-                QoS::AtMostOnce => {}
-                QoS::AtLeastOnce => acknowledge(AckKind::PubAck, publish.packet_id),
-                QoS::ExactlyOnce => acknowledge(AckKind::PubRec, publish.packet_id),
-            }
-            *next_id = next_id.checked_add(1).unwrap_or(1);
-            let packet_id = if publish.qos == QoS::AtMostOnce {
-                0
-            } else {
-                *next_id
-            };
-            let copy = Publish {
-                packet_id,
-                ..publish.clone()
-            };
-            encode(&mut round.broadcast, version, &Packet::Publish(copy));
-        }
         Packet::Ack(Ack {
             kind: AckKind::PubRec,
             packet_id,
