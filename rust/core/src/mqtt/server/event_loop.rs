@@ -26,6 +26,9 @@ const EVENTS: usize = 1024;
 const READ_BYTES: usize = 64 << 10;
 /// A round ends after so many bytes even if others wait: they are first in the next one.
 const ROUND_BYTES: usize = 1 << 20;
+const READS_PER_ROUND: usize = 512;
+/// Connections that begin take more time than others have; those that are there come first.
+const ARRIVALS_PER_ROUND: usize = 16;
 /// Handshakes with asymmetric cryptography per round, for the same reason.
 const HANDSHAKES_PER_ROUND: usize = 8;
 
@@ -160,7 +163,9 @@ impl EventLoop {
 
     fn timeout(&self) -> Duration {
         let accepting = self.stopping == Stopping::No && self.listeners.iter().any(|l| l.ready);
-        if accepting || !self.sockets.ready.is_empty() || !self.sockets.dirty.is_empty() {
+        let sockets = &self.sockets;
+        let waits = !(sockets.ready.is_empty() && sockets.arriving.is_empty());
+        if accepting || waits || !sockets.dirty.is_empty() {
             return Duration::ZERO;
         }
         Duration::from_millis(self.next_tick_ms).saturating_sub(self.origin.elapsed())
@@ -203,13 +208,18 @@ impl EventLoop {
         }
         self.handshakes_left = HANDSHAKES_PER_ROUND;
         let mut bytes = 0;
-        for _ in 0..self.sockets.ready.len() {
+        for _ in 0..self.sockets.ready.len().min(READS_PER_ROUND) {
             let Some(id) = self.sockets.ready.pop_front() else {
                 break;
             };
             bytes += self.serve(broker, id);
             if bytes >= ROUND_BYTES {
                 break;
+            }
+        }
+        for _ in 0..self.sockets.arriving.len().min(ARRIVALS_PER_ROUND) {
+            if let Some(id) = self.sockets.arriving.pop_front() {
+                self.serve(broker, id);
             }
         }
         if self.now.mono_ms >= self.next_tick_ms {

@@ -16,7 +16,7 @@ use super::tls::Tls;
 use super::web::Web;
 
 /// Accepted per listener and round, so that a storm of connections does not hold up those that are there.
-const ACCEPTS_PER_ROUND: usize = 32;
+const ACCEPTS_PER_ROUND: usize = 16;
 
 /// Until when a connection has time: (time, id, stamp).
 pub(super) type Deadlines = VecDeque<(u64, ConnId, u32)>;
@@ -109,7 +109,6 @@ impl EventLoop {
         if is_plain {
             self.introduce(broker, id);
         }
-        self.sockets.queue(id);
         Ok(())
     }
 

@@ -87,7 +87,7 @@ impl Conn {
             ending: Ending::No,
             output: Output::default(),
             input: Vec::new(),
-            readable: true,
+            readable: false, // an event comes with the first bytes
             half_closed: false,
             writable: true,
             paused: false,
@@ -149,6 +149,8 @@ pub(super) struct Sockets {
     pub(super) dirty: Vec<ConnId>,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
+    /// The same, of connections that have not sent their CONNECT.
+    pub(super) arriving: VecDeque<ConnId>,
     pub(super) intake: Option<Box<dyn Intake>>,
     /// All that is in the inputs.
     pub(super) unread_bytes: usize,
@@ -165,6 +167,7 @@ impl Sockets {
             count: 0,
             dirty: Vec::new(),
             ready: VecDeque::new(),
+            arriving: VecDeque::new(),
             intake,
             unread_bytes: 0,
             spare: Vec::new(),
@@ -223,7 +226,11 @@ impl Sockets {
             && !conn.queued
         {
             conn.queued = true;
-            self.ready.push_back(id);
+            if conn.stage == Stage::Serving {
+                self.ready.push_back(id);
+            } else {
+                self.arriving.push_back(id);
+            }
         }
     }
 
