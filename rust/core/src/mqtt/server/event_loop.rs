@@ -27,8 +27,8 @@ const READ_BYTES: usize = 64 << 10;
 /// A round ends after so many bytes even if others wait: they are first in the next one.
 const ROUND_BYTES: usize = 1 << 20;
 const READS_PER_ROUND: usize = 512;
-/// Connections that begin take more time than others have; those that are there come first.
-const ARRIVALS_PER_ROUND: usize = 16;
+/// Connections that begin or end take longer than others; many of them must not hold up those that are there.
+const PASSING_PER_ROUND: usize = 16;
 /// Handshakes with asymmetric cryptography per round, for the same reason.
 const HANDSHAKES_PER_ROUND: usize = 8;
 
@@ -87,6 +87,9 @@ pub(super) struct EventLoop {
     pub(super) plain: Vec<u8>,
     pub(super) packet_max_bytes: usize,
     pub(super) handshakes_left: usize,
+    /// Connections that may be accepted in the millisecond `accepts_of_ms`.
+    pub(super) accepts_left: usize,
+    pub(super) accepts_of_ms: u64,
     warned_ms: Option<u64>,
 }
 
@@ -122,6 +125,8 @@ impl EventLoop {
             plain: Vec::new(),
             packet_max_bytes,
             handshakes_left: 0,
+            accepts_left: 1,
+            accepts_of_ms: 0,
             warned_ms: None,
         }
     }
@@ -164,9 +169,12 @@ impl EventLoop {
     fn timeout(&self) -> Duration {
         let accepting = self.stopping == Stopping::No && self.listeners.iter().any(|l| l.ready);
         let sockets = &self.sockets;
-        let waits = !(sockets.ready.is_empty() && sockets.arriving.is_empty());
-        if accepting || waits || !sockets.dirty.is_empty() {
+        let waits = !(sockets.ready.is_empty() && sockets.passing.is_empty());
+        if waits || !sockets.dirty.is_empty() {
             return Duration::ZERO;
+        }
+        if accepting {
+            return Duration::from_millis(u64::from(self.accepts_left == 0));
         }
         Duration::from_millis(self.next_tick_ms).saturating_sub(self.origin.elapsed())
     }
@@ -217,8 +225,8 @@ impl EventLoop {
                 break;
             }
         }
-        for _ in 0..self.sockets.arriving.len().min(ARRIVALS_PER_ROUND) {
-            if let Some(id) = self.sockets.arriving.pop_front() {
+        for _ in 0..self.sockets.passing.len().min(PASSING_PER_ROUND) {
+            if let Some(id) = self.sockets.passing.pop_front() {
                 self.serve(broker, id);
             }
         }

@@ -15,20 +15,26 @@ use super::sockets::{Conn, Ending, Stage};
 use super::tls::Tls;
 use super::web::Web;
 
-/// Accepted per listener and round, so that a storm of connections does not hold up those that are there.
-const ACCEPTS_PER_ROUND: usize = 16;
+/// Accepted in a millisecond at most: a storm of connections waits in the backlog instead of holding up those that are
+/// there. It is over in less than a second all the same.
+const ACCEPTS_PER_MS: usize = 8;
 
 /// Until when a connection has time: (time, id, stamp).
 pub(super) type Deadlines = VecDeque<(u64, ConnId, u32)>;
 
 impl EventLoop {
     pub(super) fn accept(&mut self, broker: &mut Broker) {
+        if self.accepts_of_ms != self.now.mono_ms {
+            self.accepts_of_ms = self.now.mono_ms;
+            self.accepts_left = ACCEPTS_PER_MS;
+        }
         for n in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_PER_ROUND {
+            while self.accepts_left > 0 {
                 let listening = &mut self.listeners[n];
                 if !listening.ready {
                     break;
                 }
+                self.accepts_left -= 1;
                 match self.reserve.accept(&listening.socket) {
                     Accepted::Connection(socket, address) => self.admit(broker, n, socket, address),
                     Accepted::Refused => {

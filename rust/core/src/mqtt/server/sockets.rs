@@ -149,8 +149,8 @@ pub(super) struct Sockets {
     pub(super) dirty: Vec<ConnId>,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
-    /// The same, of connections that have not sent their CONNECT.
-    pub(super) arriving: VecDeque<ConnId>,
+    /// The same, of connections that have not sent their CONNECT yet, or that the peer has closed.
+    pub(super) passing: VecDeque<ConnId>,
     pub(super) intake: Option<Box<dyn Intake>>,
     /// All that is in the inputs.
     pub(super) unread_bytes: usize,
@@ -167,7 +167,7 @@ impl Sockets {
             count: 0,
             dirty: Vec::new(),
             ready: VecDeque::new(),
-            arriving: VecDeque::new(),
+            passing: VecDeque::new(),
             intake,
             unread_bytes: 0,
             spare: Vec::new(),
@@ -226,10 +226,10 @@ impl Sockets {
             && !conn.queued
         {
             conn.queued = true;
-            if conn.stage == Stage::Serving {
+            if conn.stage == Stage::Serving && !conn.half_closed {
                 self.ready.push_back(id);
             } else {
-                self.arriving.push_back(id);
+                self.passing.push_back(id);
             }
         }
     }
