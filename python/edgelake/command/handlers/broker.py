@@ -88,7 +88,7 @@ async def run_message_broker(
     key: str = "",
     client_cert: str = "",
     websocket_port: int = 0,
-    keep_alive_max: int = 0,
+    keep_alive_max: int = 60,
     message_max: int = 16 << 20,
     connections: int = 100_000,
     queue_messages: int = 100_000,

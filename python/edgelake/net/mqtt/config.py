@@ -39,7 +39,7 @@ class BrokerConfig:
         ssl: the port speaks TLS; ``ssl_port``: a further port that does.
         client_cert: PEM file of the authority of which TLS clients must show a certificate.
         websocket_port: a further port for WebSocket, with TLS when ``ssl``.
-        keep_alive_max_s: longest keep alive that a client may ask for; 0 = any, and none.
+        keep_alive_max_s: longest keep alive of version 5 clients, who are told; 0 = any.
         message_max_bytes: largest packet; connections: open at the same time.
         queue_messages: that wait for one client which is away or slow.
         session_max_s: longest session without a connection; None = no limit.
@@ -60,7 +60,7 @@ class BrokerConfig:
     ssl_port: int = 0
     client_cert: Path | None = None
     websocket_port: int = 0
-    keep_alive_max_s: int = 0
+    keep_alive_max_s: int = 60
     message_max_bytes: int = 16 << 20
     connections: int = 100_000
     queue_messages: int = 100_000

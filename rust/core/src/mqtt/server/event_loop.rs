@@ -51,6 +51,13 @@ impl Waiting {
     }
 }
 
+/// A message of the node itself that waits until its round is kept and mapped.
+struct Published {
+    round: u64,
+    result: Result<usize, Refusal>,
+    publication: Publication,
+}
+
 /// Steps of the end: what is on its way to the disk, then the clients, then the last changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
@@ -74,7 +81,7 @@ pub(super) struct EventLoop {
     origin: Instant,
     pub(super) next_tick_ms: u64,
     waiting: Waiting,
-    publications: VecDeque<(u64, usize, Publication)>,
+    publications: VecDeque<Published>,
     stopping: Stopping,
     pub(super) next_stamp: u32,
     /// When an accepted connection must have sent its CONNECT, in this order.
@@ -288,7 +295,11 @@ impl EventLoop {
             payload: &publication.payload,
         };
         match broker.publish(&packet, self.now, &mut self.sockets) {
-            (reached, Some(round)) => self.publications.push_back((round, reached, publication)),
+            (reached, Some(round)) => self.publications.push_back(Published {
+                round,
+                result: Ok(reached),
+                publication,
+            }),
             (reached, None) => (publication.done)(Ok(reached)),
         }
     }
@@ -384,6 +395,7 @@ impl EventLoop {
         let mut news = false;
         while let Some((round, result)) = self.sockets.intake.as_mut().and_then(|i| i.completed()) {
             Waiting::settle(&mut self.waiting.mapped, round);
+            self.refuse_publications(round, result);
             broker.mapped(round, result, self.now, &mut self.sockets);
             news = true;
         }
@@ -392,7 +404,32 @@ impl EventLoop {
             self.kept(broker, round, result);
             news = true;
         }
+        self.settle_publications();
         news
+    }
+
+    fn refuse_publications(&mut self, round: u64, result: Result<(), Refusal>) {
+        let Err(refusal) = result else {
+            return;
+        };
+        for published in &mut self.publications {
+            if published.round <= round {
+                published.result = Err(refusal);
+            }
+        }
+    }
+
+    /// Tells those whose messages are kept and mapped.
+    fn settle_publications(&mut self) {
+        let waits = |rounds: &VecDeque<u64>, round| rounds.front().is_some_and(|r| *r <= round);
+        while let Some(first) = self.publications.front()
+            && !waits(&self.waiting.kept, first.round)
+            && !waits(&self.waiting.mapped, first.round)
+        {
+            if let Some(published) = self.publications.pop_front() {
+                (published.publication.done)(published.result);
+            }
+        }
     }
 
     fn kept(&mut self, broker: &mut Broker, round: u64, result: Result<(), Refusal>) {
@@ -403,12 +440,8 @@ impl EventLoop {
             };
             self.warn(|| format!("messages are refused: {why}"));
         }
+        self.refuse_publications(round, result);
         broker.kept(round, result, self.now, &mut self.sockets);
-        while self.publications.front().is_some_and(|(r, ..)| *r <= round) {
-            if let Some((_, reached, publication)) = self.publications.pop_front() {
-                (publication.done)(result.map(|()| reached));
-            }
-        }
     }
 
     // ---- the end
