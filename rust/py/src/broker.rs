@@ -379,10 +379,10 @@ fn open(
         let mut apply = |change| broker.apply(change);
         let store = store::Store::open(&options, prepared.waker(), &mut apply)
             .map_err(|e| journal_error(&e))?;
-        if let Some((_, pipeline)) = &behind.rows {
-            apply_receipts(&mut broker, pipeline, store.last_round());
-        }
         broker.continue_after(store.last_round());
+        if let Some((_, pipeline)) = &behind.rows {
+            apply_receipts(&mut broker, pipeline);
+        }
         broker.recovered(now());
         keep = Some(Box::new(store));
     }
@@ -397,16 +397,14 @@ fn open(
 }
 
 /// Packet ids of messages whose rows are in the journal, but which the store has not heard of yet.
-fn apply_receipts(broker: &mut Broker, pipeline: &CorePipeline, stored_round: u64) {
+fn apply_receipts(broker: &mut Broker, pipeline: &CorePipeline) {
     for receipts in pipeline.receipts() {
-        if receipts.round <= stored_round {
-            continue;
-        }
         for (client_id, packet_id) in receipts.messages {
-            broker.apply_receipt(&Receipt {
+            let receipt = Receipt {
                 client_id,
                 packet_id,
-            });
+            };
+            broker.apply_receipt(receipts.round, &receipt);
         }
     }
 }

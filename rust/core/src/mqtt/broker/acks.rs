@@ -263,6 +263,15 @@ impl Broker {
 
     /// QoS 2 messages whose rows are durable: from now on their ids are known, which is kept too before PUBREC.
     fn record_received(&mut self, round: u64) {
+        if self
+            .keep
+            .unrecorded
+            .front()
+            .is_none_or(|row| row.round > round)
+        {
+            return;
+        }
+        self.keep.receipts_are_recorded(round);
         while let Some(row) = self
             .keep
             .unrecorded

@@ -61,6 +61,10 @@ pub enum Change {
         session: u64,
         packet_id: u16,
     },
+    /// The receipts of rounds up to this one, which stand in the intake's journal, are among the changes.
+    Mapped {
+        round: u64,
+    },
     Retained {
         topic: Box<str>,
         message: u64,

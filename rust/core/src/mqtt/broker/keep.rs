@@ -40,6 +40,8 @@ pub(super) struct Keep {
     /// Rounds up to it are kept, or refused.
     pub kept: u64,
     pub mapped: u64,
+    /// Receipts of rounds up to it are among the changes.
+    pub receipted: u64,
     next_message_id: u64,
     next_session_id: u64,
     pub held: VecDeque<Held>,
@@ -54,6 +56,7 @@ impl Keep {
             messages: Vec::new(),
             kept: 0,
             mapped: 0,
+            receipted: 0,
             next_message_id: 1,
             next_session_id: 1,
             held: VecDeque::new(),
@@ -63,6 +66,14 @@ impl Keep {
 
     pub fn change(&mut self, change: Change) {
         self.changes.push(change);
+    }
+
+    /// The changes of the open round have, with those before, all receipts up to `round`.
+    pub fn receipts_are_recorded(&mut self, round: u64) {
+        self.receipted = self.receipted.max(round);
+        self.change(Change::Mapped {
+            round: self.receipted,
+        });
     }
 
     pub fn map(&mut self, message: Inbound) {

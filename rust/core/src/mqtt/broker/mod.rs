@@ -353,9 +353,9 @@ impl Broker {
         self.replay(change);
     }
 
-    /// Recovery: a receipt out of the intake's journal, of a round that the store does not have; after the changes.
-    pub fn apply_receipt(&mut self, receipt: &Receipt) {
-        self.replay_receipt(receipt);
+    /// Recovery: a receipt out of the intake's journal, after the changes. Those that the changes have are passed over.
+    pub fn apply_receipt(&mut self, round: u64, receipt: &Receipt) {
+        self.replay_receipt(round, receipt);
     }
 
     /// Recovery is complete: sessions that were connected are no longer, and their wills come with the first `tick`
@@ -364,7 +364,7 @@ impl Broker {
         self.end_replay(now);
     }
 
-    /// Recovery: rounds go on behind the last one that the store has.
+    /// Recovery: rounds go on behind the last one that the store has. Before the receipts.
     pub fn continue_after(&mut self, round: u64) {
         self.keep.continue_after(round);
     }

@@ -20,6 +20,8 @@ pub(super) struct Replay {
     messages: HashMap<u64, Arc<Message>>,
     /// Index by the id that outlives the process.
     sessions: HashMap<u64, u32>,
+    /// Round of the last receipt that the changes did not have.
+    receipted: u64,
 }
 
 impl Replay {
@@ -27,6 +29,7 @@ impl Replay {
         Self {
             messages: HashMap::new(),
             sessions: HashMap::new(),
+            receipted: 0,
         }
     }
 }
@@ -123,6 +126,7 @@ impl Broker {
                     session.set_unreleased(packet_id, KNOWN);
                 }
             }
+            Change::Mapped { round } => self.keep.receipted = self.keep.receipted.max(round),
             Change::Released { session, packet_id } => {
                 if let Some(session) = self
                     .replayed(session)
@@ -202,7 +206,13 @@ impl Broker {
         self.remove_session(index);
     }
 
-    pub(super) fn replay_receipt(&mut self, receipt: &Receipt) {
+    pub(super) fn replay_receipt(&mut self, round: u64, receipt: &Receipt) {
+        if round <= self.keep.receipted {
+            return;
+        }
+        self.keep.continue_after(round);
+        let replay = self.replay.get_or_insert_default();
+        replay.receipted = replay.receipted.max(round);
         let Some(session) = self
             .sessions
             .find(&receipt.client_id)
@@ -220,7 +230,11 @@ impl Broker {
     }
 
     pub(super) fn end_replay(&mut self, now: Now) {
-        self.replay = None;
+        if let Some(replay) = self.replay.take()
+            && replay.receipted > 0
+        {
+            self.keep.receipts_are_recorded(replay.receipted);
+        }
         let all: Vec<u32> = self.sessions.iter_from(0).map(|(index, _)| index).collect();
         for index in all {
             let Some(session) = self.sessions.get_mut(index) else {

@@ -88,6 +88,11 @@ impl Broker {
             limit_bytes,
             messages: &mut cursor.messages,
         };
+        if self.keep.receipted > 0 {
+            piece.push(Change::Mapped {
+                round: self.keep.receipted,
+            });
+        }
         while !piece.is_full() {
             cursor.part = match cursor.part {
                 Part::Sessions { index, id, seq } => self.sessions_from(index, id, seq, &mut piece),

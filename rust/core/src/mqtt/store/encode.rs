@@ -20,6 +20,7 @@ mod tag {
     pub const RELEASED: u8 = 10;
     pub const RETAINED: u8 = 11;
     pub const RETAINED_GONE: u8 = 12;
+    pub const MAPPED: u8 = 13;
 }
 
 /// Append a change.
@@ -72,6 +73,7 @@ pub fn encode(out: &mut Vec<u8>, change: &Change) {
         Change::Released { session, packet_id } => {
             numbers(&mut out, tag::RELEASED, &[*session, u64::from(*packet_id)]);
         }
+        Change::Mapped { round } => numbers(&mut out, tag::MAPPED, &[*round]),
         Change::Retained { topic, message } => {
             numbers(&mut out, tag::RETAINED, &[*message]);
             out.bytes(topic.as_bytes());
@@ -154,6 +156,9 @@ pub fn decode(fields: &mut In<'_>) -> Result<Change> {
         tag::RELEASED => Change::Released {
             session: fields.number()?,
             packet_id: fields.narrow()?,
+        },
+        tag::MAPPED => Change::Mapped {
+            round: fields.number()?,
         },
         tag::RETAINED => Change::Retained {
             message: fields.number()?,
@@ -375,6 +380,7 @@ mod tests {
                 .prop_map(|(session, packet_id)| Change::Received { session, packet_id }),
             any::<(u64, u16)>()
                 .prop_map(|(session, packet_id)| Change::Released { session, packet_id }),
+            any::<u64>().prop_map(|round| Change::Mapped { round }),
             (text(), any::<u64>()).prop_map(|(topic, message)| Change::Retained { topic, message }),
             text().prop_map(|topic| Change::RetainedGone { topic }),
         ]

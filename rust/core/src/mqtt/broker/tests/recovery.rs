@@ -115,6 +115,37 @@ fn qos_2_of_publishers_is_known_again() {
 }
 
 #[test]
+fn a_receipt_counts_until_the_store_has_it_whatever_else_is_stored() {
+    let receipt = |packet_id| Receipt {
+        client_id: "from".into(),
+        packet_id,
+    };
+    let mut before = World::new();
+    before.connect(1, connect_lasting(Version::V311, "from"));
+    let mut after = World::with(before.broker.options().clone());
+    for change in &before.log {
+        after.broker.apply(change.clone());
+    }
+    // Round 5 is stored; of the receipts it has those of the rounds up to 3.
+    after.broker.apply(Change::Mapped { round: 3 });
+    after.broker.continue_after(5);
+    for (round, packet_id) in [(3, 7), (4, 8)] {
+        after.broker.apply_receipt(round, &receipt(packet_id));
+    }
+    after.broker.recovered(after.now);
+    let round = after.broker.end_round();
+    assert_eq!(round.number, 6);
+    let is_known = |id| {
+        round
+            .changes
+            .iter()
+            .any(|c| matches!(c, Change::Received { packet_id, .. } if *packet_id == id))
+    };
+    assert!(is_known(8) && !is_known(7));
+    assert!(round.changes.contains(&Change::Mapped { round: 4 }));
+}
+
+#[test]
 fn a_row_in_the_journal_makes_its_id_known() {
     let mut world = World::new();
     world.net.mapped = vec!["row"];
@@ -127,11 +158,14 @@ fn a_row_in_the_journal_makes_its_id_known() {
     for change in &world.log {
         after.broker.apply(change.clone());
     }
-    after.broker.apply_receipt(&receipt);
-    after.broker.apply_receipt(&Receipt {
-        client_id: "unknown".into(),
-        packet_id: 1,
-    });
+    after.broker.apply_receipt(1, &receipt);
+    after.broker.apply_receipt(
+        1,
+        &Receipt {
+            client_id: "unknown".into(),
+            packet_id: 1,
+        },
+    );
     after.broker.recovered(after.now);
     after.net.mapped = vec!["row"];
     after.connect(1, connect_lasting(Version::V311, "from"));
