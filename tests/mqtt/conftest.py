@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from edgelake.command.registry import Registry
-from edgelake.command.tokenizer import tokenise
 from tests.mqtt.brokers import Files, Mosquitto, Ours
 
 Start = Callable[..., Mosquitto]
@@ -22,20 +20,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return Files.made_in(tmp_path_factory.mktemp("tls"))
 
 
-def _has_broker() -> bool:
-    found = Registry.discover().match(tokenise("run message broker").words)
-    return found is not None and not found.command.later
-
-
-# A version without a message broker of its own shows with mosquitto that the tests of clients are right.
-OF_CLIENTS: type[Ours] | type[Mosquitto] = Ours if _has_broker() else Mosquitto
-collect_ignore = [] if OF_CLIENTS is Ours else ["test_crash.py"]
-
-
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Iterator[Ours | Mosquitto]:
+def broker(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Iterator[Ours]:
     """The broker that real clients come to, with TLS and WebSocket; one for all tests."""
-    with OF_CLIENTS(tmp_path_factory.mktemp("broker"), tls=files, websocket=True) as running:
+    with Ours(tmp_path_factory.mktemp("broker"), tls=files, websocket=True) as running:
         yield running
 
 

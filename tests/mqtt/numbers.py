@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 import time
 from pathlib import Path
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 IN_FLIGHT = 100
 PACE_S = 0.0005  # a build for tests has to follow
+
+
+class _Client(paho.Client):
+    """Paho forgets with a second attempt to reconnect that a message was received (PUBREC), and publishes it again:
+    there is one attempt, once somebody listens."""
+
+    def reconnect(self) -> MQTTErrorCode:
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            try:
+                socket.create_connection((self._host, self._port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.02)  # nothing tells another process that a port is open
+        return super().reconnect()
 
 
 class Publisher:
@@ -30,7 +46,7 @@ class Publisher:
         self._acknowledged: queue.Queue[int] = queue.Queue()
         self._ending = threading.Event()
         self._free = threading.Semaphore(IN_FLIGHT)
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+        self._client = _Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
         self._client.on_publish = self._published
         self._client.reconnect_delay_set(0.05, 0.2)
         self._client.max_inflight_messages_set(IN_FLIGHT)
