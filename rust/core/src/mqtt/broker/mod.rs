@@ -212,6 +212,13 @@ impl Broker {
         }
     }
 
+    /// The host does not read from the connection for a reason of its own: its silence is not the client's.
+    pub fn is_held(&mut self, conn: ConnId, now: Now) {
+        if let Some(link) = self.links.get_mut(conn) {
+            link.last_seen_ms = now.mono_ms;
+        }
+    }
+
     /// The socket took bytes: sends what waits.
     pub fn progress(&mut self, conn: ConnId, now: Now, host: &mut impl Host) {
         let mut cx = Cx { now, host };

@@ -338,6 +338,9 @@ impl EventLoop {
         for listening in &mut self.listeners {
             listening.ready |= std::mem::take(&mut listening.retry);
         }
+        for id in &self.held {
+            broker.is_held(*id, self.now);
+        }
         broker.tick(self.now, &mut self.sockets);
     }
 
