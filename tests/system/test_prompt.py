@@ -41,8 +41,10 @@ class Terminal:
     def until(self, text: str) -> str:
         """Read the screen until it shows a text; what came before is forgotten then."""
         ends = time.monotonic() + LIMIT_S
+        poll = select.poll()
+        poll.register(self.terminal, select.POLLIN)
         while text.encode() not in self.seen:
-            ready, _, _ = select.select([self.terminal], [], [], max(0.0, ends - time.monotonic()))
+            ready = poll.poll(max(0.0, ends - time.monotonic()) * 1000)
             assert ready, f"'{text}' never came: {self.seen.decode(errors='replace')}"
             self.seen += os.read(self.terminal, 4096)
             self.seen = _STYLE.sub(b"", self.seen)

@@ -130,7 +130,7 @@ MQTT = Bench(
             "PUBACK at 2,000 messages/s of 8 publishers, p99", "us", 1.0, "lower", "mosquitto with TCP_NODELAY"
         ),
         **_bystander(),
-        "idle": Measure("RSS of a connection with a subscription that does nothing", "KB", 2.0, "lower"),
+        "crowd": Measure("RSS of a connection with a subscription that does nothing", "KB", 2.0, "lower"),
         "external-0": Measure(
             "QoS 0 from mosquitto to durable rows", "messages/s", 0.85, "higher", "aiomqtt that only receives"
         ),

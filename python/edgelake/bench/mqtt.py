@@ -57,7 +57,7 @@ def run(settings: Settings) -> list[Result]:
         (speed, (*FAN_OUT, "ack", *(f"ceiling-{name}" for name in ("0", "1", "2", "ack")))),
         (durable, ("durable-1000", "durable-100", "durable-one")),
         (latency, ("latency", *DISTURBANCES, *(f"{key}-memory" for key in DISTURBANCES))),
-        (idle, ("idle",)),
+        (idle, ("crowd",)),
         (external, ("external-0", "external-1")),
     )
     return gathered(settings, *(part for part, keys in parts if settings.wants(*keys)))
@@ -262,4 +262,4 @@ def idle(settings: Settings) -> list[Result]:
                 with generator.crowd(broker.port, connections) as seconds:
                     kilobytes.append((resident_mb(broker.pid) - before) * 1024 / connections)
                 settings.say(f"{connections} connections in {seconds:.1f} s: {kilobytes[-1]:.2f} KB each")
-    return [measured("mqtt", "idle", kilobytes[0], mosquitto_kb=kilobytes[1], connections=connections)]
+    return [measured("mqtt", "crowd", kilobytes[0], mosquitto_kb=kilobytes[1], connections=connections)]
