@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgelake.errors import OverloadedError
+from edgelake.errors import EdgeLakeError, OverloadedError
 from edgelake.inputs.mqtt.config import RENEW_S, Broker, Subscription
 from edgelake.inputs.mqtt.inbox import Inbox, Message
 from edgelake.model import Status
@@ -113,8 +113,20 @@ class RemoteClient:
 
     async def _forget(self) -> None:
         """A connection with a clean session ends the one that the broker keeps."""
-        with contextlib.suppress(Exception):
+        from edgelake.inputs.mqtt.link import FAILURES
+
+        try:
             await self._open(replace(self._broker, clean=True))
+        except (*FAILURES, EdgeLakeError) as problem:
+            log.warning(
+                "%s: %s:%d goes on keeping messages for the client id %s, since its session could not be ended there "
+                "(%s); connect once with this client id and a clean session, or remove the session at the broker",
+                self.name,
+                self._broker.host,
+                self._broker.port,
+                self._broker.client_id,
+                _reason(problem),
+            )
         ended, self._link = self._link, None
         if ended is not None:
             await ended.close()
