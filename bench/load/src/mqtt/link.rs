@@ -25,23 +25,7 @@ pub fn other(text: impl Into<String>) -> io::Error {
 /// The CONNECT of a client whose session ends with its connection.
 pub fn connect_bytes(version: Version, client_id: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    let connect = Connect {
-        version,
-        clean: true,
-        keep_alive_s: 0,
-        client_id,
-        will: None,
-        user: None,
-        password: None,
-        session_expiry_s: 0,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-    };
+    let connect = Connect::new(version, client_id);
     encode(&mut out, version, &Packet::Connect(Box::new(connect)));
     out
 }

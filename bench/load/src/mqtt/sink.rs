@@ -186,17 +186,5 @@ fn answer(
 }
 
 fn accepted() -> ConnAck<'static> {
-    ConnAck {
-        session_present: false,
-        reason: Reason::SUCCESS,
-        session_expiry_s: None,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        assigned_client_id: None,
-        topic_alias_maximum: 0,
-        server_keep_alive_s: None,
-        reason_text: None,
-        response_information: None,
-        authentication_method: None,
-    }
+    ConnAck::new(Reason::SUCCESS)
 }

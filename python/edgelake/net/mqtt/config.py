@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelake.errors import error
-from edgelake.net.rest.config import is_loopback
+from edgelake.net.endpoints import Endpoints
 
 if TYPE_CHECKING:
     from edgelake._rust import MessageClients, Pipeline
@@ -25,13 +25,10 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerConfig:
+class BrokerConfig(Endpoints):
     """One broker.
 
     Attributes:
-        external_ip, external_port: the address given to others; each pair defaults to the other one.
-        internal_ip, internal_port: the address on the local network; the port that is listened on.
-        bind: listen on the internal address only.
         threads: workers that map messages to rows.
         anonymous: clients without name and password; None = from this machine, and from others until the first user.
         users, acl: files of users and of their rights.
@@ -45,11 +42,6 @@ class BrokerConfig:
         session_max_s: longest session without a connection; None = no limit.
     """
 
-    external_ip: str = ""
-    external_port: int = 0
-    internal_ip: str = ""
-    internal_port: int = 0
-    bind: bool = False
     threads: int = 6
     anonymous: bool | None = None
     users: Path | None = None
@@ -68,11 +60,7 @@ class BrokerConfig:
 
     def __post_init__(self) -> None:
         """Raises error 40 when no port is given, 21 for a value out of range."""
-        if not (self.external_port or self.internal_port):
-            raise error(40, "Missing port in Message Broker configuration")
-        for port in (self.external_port, self.internal_port, self.ssl_port, self.websocket_port):
-            if not 0 <= port <= 65535:
-                raise error(21, f"port {port} is not between 1 and 65535")
+        self.check_ports("Message Broker", self.ssl_port, self.websocket_port)
         for name, value, least, most in (
             ("threads", self.threads, 1, 256),
             ("keep_alive_max", self.keep_alive_max_s, 0, 65535),
@@ -84,21 +72,10 @@ class BrokerConfig:
                 raise error(21, f"{name} = {value}: between {least} and {most}")
 
     @property
-    def external(self) -> tuple[str, int]:
-        return self.external_ip or self.internal_ip or "127.0.0.1", self.external_port or self.internal_port
-
-    @property
-    def internal(self) -> tuple[str, int]:
-        return self.internal_ip or self.external_ip or "127.0.0.1", self.internal_port or self.external_port
-
-    @property
     def host(self) -> str:
-        """The address to bind: as with REST, loopback alone when no other is given (design, section 4)."""
-        host = self.internal[0]
-        given = {ip for ip in (self.internal_ip, self.external_ip) if ip}
-        if self.bind or all(is_loopback(ip) for ip in given):
-            return "127.0.0.1" if host == "localhost" else host
-        return "::" if ":" in host else "0.0.0.0"
+        """The address to bind, as a number."""
+        host = self.listening[0]
+        return "127.0.0.1" if host == "localhost" else host
 
     @property
     def listeners(self) -> list[tuple[str, int, bool, bool]]:

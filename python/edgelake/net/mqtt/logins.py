@@ -14,9 +14,9 @@ from typing import Protocol
 
 from edgelake._rust import MqttAcl
 from edgelake.errors import ServiceError
+from edgelake.net.endpoints import is_loopback
 from edgelake.net.mqtt.acl import AclFile
 from edgelake.net.mqtt.users import Hash, UserFile
-from edgelake.net.rest.config import is_loopback
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from edgelake import _rust
 from edgelake.errors import ServiceError
 from edgelake.model import Status
+from edgelake.net.endpoints import is_loopback, join_address
 from edgelake.net.mqtt.acl import AclFile
 from edgelake.net.mqtt.config import BrokerConfig, Rows
 from edgelake.net.mqtt.logins import Login, Logins
 from edgelake.net.mqtt.users import UserFile
-from edgelake.net.rest.config import is_loopback, join_address
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from edgelake.model import FOREIGN_ORIGIN_CLASSES, LOOPBACK_CLASSES, OUTSIDE_CLASSES, Caller
-from edgelake.net.rest.config import is_loopback
+from edgelake.net.endpoints import is_loopback
 from edgelake.net.rest.hooks import Peer
 
 

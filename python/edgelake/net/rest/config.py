@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgelake.errors import error
+from edgelake.net.endpoints import Endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,10 @@ class BodyLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class RestConfig:
+class RestConfig(Endpoints):
     """One REST listener.
 
     Attributes:
-        external_ip, external_port: the address given to others; each pair defaults to the other one.
-        internal_ip, internal_port: the address on the local network; the port that is listened on.
-        bind: listen on the internal address only.
         timeout_seconds: longest wait for a reply; 0 = no limit.
         threads: commands and queries that run at the same time (ingestion takes none of them).
         waiting: commands that may wait for a free one; more are refused with 503.
@@ -41,11 +38,6 @@ class RestConfig:
         idle_connection_seconds: a kept-alive connection without a request, or with half a request head, is closed.
     """
 
-    external_ip: str = ""
-    external_port: int = 0
-    internal_ip: str = ""
-    internal_port: int = 0
-    bind: bool = False
     timeout_seconds: float = 20
     threads: int = 5
     waiting: int = 1000
@@ -58,45 +50,8 @@ class RestConfig:
 
     def __post_init__(self) -> None:
         """Raises error 40 when no port is given, 21 for a port out of range."""
-        ports = (self.external_port, self.internal_port)
-        if not any(ports):
-            raise error(40, "Missing port in REST Server configuration")
-        for port in ports:
-            if not 0 <= port <= 65535:
-                raise error(21, f"REST port {port} is not between 1 and 65535")
-
-    @property
-    def external(self) -> tuple[str, int]:
-        return self.external_ip or self.internal_ip or "127.0.0.1", self.external_port or self.internal_port
-
-    @property
-    def internal(self) -> tuple[str, int]:
-        return self.internal_ip or self.external_ip or "127.0.0.1", self.internal_port or self.external_port
-
-    @property
-    def listening(self) -> tuple[str, int]:
-        """The address to bind.
-
-        Without ``bind`` all addresses, as in the reference; but when only loopback addresses (or none) are given,
-        loopback alone: listening outside is the owner's explicit choice (design, section 4).
-        """
-        host, port = self.internal
-        given = {ip for ip in (self.internal_ip, self.external_ip) if ip}
-        if self.bind or all(is_loopback(ip) for ip in given):
-            return host, port
-        return ("::" if ":" in host else "0.0.0.0"), port
+        self.check_ports("REST Server")
 
     @property
     def scheme(self) -> str:
         return "https" if self.certificate else "http"
-
-
-def is_loopback(ip: str) -> bool:
-    """Whether an address (or its IPv4-in-IPv6 form) never leaves the machine."""
-    ip = ip.removeprefix("::ffff:")
-    return ip.startswith("127.") or ip in {"::1", "localhost"}
-
-
-def join_address(host: str, port: int) -> str:
-    """``host:port``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

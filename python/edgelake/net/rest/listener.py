@@ -20,7 +20,8 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from edgelake.errors import AddressInUseError, ServiceError
-from edgelake.net.rest.config import RestConfig, join_address
+from edgelake.net.endpoints import join_address
+from edgelake.net.rest.config import RestConfig
 from edgelake.net.rest.exchange import Exchange, Scope
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 
 from edgelake.model import Execute, Status, Submit, SubmitThen
+from edgelake.net.endpoints import join_address
 from edgelake.net.rest.callers import caller_rule
 from edgelake.net.rest.calls import CallStatistics, Pool
-from edgelake.net.rest.config import RestConfig, join_address
+from edgelake.net.rest.config import RestConfig
 from edgelake.net.rest.entry import Entry
 from edgelake.net.rest.hooks import (
     CallerFor,

@@ -112,6 +112,29 @@ pub struct Connect<'a> {
     pub authentication_data: Option<&'a [u8]>,
 }
 
+impl<'a> Connect<'a> {
+    /// Of a client whose session ends with its connection, with the defaults of the protocol.
+    pub fn new(version: Version, client_id: &'a str) -> Self {
+        Self {
+            version,
+            clean: true,
+            keep_alive_s: 0,
+            client_id,
+            will: None,
+            user: None,
+            password: None,
+            session_expiry_s: 0,
+            receive_maximum: None,
+            maximum_packet_bytes: None,
+            topic_alias_maximum: 0,
+            request_response_information: false,
+            request_problem_information: true,
+            authentication_method: None,
+            authentication_data: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Will<'a> {
     pub topic: &'a str,
@@ -149,6 +172,25 @@ pub struct ConnAck<'a> {
     pub reason_text: Option<&'a str>,
     pub response_information: Option<&'a str>,
     pub authentication_method: Option<&'a str>,
+}
+
+impl ConnAck<'_> {
+    /// Without a session and without properties.
+    pub fn new(reason: Reason) -> Self {
+        Self {
+            session_present: false,
+            reason,
+            session_expiry_s: None,
+            receive_maximum: None,
+            maximum_packet_bytes: None,
+            assigned_client_id: None,
+            topic_alias_maximum: 0,
+            server_keep_alive_s: None,
+            reason_text: None,
+            response_information: None,
+            authentication_method: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -376,16 +376,7 @@ fn agreed_keep_alive(connecting: &Connecting, maximum_s: u16) -> u16 {
 
 fn conn_ack(reason: Reason, text: Option<&str>) -> ConnAck<'_> {
     ConnAck {
-        session_present: false,
-        reason,
-        session_expiry_s: None,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        assigned_client_id: None,
-        topic_alias_maximum: 0,
-        server_keep_alive_s: None,
         reason_text: text,
-        response_information: None,
-        authentication_method: None,
+        ..ConnAck::new(reason)
     }
 }

@@ -23,16 +23,7 @@ pub fn decode<'a>(body: &mut Reader<'a>, version: Version) -> Result<ConnAck<'a>
     let reason = reason(body.u8()?, version)?;
     let mut connack = ConnAck {
         session_present: flags == 1 && version != Version::V31,
-        reason,
-        session_expiry_s: None,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        assigned_client_id: None,
-        topic_alias_maximum: 0,
-        server_keep_alive_s: None,
-        reason_text: None,
-        response_information: None,
-        authentication_method: None,
+        ..ConnAck::new(reason)
     };
     if connack.session_present && reason != Reason::SUCCESS {
         return Err(protocol_error("a refusal that speaks of a session")); // [MQTT-3.2.2-6]

@@ -24,25 +24,14 @@ pub fn decode<'a>(body: &mut Reader<'a>) -> Result<Connect<'a>, Malformed> {
     check_flags(flags, version)?;
     let clean = flags & flag::CLEAN != 0;
     let mut connect = Connect {
-        version,
         clean,
         keep_alive_s: body.u16()?,
-        client_id: "",
-        will: None,
-        user: None,
-        password: None,
         session_expiry_s: if version == Version::V5 || clean {
             0
         } else {
             u32::MAX
         },
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
+        ..Connect::new(version, "")
     };
     decode_properties(&mut connect, body.properties(version)?)?;
     connect.client_id = body.text()?;

@@ -373,23 +373,7 @@ impl World {
 }
 
 pub(super) fn connect(version: Version, client_id: &str) -> Connect<'_> {
-    Connect {
-        version,
-        clean: true,
-        keep_alive_s: 0,
-        client_id,
-        will: None,
-        user: None,
-        password: None,
-        session_expiry_s: 0,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-    }
+    Connect::new(version, client_id)
 }
 
 /// Of a client whose session stays.

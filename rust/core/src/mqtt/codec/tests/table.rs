@@ -268,16 +268,7 @@ fn connack() {
     ] {
         let connack = ConnAck {
             session_present: true,
-            reason: Reason(reason),
-            session_expiry_s: None,
-            receive_maximum: None,
-            maximum_packet_bytes: None,
-            assigned_client_id: None,
-            topic_alias_maximum: 0,
-            server_keep_alive_s: None,
-            reason_text: None,
-            response_information: None,
-            authentication_method: None,
+            ..ConnAck::new(Reason(reason))
         };
         let mut out = Vec::new();
         encode(&mut out, V311, &Packet::ConnAck(Box::new(connack)));

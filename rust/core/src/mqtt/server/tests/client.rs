@@ -42,23 +42,7 @@ pub(super) fn tcp(address: SocketAddr) -> TcpStream {
 }
 
 pub(super) fn connect(id: &str, version: Version) -> Connect<'_> {
-    Connect {
-        version,
-        clean: true,
-        keep_alive_s: 0,
-        client_id: id,
-        will: None,
-        user: None,
-        password: None,
-        session_expiry_s: 0,
-        receive_maximum: None,
-        maximum_packet_bytes: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-        authentication_data: None,
-    }
+    Connect::new(version, id)
 }
 
 pub(super) fn publish<'a>(topic: &'a str, payload: &'a [u8], packet_id: u16) -> Packet<'a> {

@@ -1,0 +1,64 @@
+"""The addresses of a service that listens, as its command gives them. Spec: services and status, section 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelake.errors import error
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Both pairs of a service; each defaults to the other one.
+
+    Attributes:
+        external_ip, external_port: the address given to others.
+        internal_ip, internal_port: the address on the local network; the port that is listened on.
+        bind: listen on the internal address only.
+    """
+
+    external_ip: str = ""
+    external_port: int = 0
+    internal_ip: str = ""
+    internal_port: int = 0
+    bind: bool = False
+
+    def check_ports(self, service: str, *further: int) -> None:
+        """Raises error 40 when no port is given, 21 for a port out of range."""
+        if not (self.external_port or self.internal_port):
+            raise error(40, f"Missing port in {service} configuration")
+        for port in (self.external_port, self.internal_port, *further):
+            if not 0 <= port <= 65535:
+                raise error(21, f"{service}: port {port} is not between 1 and 65535")
+
+    @property
+    def external(self) -> tuple[str, int]:
+        return self.external_ip or self.internal_ip or "127.0.0.1", self.external_port or self.internal_port
+
+    @property
+    def internal(self) -> tuple[str, int]:
+        return self.internal_ip or self.external_ip or "127.0.0.1", self.internal_port or self.external_port
+
+    @property
+    def listening(self) -> tuple[str, int]:
+        """The address to bind.
+
+        Without ``bind`` all addresses, as in the reference; but when only loopback addresses (or none) are given,
+        loopback alone: listening outside is the owner's explicit choice (design, section 4).
+        """
+        host, port = self.internal
+        given = {ip for ip in (self.internal_ip, self.external_ip) if ip}
+        if self.bind or all(is_loopback(ip) for ip in given):
+            return host, port
+        return ("::" if ":" in host else "0.0.0.0"), port
+
+
+def is_loopback(ip: str) -> bool:
+    """Whether an address (or its IPv4-in-IPv6 form) never leaves the machine."""
+    ip = ip.removeprefix("::ffff:")
+    return ip.startswith("127.") or ip in {"::1", "localhost"}
+
+
+def join_address(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
