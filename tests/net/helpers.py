@@ -116,6 +116,7 @@ class Loop:
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
+        self.loop.close()  # its descriptors are the process's: hundreds of tests would run out of them
 
 
 class Site:
