@@ -464,6 +464,8 @@ class Pipeline:
     def detach(self, dbms: str) -> None: ...
     def set_by_origin(self, on: bool) -> None:
         """Whether an operator books what is flushed: flushes have a part for each origin then, otherwise one in all."""
+    def unreserve(self) -> None:
+        """The operator that rows of an earlier run wait for can book them now."""
     def take(self, dbms: str, timeout_s: float) -> Flush | None:
         """Rows that are due; waits for them, without the interpreter's lock."""
     def committed(self, flush: Flush, parts: list[tuple[list[tuple[int, str]], bool]]) -> None:

@@ -390,14 +390,19 @@ class Ingest:
     # ---- operator and streamer
 
     def set_storing(self, keeper: BatchKeeper | None) -> None:
-        """Who books batches from now on; None when the operator stops."""
+        """Who books batches from now on; None when the operator stops.
+
+        Rows that wait for an operator are let go when the writers know it: one that is quick would store them unbooked.
+        """
         if self._pipeline is not None and keeper is not None:
             self._pipeline.set_by_origin(True)
         self.keeper = keeper
-        if self._pipeline is not None and keeper is None:
-            self._pipeline.set_by_origin(False)
         if self._archiver is not None:
             self._archiver.set_keeper(keeper)
+        if self._pipeline is not None and keeper is not None:
+            self._pipeline.unreserve()
+        elif self._pipeline is not None:
+            self._pipeline.set_by_origin(False)
         self._set_filing()
 
     def set_directories(self, prep: Path, watch: Path, err: Path) -> None:

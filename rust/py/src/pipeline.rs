@@ -353,6 +353,10 @@ impl Pipeline {
         self.inner.set_by_origin(on);
     }
 
+    fn unreserve(&self) {
+        self.inner.unreserve();
+    }
+
     fn take(&self, py: Python<'_>, dbms: &str, timeout_s: f64) -> PyResult<Option<Flush>> {
         let timeout = seconds(timeout_s)?;
         let taken = py

@@ -188,10 +188,13 @@ impl Pipeline {
     /// Whether an operator books what is flushed: flushes have a part for each origin then, otherwise one in all.
     pub fn set_by_origin(&self, on: bool) {
         self.shared.by_origin.store(on, Ordering::SeqCst);
-        if on {
-            self.shared.tables.lock().unreserve();
-            self.shared.due.notify_all();
-        }
+    }
+
+    /// The operator that rows of an earlier run wait for is there. Not before whoever takes them can book them: a
+    /// writer may have them at once.
+    pub fn unreserve(&self) {
+        self.shared.tables.lock().unreserve();
+        self.shared.due.notify_all();
     }
 
     fn parted(&self, mut flush: Flush) -> Flush {

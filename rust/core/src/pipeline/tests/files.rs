@@ -78,6 +78,8 @@ fn rows_that_an_operator_was_to_book_wait_for_the_next_one() {
             bench.pipeline.flush_all();
         } else {
             bench.pipeline.set_by_origin(true);
+            assert!(bench.pipeline.take("d", soon).expect("ok").is_none());
+            bench.pipeline.unreserve();
         }
         assert_eq!(numbers(&bench.take()), [1]);
     }
