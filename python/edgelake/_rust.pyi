@@ -718,8 +718,8 @@ class MqttBroker:
         connections_max: int = 100000,
         session_expiry_max_s: int = 4294967295,
         queue_messages: int = 100000,
-        queue_bytes: int = 67108864,
-        queue_total_bytes: int = 536870912,
+        queue_bytes: int = 33554432,
+        queue_total_bytes: int = 134217728,
         sys_interval_s: int = 10,
         connect_timeout_s: float = 10.0,
     ) -> Self:

@@ -115,8 +115,8 @@ impl MqttBroker {
                         clients = None, pipeline = None, threads = 0,
                         anonymous_local = true, anonymous_remote = true, anonymous_acl = None, foreign_pages = false,
                         version = "", keep_alive_max_s = 0, packet_max_bytes = 16_777_216, connections_max = 100_000,
-                        session_expiry_max_s = 4_294_967_295, queue_messages = 100_000, queue_bytes = 67_108_864,
-                        queue_total_bytes = 536_870_912, sys_interval_s = 10, connect_timeout_s = 10.0))]
+                        session_expiry_max_s = 4_294_967_295, queue_messages = 100_000, queue_bytes = 33_554_432,
+                        queue_total_bytes = 134_217_728, sys_interval_s = 10, connect_timeout_s = 10.0))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)] // what PyO3 extracts is owned
     fn new(
         py: Python<'_>,
