@@ -31,6 +31,7 @@ from edgelake.inputs.instructed import Instructions
 from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
+from edgelake.metadata.platforms import PLATFORMS, Platforms
 from edgelake.metadata.policies import Policies
 from edgelake.model import LIBRARY, Caller, Reply, Stored
 from edgelake.net.mqtt import Rows
@@ -105,6 +106,7 @@ class Node:
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
+        ctx.parts[PLATFORMS] = Platforms()
         ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
@@ -171,6 +173,7 @@ class Node:
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
         await self.ctx.parts[MESSAGE_CLIENTS].close()
+        await self.ctx.parts[PLATFORMS].close()
         await self.ctx.ingest.stop()
         await self.ctx.queries.stop()
         await self.ctx.stores.close()
