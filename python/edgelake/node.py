@@ -33,6 +33,7 @@ from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.platforms import PLATFORMS, Platforms
 from edgelake.metadata.policies import Policies
+from edgelake.metadata.routing import ROUTING, Routes
 from edgelake.model import LIBRARY, Caller, Reply, Stored
 from edgelake.net.mqtt import Rows
 from edgelake.query.jobs import Job
@@ -107,6 +108,8 @@ class Node:
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
         ctx.parts[PLATFORMS] = Platforms()
+        ctx.parts[ROUTING] = Routes(self._addresses)
+        ctx.policies.watch(ctx.parts[ROUTING].update)
         ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put

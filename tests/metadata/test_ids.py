@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgelake.metadata.checks import completed
 from edgelake.metadata.ids import body_of, complete, hashed_text, make_id, utc_text
-from edgelake.metadata.image import EMPTY
+from edgelake.metadata.image import Image
 from edgelake.metadata.policy import dumps, parse_policy
 
 CASES = json.loads((Path(__file__).resolve().parent.parent / "vectors" / "policy-id.json").read_text())["cases"]
@@ -47,7 +47,7 @@ def test_given_id_and_date_stay_where_they_are() -> None:
 
 def test_defaults_of_checks_stand_behind_id_and_date_and_before_ledger() -> None:
     policy = {"cluster": {"name": "c", "company": "x", "ledger": "local"}}
-    made = completed(complete(policy), EMPTY)
+    made = completed(complete(policy), Image.of(()))
     assert list(body_of(made)) == ["name", "company", "id", "date", "status", "ledger"]
     assert body_of(made)["id"] == make_id(policy)
 

@@ -101,11 +101,8 @@ def _check_unique(kind: str, body: Body, rule: Rule, image: Image) -> None:
 
 
 def _same(kind: str, body: Body, group: tuple[str, ...], image: Image) -> list[Policy]:
-    found = image.find(*group, values=[body[k] for k in group]) if group in _INDEXED else image.of_type(kind)
+    found = image.find(*group, values=[body[k] for k in group])
     return [p for p in found if type_of(p) == kind and all(body_of(p).get(k) == body[k] for k in group)]
-
-
-_INDEXED = (("name",), ("ip", "port"), ("dbms", "table"))
 
 
 def _check_cluster(body: Body, image: Image) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgelake.errors import error
 from edgelake.metadata.ids import Policy, body_of, type_of
+from edgelake.metadata.index import Steps, number_of
 from edgelake.metadata.path import ABSENT, Path, find, scan, to_text
 
 Test = Callable[[Policy], bool]
@@ -84,13 +85,25 @@ def _operator_at(text: str, at: int) -> bool:
     return any(text.startswith(o, at) for o in _OPERATORS)
 
 
-def compile_where(text: str) -> tuple[list[Pair], Test | None]:
-    """Parse a condition: its pairs, or (no pairs and) the test of an expression. Raises EdgeLakeError (2)."""
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition: its pairs, or the test of an expression and the equalities without which it is not satisfied."""
+
+    pairs: tuple[Pair, ...] = ()
+    test: Test | None = None
+    equal: tuple[tuple[Steps, str], ...] = ()
+
+
+def compile_where(text: str) -> Where:
+    """Parse a condition. Raises EdgeLakeError (2)."""
     words = tokens(text)
     if not words:
         raise error(2, "'where' without a condition")
     pairs = _pairs(words, text)
-    return (pairs, None) if pairs is not None else ([], _Expression(words, text).parse())
+    if pairs is not None:
+        return Where(tuple(pairs))
+    expression = _Expression(words, text)
+    return Where(test=expression.parse(), equal=tuple(expression.equal))
 
 
 # ---- pairs
@@ -195,19 +208,10 @@ def _equal(given: Any, wanted: str) -> bool:
     if isinstance(given, bool):
         return wanted.lower() == str(given).lower()
     if isinstance(given, int | float):
-        return _NUMBER.match(wanted) is not None and _same_number(given, wanted)
+        return given == number_of(wanted)
     if isinstance(given, str):
         return given == "*" or given.lower() == wanted.lower()
     return False
-
-
-def is_number(text: str) -> bool:
-    """Whether a text reads as a number."""
-    return _NUMBER.match(text) is not None
-
-
-def _same_number(given: int | float, wanted: str) -> bool:
-    return given == int(wanted) if wanted.lstrip("+-").isdigit() else float(given) == float(wanted)
 
 
 # ---- expressions
@@ -221,6 +225,7 @@ class _Expression:
         self.text = text
         self.at = 0
         self.depth = 0
+        self.equal: list[tuple[Steps, str]] = []
 
     def parse(self) -> Test:
         test = self._or()
@@ -241,9 +246,12 @@ class _Expression:
         return False
 
     def _or(self) -> Test:
+        needed = len(self.equal)
         tests = [self._and()]
         while self._keyword("or"):
             tests.append(self._and())
+        if len(tests) > 1:
+            del self.equal[needed:]  # neither side alone is needed
         return tests[0] if len(tests) == 1 else lambda p: any(t(p) for t in tests)
 
     def _and(self) -> Test:
@@ -258,7 +266,9 @@ class _Expression:
             raise error(2, "condition is nested too deeply")
         try:
             if self._keyword("not"):
+                needed = len(self.equal)
                 inner = self._not()
+                del self.equal[needed:]
                 return lambda p: not inner(p)
             if self.at < len(self.words) and self.words[self.at].kind == "open":
                 self.at += 1
@@ -285,6 +295,8 @@ class _Expression:
         if not operator:
             return lambda p: _value(p, steps) not in (ABSENT, [], {})
         value, quoted = self._value_text()
+        if operator in ("==", "="):
+            self.equal.append((steps, value))
         return lambda p: _compare(_value(p, steps), operator, value, quoted)
 
     def _value_text(self) -> tuple[str, bool]:

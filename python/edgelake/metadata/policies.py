@@ -14,7 +14,7 @@ from edgelake.metadata.address import Addresses
 from edgelake.metadata.bring import Answer
 from edgelake.metadata.checks import completed
 from edgelake.metadata.ids import Policy, body_of, complete, id_of, type_of, with_ledger
-from edgelake.metadata.image import EMPTY, Image
+from edgelake.metadata.image import Image
 from edgelake.metadata.ledger import LedgerFile
 from edgelake.metadata.policy import check_structure
 from edgelake.metadata.select import Select
@@ -38,7 +38,7 @@ class Policies:
         self._addresses = addresses
         self._lock = asyncio.Lock()
         self._watchers: list[Callable[[Image], None]] = []
-        self.image = EMPTY
+        self.image = Image.of(())
         self.problems: list[str] = []
 
     @property
@@ -80,12 +80,12 @@ class Policies:
 
     def find(self, kind: str, **attributes: Any) -> list[Policy]:
         """Policies of a type whose attributes equal the given ones."""
-        candidates = self.image.of_type(kind)
-        for name, value in attributes.items():
-            if self.image.has_index(name):
-                candidates = [p for p in self.image.find(name, value=value) if type_of(p) == kind]
-                break
-        return [p for p in candidates if all(body_of(p).get(k) == v for k, v in attributes.items())]
+        if not attributes:
+            return list(self.image.of_type(kind))
+        candidates = self.image.find(*attributes, values=list(attributes.values()))
+        return [
+            p for p in candidates if type_of(p) == kind and all(body_of(p).get(k) == v for k, v in attributes.items())
+        ]
 
     def select(self, command: str) -> Answer:
         """Answer a ``blockchain get`` (the whole command, or what follows those two words).
@@ -216,7 +216,7 @@ class Policies:
         async with self._lock:
             await asyncio.to_thread(self._file.delete)
             self.problems = []
-            self._publish(EMPTY)
+            self._publish(Image.of(()))
 
     async def test(self) -> list[str]:
         """Check the file (``blockchain test``): unreadable lines, then policies that break the rules of their type."""

@@ -12,9 +12,10 @@ from typing import Any
 from edgelake.errors import error
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.bring import Answer, Bring
-from edgelake.metadata.condition import Pair, Test, compile_where, is_number, pairs_hold
+from edgelake.metadata.condition import Pair, Test, compile_where, pairs_hold
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
 from edgelake.metadata.image import Image
+from edgelake.metadata.index import Steps
 from edgelake.metadata.path import ABSENT, find, to_text
 from edgelake.metadata.policy import dumps
 
@@ -30,6 +31,7 @@ class Select:
     types: tuple[str, ...]
     pairs: tuple[Pair, ...] = ()
     test: Test | None = None
+    equal: tuple[tuple[Steps, str], ...] = ()  # what the test needs to be equal
     combine: str = ""  # "join" or "merge"
     right: Select | None = None
     bring: Bring | None = None
@@ -78,13 +80,11 @@ class Select:
         return combined
 
     def _candidates(self, image: Image, pairs: Sequence[Pair]) -> Sequence[Policy]:
-        """The policies to look at: those of an index when it is exact for a pair, else all of the types."""
-        for pair in pairs:
-            exact = pair.operator == "=" and len(pair.steps) == 1 and image.knows_all(pair.steps[0])
-            if exact and not is_number(pair.value):  # 021 equals 21: texts of numbers differ
-                found = image.find(pair.steps[0], value=pair.value)
-                return [p for p in found if "*" in self.types or type_of(p) in self.types]
-        return image.of_type(*self.types)
+        """The policies to look at: those that an index gives, else all of the types."""
+        equal = [(pair.steps, pair.value) for pair in pairs if pair.operator == "=" and pair.reference is None]
+        if not equal and not self.equal:
+            return image.of_type(*self.types)
+        return image.candidates(self.types, [*equal, *self.equal])
 
     def _for_left(self, image: Image, left: Policy) -> list[Policy]:
         """What joins with a left policy: references in the values are taken from it; a missing one is no hit."""
@@ -148,8 +148,8 @@ def _with_clause(select: Select, word: str, body: str) -> Select:
     if word == "where":
         if body.startswith("{"):
             return replace(select, pairs=select.pairs + _json_pairs("* " + body))
-        pairs, test = compile_where(body)
-        return replace(select, pairs=select.pairs + tuple(pairs), test=test)
+        found = compile_where(body)
+        return replace(select, pairs=select.pairs + found.pairs, test=found.test, equal=found.equal)
     if select.right is not None:
         raise error(2, f"a second '{word}': one join or merge for each get", hint="nest it in the parentheses")
     if not (body.startswith("(") and body.endswith(")")) or not _COMMAND.match(body[1:-1]):
