@@ -364,6 +364,8 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     30: ("metadata.ledger", "Failed to operate on the ledger", 400),
     58: ("metadata.no_file", "No blockchain file declared", 400),
     59: ("metadata.empty", "Empty blockchain file", 400),
+    64: ("metadata.arguments", "Missing file name", 400),
+    68: ("metadata.unreadable", "The ledger cannot be read", 400),
     69: ("metadata.structure", "Wrong structure of the metadata", 400),
     87: ("policy.structure", "Wrong policy structure", 400),
     101: ("metadata.no_row", "No such policy in the ledger", 404),

@@ -6,6 +6,7 @@ Source: design, sections 3 to 6; style, "one-way rule".
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,6 +21,7 @@ from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.broker import ROWS
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.script import engine
+from edgelake.command.handlers.synchronizer import ledger_arrived
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
 from edgelake.command.variables import RowVariables
@@ -31,13 +33,18 @@ from edgelake.inputs.instructed import Instructions
 from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
+from edgelake.metadata.master import MASTER, Master
+from edgelake.metadata.network import Network
 from edgelake.metadata.platforms import PLATFORMS, Platforms
 from edgelake.metadata.policies import Policies
 from edgelake.metadata.routing import ROUTING, Routes
+from edgelake.metadata.serve import GET_BLOCKCHAIN, LedgerService
 from edgelake.model import LIBRARY, Caller, Reply, Stored
 from edgelake.net.mqtt import Rows
+from edgelake.peering import Peers
 from edgelake.query.jobs import Job
 from edgelake.query.service import Queries
+from edgelake.store.ledger import LedgerTable
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.stores import SYSTEM_NAMES, Stores
 
@@ -107,13 +114,27 @@ class Node:
         ctx.parts[MESSAGE_CLIENTS] = clients
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
-        ctx.parts[PLATFORMS] = Platforms()
-        ctx.parts[ROUTING] = Routes(self._addresses)
-        ctx.policies.watch(ctx.parts[ROUTING].update)
+        self._wire_metadata()
         ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts
+
+    def _wire_metadata(self) -> None:
+        """Policies to and from other nodes; ``peers`` sends the messages."""
+        ctx = self.ctx
+        platforms, master = Platforms(), Master(LedgerTable(ctx.stores))
+        ctx.parts[PLATFORMS], ctx.parts[MASTER] = platforms, master
+        ctx.parts[ROUTING] = Routes(self._addresses)
+        ctx.policies.watch(ctx.parts[ROUTING].update)
+        ctx.policies.network = Network(self._peers, platforms)
+        service = LedgerService(master, self._peers, lambda: bool(ctx.variables.get("blockchain_file")))
+        ctx.parts[GET_BLOCKCHAIN] = service.get_blockchain
+        ctx.parts["on_ledger"] = functools.partial(ledger_arrived, ctx)
+
+    def _peers(self) -> Peers | None:
+        found: Peers | None = self.ctx.parts.get("peers")
+        return found
 
     def _rows_of(self, mapped: MappedSubmit) -> Callable[[], Awaitable[Rows]]:
         """For the broker: where messages of the message clients go. It opens the journal."""

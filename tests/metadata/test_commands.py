@@ -14,7 +14,7 @@ from edgelake.command.local import language_context
 from edgelake.command.registry import Command, Registry, command
 from edgelake.command.render import reply_text, reply_value, table_text
 from edgelake.command.variables import Variables
-from edgelake.errors import EdgeLakeError, NotAvailableError, NotPermittedError
+from edgelake.errors import EdgeLakeError, NotPermittedError
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.image import Image
 from edgelake.metadata.policies import Policies
@@ -118,8 +118,9 @@ def test_prepare_gives_the_variable_an_id_that_insert_keeps(node: Node) -> None:
 
 def test_insert_without_a_target_and_with_a_master_alone_fail(node: Node) -> None:
     node.run(CLUSTER)
-    with pytest.raises(NotAvailableError):
+    with pytest.raises(EdgeLakeError) as failed:
         node.run("blockchain insert where policy = !c and local = false and master = 10.0.0.1:32048")
+    assert failed.value.number == 21
     with pytest.raises(EdgeLakeError) as failed:
         node.run("blockchain insert where policy = !c and local = false")
     assert failed.value.number == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgelake.errors import EdgeLakeError, NotAvailableError
+from edgelake.errors import EdgeLakeError
 from edgelake.metadata import ledger
 from edgelake.metadata.ids import body_of, id_of
 from edgelake.metadata.image import Image
@@ -76,9 +76,10 @@ def test_watchers_see_every_change(policies: Policies) -> None:
     assert seen == [1, 0]
 
 
-def test_master_alone_is_not_available_beside_local_it_is_a_warning(policies: Policies) -> None:
-    with pytest.raises(NotAvailableError):
+def test_without_a_network_a_master_alone_fails_beside_local_it_is_a_warning(policies: Policies) -> None:
+    with pytest.raises(EdgeLakeError) as failed:
         run(policies.insert(CLUSTER, local=False, masters=["10.0.0.9:32048"]))
+    assert number_of(failed) == 21
     assert run(policies.insert(CLUSTER, masters=["10.0.0.9:32048"]))
 
 

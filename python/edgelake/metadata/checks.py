@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edgelake.errors import error
+from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
 from edgelake.metadata.image import Image
 
@@ -74,6 +74,22 @@ def completed(policy: Policy, image: Image) -> Policy:
     return {kind: body}
 
 
+def check_unique(policy: Policy, image: Image) -> None:
+    """What a master checks of a policy that was made elsewhere: that no other one has what must be unique.
+
+    Raises EdgeLakeError: 180 not unique, 149 address in use.
+    """
+    kind, body = type_of(policy), body_of(policy)
+    rule = _RULES.get(kind)
+    if rule is None:
+        return
+    _check_unique(kind, body, rule, image)
+    if kind == "cluster" and "parent" not in body:
+        _check_root(body, image)
+    if kind == "operator" and body.get("member") in _members(body, image):
+        raise _taken(body)
+
+
 def _check_types(kind: str, body: Body, rule: Rule) -> None:
     for key in rule.required:
         if key not in body or body[key] == "" or body[key] is None:
@@ -119,10 +135,7 @@ def _check_cluster(body: Body, image: Image) -> None:
         seen.add(place)
     parent = body.get("parent")
     if parent is None:
-        for other in image.find("name", value=body["name"]):
-            root = type_of(other) == "cluster" and "parent" not in body_of(other)
-            if root and id_of(other) != str(body.get("id", "")):
-                raise error(180, f"the cluster policy {id_of(other)} has name = {body['name']}", policy=id_of(other))
+        _check_root(body, image)
         return
     known = image.get(str(parent))
     if known is None or type_of(known) != "cluster" or body_of(known).get("name") != body["name"]:
@@ -131,22 +144,40 @@ def _check_cluster(body: Body, image: Image) -> None:
         raise error(87, f"company {body['company']} differs from the parent's {body_of(known).get('company')}")
 
 
+def _check_root(body: Body, image: Image) -> None:
+    for other in image.find("name", value=body.get("name")):
+        root = type_of(other) == "cluster" and "parent" not in body_of(other)
+        if root and body_of(other).get("name") == body.get("name") and id_of(other) != str(body.get("id", "")):
+            raise error(180, f"the cluster policy {id_of(other)} has name = {body['name']}", policy=id_of(other))
+
+
+def _members(body: Body, image: Image) -> set[Any]:
+    """Numbers of the other members of an operator's cluster."""
+    return {
+        body_of(p).get("member")
+        for p in image.find("cluster", value=body.get("cluster"))
+        if type_of(p) == "operator"
+        and id_of(p) != str(body.get("id", ""))
+        and body_of(p).get("cluster") == body.get("cluster")
+    } - {None}
+
+
+def _taken(body: Body) -> EdgeLakeError:
+    return error(180, f"the cluster {body.get('cluster')} has a member {body.get('member')}")
+
+
 def _check_operator(body: Body, image: Image) -> None:
     known = image.get(str(body["cluster"]))
     if known is None or type_of(known) != "cluster":
         raise error(222, f"no cluster policy with id = {body['cluster']}", hint="insert the cluster policy first")
-    taken = {
-        body_of(p).get("member")
-        for p in image.find("cluster", value=body["cluster"])
-        if type_of(p) == "operator" and id_of(p) != str(body.get("id", ""))
-    }
+    taken = _members(body, image)
     if "member" not in body:
         free = [n for n in range(1, 256) if n not in taken]
         if not free:
             raise error(180, f"the cluster {body['cluster']} has 255 members")
         body["member"] = random.choice(free)
     elif body["member"] in taken:
-        raise error(180, f"the cluster {body['cluster']} has a member {body['member']}")
+        raise _taken(body)
 
 
 def _check_mapping(body: Body, image: Image) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError, error
-from edgelake.metadata.ids import Policy, id_of, type_of
+from edgelake.metadata.ids import Policy, body_of, id_of, type_of
 from edgelake.metadata.policy import check_structure, dumps, parse_json
 
 TOMBSTONE = "deleted"
@@ -28,22 +28,39 @@ class Contents:
     """What a ledger file holds.
 
     Attributes:
-        policies: in file order; the first of repeated ids counts, deleted ones are left out.
+        entries: id -> (policy, its line without the end), in file order; the first of repeated ids counts, deleted
+            ones are left out.
         tombstones: ids that are marked as deleted.
         problems: one text for each line that was left out.
         version: lower-case md5 of the bytes, "0" when there is no file.
     """
 
-    policies: list[Policy] = field(default_factory=list)
+    entries: dict[str, tuple[Policy, bytes]] = field(default_factory=dict)
     tombstones: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     version: str = NO_VERSION
 
+    @property
+    def policies(self) -> list[Policy]:
+        """In file order."""
+        return [policy for policy, _ in self.entries.values()]
+
+    @property
+    def shared(self) -> bytes:
+        """The lines that came from the master or the chain: without what only this node knows."""
+        kept = [line for policy, line in self.entries.values() if not is_local(policy)]
+        return b"".join(line + b"\n" for line in kept) or b"\n"
+
+
+def is_local(policy: Policy) -> bool:
+    """Whether a policy was made here and is not in the shared ledger yet."""
+    return body_of(policy).get("ledger") == "local"
+
 
 def parse(data: bytes) -> Contents:
     """Policies from the bytes of a ledger file. Lines that can't be used are reported, never fatal."""
-    found = Contents(version=hashlib.md5(data, usedforsecurity=False).hexdigest())
-    by_id: dict[str, Policy] = {}
+    found = Contents(version=md5(data).hexdigest())
+    entries = found.entries
     tombstones: dict[str, None] = {}
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
@@ -57,16 +74,20 @@ def parse(data: bytes) -> Contents:
         if not policy_id:
             found.problems.append(f"line {number}: a '{type_of(policy)}' policy without id")
         elif type_of(policy) == TOMBSTONE:
-            by_id.pop(policy_id, None)  # a line after the tombstone is a policy made anew
+            entries.pop(policy_id, None)  # a line after the tombstone is a policy made anew
             tombstones[policy_id] = None
-        elif policy_id in by_id:
+        elif policy_id in entries:
             found.problems.append(f"line {number}: the id {policy_id} is there already")
         else:
-            by_id[policy_id] = policy
+            entries[policy_id] = policy, line.rstrip(b"\r")
             tombstones.pop(policy_id, None)
-    found.policies.extend(by_id.values())
     found.tombstones.extend(tombstones)
     return found
+
+
+def md5(data: bytes = b"") -> hashlib._Hash:
+    """The hash that tells one version of a ledger from another."""
+    return hashlib.md5(data, usedforsecurity=False)
 
 
 def lines(policies: Iterable[Policy]) -> bytes:
@@ -79,7 +100,7 @@ class LedgerFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._digest = hashlib.md5(usedforsecurity=False)
+        self._digest = md5()
         self._exists = False
 
     @property
@@ -87,13 +108,19 @@ class LedgerFile:
         """md5 of the active file's bytes, kept up to date by every change; "0" before a file exists."""
         return self._digest.hexdigest() if self._exists else NO_VERSION
 
+    def version_with(self, data: bytes) -> str:
+        """What the version will be when ``data`` is added."""
+        digest = self._digest.copy()
+        digest.update(data)
+        return digest.hexdigest()
+
     def load(self) -> Contents:
         """Read the active copy; empty when there is none. Raises EdgeLakeError (35) when it can't be read."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
             self._exists = False
-            self._digest = hashlib.md5(usedforsecurity=False)
+            self._digest = md5()
             return Contents()
         except OSError as problem:
             raise error(35, f"{self.path}: {problem.strerror}") from problem
@@ -102,7 +129,10 @@ class LedgerFile:
 
     def append(self, policy: Policy) -> None:
         """Add one line and sync it. Raises EdgeLakeError (63)."""
-        data = lines([policy])
+        self.append_lines(lines([policy]))
+
+    def append_lines(self, data: bytes) -> None:
+        """Add whole lines and sync them. Raises EdgeLakeError (63)."""
         with _writing(self.path):
             created = not self.path.exists()
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,11 +159,21 @@ class LedgerFile:
 
         Raises EdgeLakeError (59 empty, 69 without a readable policy although it has lines, 63 disk).
         """
+        contents = self.readable(data)
+        self.put(data)
+        return contents
+
+    def readable(self, data: bytes) -> Contents:
+        """The policies of a new copy. Raises EdgeLakeError (59 empty, 69 no policy in its lines)."""
         contents = parse(data)
         if not data:
             raise error(59, f"the new copy of {self.path.name} is empty")
-        if data.strip() and not contents.policies and not contents.tombstones:
+        if data.strip() and not contents.entries and not contents.tombstones:
             raise error(69, f"the new copy of {self.path.name} is refused: {contents.problems[0]}")
+        return contents
+
+    def put(self, data: bytes) -> None:
+        """As ``replace``, for lines that were read already. Raises EdgeLakeError (63)."""
         new = self.path.with_suffix(".new")
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,17 +186,16 @@ class LedgerFile:
             os.replace(new, self.path)
             sync_directory(self.path.parent)
         self._remember(data)
-        return contents
 
     def delete(self) -> None:
         """Remove the active copy; fine when there is none. Raises EdgeLakeError (63)."""
         with _writing(self.path):
             self.path.unlink(missing_ok=True)
         self._exists = False
-        self._digest = hashlib.md5(usedforsecurity=False)
+        self._digest = md5()
 
     def _remember(self, data: bytes) -> None:
-        self._digest = hashlib.md5(data, usedforsecurity=False)
+        self._digest = md5(data)
         self._exists = True
 
 

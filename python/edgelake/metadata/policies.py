@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgelake.errors import EdgeLakeError, NotAvailableError, error
+from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata import ledger
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.bring import Answer
@@ -16,6 +16,8 @@ from edgelake.metadata.checks import completed
 from edgelake.metadata.ids import Policy, body_of, complete, id_of, type_of, with_ledger
 from edgelake.metadata.image import Image
 from edgelake.metadata.ledger import LedgerFile
+from edgelake.metadata.merge import Merged, describe, merge, tombstone, with_changes
+from edgelake.metadata.network import REFUSALS, Network
 from edgelake.metadata.policy import check_structure
 from edgelake.metadata.select import Select
 
@@ -31,6 +33,11 @@ class Policies:
     Args:
         path: the ledger file (``blockchain_file``).
         addresses: this node's own addresses, for ``bring.ip_port``.
+
+    Attributes:
+        network: sends changes to masters and platforms; set by the node.
+        on_sent: called when a change was sent: it is soon in the shared ledger.
+        shared_version: md5 of the shared ledger as it came last, "0" before.
     """
 
     def __init__(self, path: Path, addresses: Callable[[], Addresses] = Addresses) -> None:
@@ -38,8 +45,13 @@ class Policies:
         self._addresses = addresses
         self._lock = asyncio.Lock()
         self._watchers: list[Callable[[Image], None]] = []
+        self._own: dict[str, Policy] = {}  # policies and tombstones that only this node knows, by id
+        self._last_date = ""  # of the shared policies; "~" = unknown, so that the next changes find it
         self.image = Image.of(())
         self.problems: list[str] = []
+        self.network: Network | None = None
+        self.on_sent: Callable[[], None] = lambda: None
+        self.shared_version = ledger.NO_VERSION
 
     @property
     def path(self) -> Path:
@@ -50,6 +62,11 @@ class Policies:
     def version(self) -> str:
         """md5 of the ledger file's bytes; "0" before a file exists."""
         return self._file.version
+
+    @property
+    def unconfirmed(self) -> list[Policy]:
+        """What was made or deleted here and is not in the shared ledger yet; a deletion as its tombstone."""
+        return list(self._own.values())
 
     def watch(self, changed: Callable[[Image], None]) -> None:
         """Call ``changed`` on the loop after every change of the image."""
@@ -64,9 +81,8 @@ class Policies:
             if path is not None and path != self._file.path:
                 self._file = LedgerFile(path)
             contents = await asyncio.to_thread(self._file.load)
-            self._took(contents)
-            self._publish(Image.of(contents.policies))
-        return len(self.image.policies)
+            await self._take(contents)
+        return len(self.image)
 
     # ---- reading
 
@@ -142,18 +158,35 @@ class Policies:
     async def insert(
         self, policy: Policy, *, local: bool = True, masters: Sequence[str] = (), chains: Sequence[str] = ()
     ) -> str:
-        """Check a policy and put it in the local file (section 9.1); returns its id.
+        """Check a policy, put it in the local file and send it (section 9.1); returns its id.
 
-        Raises EdgeLakeError: 70 known id, what the checks raise, 63 disk; NotAvailableError when only a master or a
-        chain is named. Beside a local write they are passed over with a warning: the merge sends the policy later.
+        Raises EdgeLakeError: 70 known id, what the checks raise, 63 disk, and what a master refuses it with (then it is
+        not kept here either). Beside a local write other failures of sending are warnings: the merge sends it later.
         """
+        if not local and not masters and not chains:
+            raise _no_target()
         async with self._lock:
             ready = self.checked(policy)
-            if not local:
-                raise _no_network(masters, chains)
-            for target in (*masters, *chains):
-                log.warning("policy %s was stored locally; it is not sent to %s", id_of(ready), target)
-            return await self._append(with_ledger(ready, "local"))
+            if local:
+                await self._append([with_ledger(ready, "local")])
+        if masters or chains:
+            await self._send(ready, local, masters, chains)
+        return id_of(ready)
+
+    async def _send(self, ready: Policy, local: bool, masters: Sequence[str], chains: Sequence[str]) -> None:
+        network = self.network
+        failed = await network.send(ready, masters, chains) if network else [_no_network()]
+        refused = next((problem for problem in failed if problem.number in REFUSALS), None)
+        if refused is not None:
+            if local:
+                await self.forget(id_of(ready))
+            raise refused
+        if failed and not local:
+            raise failed[0]
+        for problem in failed:
+            log.warning("%s; it is kept here and sent again later", problem)
+        if len(failed) < len(masters) + len(chains):
+            self.on_sent()
 
     async def add(self, policies: Sequence[Policy]) -> list[str]:
         """Put policies in the local file as they are (``blockchain add``), each after its checks; returns the ids.
@@ -163,24 +196,47 @@ class Policies:
         added = []
         async with self._lock:
             for policy in policies:
-                added.append(await self._append(self.checked(policy)))
+                ready = self.checked(policy)
+                await self._append([ready])
+                added.append(id_of(ready))
         return added
 
     async def delete(
         self, policy_id: str, *, local: bool = True, masters: Sequence[str] = (), chains: Sequence[str] = ()
     ) -> None:
-        """Remove a policy here and leave a tombstone for the next merge (section 9.2).
+        """Remove a policy here, leave a tombstone for the next merge, and send the removal (section 9.2).
 
-        Raises EdgeLakeError (113 unknown id, 63 disk); NotAvailableError when only a master or a chain is named.
+        Raises EdgeLakeError: 113 unknown id, 63 disk; without a local removal also what sending raises.
         """
+        if not local and not masters and not chains:
+            raise _no_target()
+        if local:
+            async with self._lock:
+                if self.image.get(policy_id) is None:
+                    raise error(113, f"no policy with id = {policy_id}")
+                mark = tombstone(policy_id)
+                await asyncio.to_thread(self._file.append, mark)
+                self._own[policy_id] = mark
+                self._publish(await self._without(policy_id))
+        if masters or chains:
+            network = self.network
+            failed = await network.send_drop(policy_id, masters, chains) if network else [_no_network()]
+            if failed and not local:
+                raise failed[0]
+            for problem in failed:
+                log.warning("%s; it is repeated later", problem)
+            self.on_sent()
+
+    async def forget(self, policy_id: str) -> None:
+        """Remove what the local file says of a policy, also that it was deleted: the shared ledger does without it."""
         async with self._lock:
-            if self.image.get(policy_id) is None:
-                raise error(113, f"no policy with id = {policy_id}")
-            if not local:
-                raise _no_network(masters, chains)
-            tombstone = {ledger.TOMBSTONE: {"id": policy_id, "ledger": "local"}}
-            await asyncio.to_thread(self._file.append, tombstone)
-            self._publish(self.image.removed(policy_id))
+            contents = await asyncio.to_thread(self._contents)
+            kept = b"".join(line + b"\n" for key, (_, line) in contents.entries.items() if key != policy_id)
+            marks = [tombstone(one) for one in contents.tombstones if one != policy_id]
+            kept += ledger.lines(marks) if marks else b""
+            await asyncio.to_thread(self._file.put, kept or b"\n")
+            self._own.pop(policy_id, None)
+            self._publish(await self._without(policy_id))
 
     async def replace(self, policy_id: str, policy: Policy) -> None:
         """Put another policy of the same type in the place of one; the id stays (``blockchain replace policy``).
@@ -194,11 +250,11 @@ class Policies:
             if type_of(old) != type_of(policy):
                 raise error(87, f"a '{type_of(old)}' policy can't become a '{type_of(policy)}' policy")
             new = self.checked({type_of(policy): {**body_of(policy), "id": policy_id}})
-            contents = await asyncio.to_thread(lambda: ledger.parse(_bytes_of(self._file.path)))
-            kept = [with_ledger(new, "local") if id_of(p) == policy_id else p for p in contents.policies]
-            kept += [{ledger.TOMBSTONE: {"id": gone, "ledger": "local"}} for gone in contents.tombstones]
-            changed = await asyncio.to_thread(self._file.replace, ledger.lines(kept))
-            self._publish(Image.of(changed.policies))
+            contents = await asyncio.to_thread(self._contents)
+            changed = with_ledger(new, "local")
+            kept = [changed if id_of(p) == policy_id else p for p in contents.policies]
+            kept += [tombstone(gone) for gone in contents.tombstones]
+            await self._take(await asyncio.to_thread(self._file.replace, ledger.lines(kept)))
 
     async def replace_file(self, data: bytes) -> int:
         """Make a copy of a ledger the active one (``blockchain update file``); returns the number of policies.
@@ -206,17 +262,88 @@ class Policies:
         Raises EdgeLakeError (59, 69, 63); the active copy then stays as it is.
         """
         async with self._lock:
-            contents = await asyncio.to_thread(self._file.replace, data)
-            self._took(contents)
-            self._publish(Image.of(contents.policies))
-        return len(self.image.policies)
+            await self._take(await asyncio.to_thread(self._file.replace, data))
+        return len(self.image)
+
+    # ---- the shared ledger (section 9.3)
+
+    async def merge(self, data: bytes) -> Merged | None:
+        """Take a new copy of the shared ledger; None when nothing is new.
+
+        Raises EdgeLakeError (59, 69, 63); the active copy then stays as it is.
+        """
+        async with self._lock:
+            received = ledger.md5(data).hexdigest()
+            if received == self.shared_version and self.version != ledger.NO_VERSION:
+                return None
+            new = await asyncio.to_thread(self._file.readable, data)
+            self._report(new)
+            merged = await asyncio.to_thread(lambda: merge(self._contents(), new))
+            await self._put(merged, received)
+            if merged.gone:
+                log.warning(
+                    "%d policies are gone from the shared ledger: they were dropped, or its master was restored from "
+                    "an older copy; the copy before is %s",
+                    merged.gone,
+                    self.path.with_suffix(".old"),
+                )
+            return merged
+
+    async def change(self, added: Sequence[str], removed: Sequence[str], version: str) -> Merged | None:
+        """Take what changed in the shared ledger since ``shared_version``; ``version`` is what it has then, "" unknown.
+
+        Raises EdgeLakeError: 69 the result is another one than the master has, so that the whole copy is needed; 63.
+        """
+        async with self._lock:
+            merged = await self._changed_at_end(added, version) if not removed and not self._own else None
+            if merged is None:
+                contents = await asyncio.to_thread(self._contents)
+                exact = not self.problems and not contents.tombstones
+                new = await asyncio.to_thread(with_changes, contents, added, removed)
+                result = ledger.md5(new.shared).hexdigest()
+                if exact and version not in ("", result):
+                    raise error(69, "the changes lead to another version than the master has")
+                merged = await asyncio.to_thread(merge, contents, new, set(removed))
+                await self._put(merged, version or result)
+            return merged
+
+    async def _changed_at_end(self, added: Sequence[str], version: str) -> Merged | None:
+        """The short way: new lines at the end of a file that is as the master's. None when it can't be taken."""
+        new = ledger.parse("".join(line + "\n" for line in added).encode())
+        dates = [_date(p) for p in new.policies]
+        data = b"".join(line + b"\n" for _, line in new.entries.values())
+        fits = (
+            not new.problems
+            and not new.tombstones
+            and dates == sorted(dates)
+            and (not dates or dates[0] >= self._last_date)
+            and not any(self.image.get(key) for key in new.entries)
+            and version in ("", self._file.version_with(data))
+        )
+        if not fits or not data:
+            return None
+        await asyncio.to_thread(self._file.append_lines, data)
+        self.shared_version, self._last_date = self.version, dates[-1]
+        self._publish(await self._with(new.policies))
+        return Merged(b"", self.image)
+
+    async def _put(self, merged: Merged, received: str = "") -> None:
+        """Make the outcome of a merge the active copy."""
+        await asyncio.to_thread(self._file.put, merged.data)
+        for policy, reason in merged.refused:
+            log.error("the %s is dropped: %s", describe(policy), reason)
+        self._own = {id_of(p): p for p in (*merged.missing, *map(tombstone, merged.undeleted))}
+        if received:
+            self.shared_version = received
+        self._last_date = "~"
+        self._publish(merged.image)
+        await self._note_last_date()
 
     async def delete_file(self) -> None:
         """Remove the local file and all policies from memory (``blockchain delete local file``)."""
         async with self._lock:
             await asyncio.to_thread(self._file.delete)
-            self.problems = []
-            self._publish(Image.of(()))
+            await self._take(ledger.Contents())
 
     async def test(self) -> list[str]:
         """Check the file (``blockchain test``): unreadable lines, then policies that break the rules of their type."""
@@ -225,15 +352,47 @@ class Policies:
 
     # ---- inside
 
-    async def _append(self, ready: Policy) -> str:
-        policy_id = id_of(ready)
-        if self.image.get(policy_id) is not None:
-            raise error(70, f"a policy with id = {policy_id} is in the local file", policy=policy_id)
-        await asyncio.to_thread(self._file.append, ready)
-        self._publish(self.image.added(ready))
-        return policy_id
+    def _contents(self) -> ledger.Contents:
+        return ledger.parse(_bytes_of(self._file.path))
 
-    def _took(self, contents: ledger.Contents) -> None:
+    async def _append(self, ready: Sequence[Policy]) -> None:
+        for policy in ready:
+            if self.image.get(id_of(policy)) is not None:
+                raise error(70, f"a policy with id = {id_of(policy)} is in the local file", policy=id_of(policy))
+        await asyncio.to_thread(self._file.append_lines, ledger.lines(ready))
+        self._own |= {id_of(p): p for p in ready if ledger.is_local(p)}
+        self._publish(await self._with(ready))
+
+    async def _with(self, policies: Sequence[Policy]) -> Image:
+        """The image with more policies; where that takes a new one, it is made in a thread."""
+        if self.image.is_wasteful or any(map(self.image.rebuilds_for, policies)):
+            return await asyncio.to_thread(lambda: Image.of([*self.image.policies, *policies]))
+        return self.image.added(*policies)
+
+    async def _without(self, policy_id: str) -> Image:
+        if self.image.of_type("anmp"):
+            return await asyncio.to_thread(self.image.removed, policy_id)
+        return self.image.removed(policy_id)
+
+    async def _take(self, contents: ledger.Contents) -> None:
+        """What the active file holds now."""
+        self._report(contents)
+        self._own = {id_of(p): p for p, _ in contents.entries.values() if ledger.is_local(p)}
+        self._own |= {one: tombstone(one) for one in contents.tombstones}
+        if self.version == ledger.NO_VERSION:
+            self.shared_version = ledger.NO_VERSION
+        elif self._own or contents.problems:
+            self.shared_version = await asyncio.to_thread(lambda: ledger.md5(contents.shared).hexdigest())
+        else:
+            self.shared_version = self.version
+        self._publish(await asyncio.to_thread(Image.of, contents.policies))
+        await self._note_last_date()
+
+    async def _note_last_date(self) -> None:
+        image = self.image
+        self._last_date = await asyncio.to_thread(lambda: max(map(_date, image.policies), default=""))
+
+    def _report(self, contents: ledger.Contents) -> None:
         self.problems = contents.problems
         for problem in contents.problems:
             log.error("%s: %s", self._file.path, problem)
@@ -242,6 +401,10 @@ class Policies:
         self.image = image
         for changed in self._watchers:
             changed(image)
+
+
+def _date(policy: Policy) -> str:
+    return str(body_of(policy).get("date", ""))
 
 
 def _broken(image: Image) -> list[str]:
@@ -263,9 +426,9 @@ def _bytes_of(path: Path) -> bytes:
         raise error(35, f"{path}: {problem.strerror}") from problem
 
 
-def _no_network(masters: Sequence[str], chains: Sequence[str]) -> Exception:
-    if not masters and not chains:
-        return error(2, "where shall the policy go?", hint="add local = true, master = ip:port or blockchain = name")
-    return NotAvailableError(
-        f"sending policies to {', '.join((*masters, *chains))}", hint="use local = true until then"
-    )
+def _no_target() -> EdgeLakeError:
+    return error(2, "where shall the policy go?", hint="add local = true, master = ip:port or blockchain = name")
+
+
+def _no_network() -> EdgeLakeError:
+    return error(21, "this node sends no messages", hint="run tcp server where ...")

@@ -14,16 +14,24 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def wire(policy: Policy) -> str:
+    """A policy as it travels and as a master keeps it: one line of ASCII."""
+    return json.dumps(policy)
+
+
 def parse_json(text: str) -> Any:
     """JSON text as data; control characters in texts are taken. Raises EdgeLakeError (6)."""
     try:
-        return json.loads(text, strict=False, parse_constant=_no_constant)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError) as problem:
         raise error(6, f"not JSON: {problem}") from None
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_no_constant)
 
 
 def check_structure(value: Any) -> Policy:

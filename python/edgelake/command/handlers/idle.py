@@ -7,34 +7,7 @@ from __future__ import annotations
 
 from edgelake.command.context import Context
 from edgelake.command.registry import command
-from edgelake.model import CommandClass, Reply, Table
-
-_SYNCHRONIZER = (
-    "Status",
-    "Sync\nSource",
-    "Connection",
-    "Sync\nTime",
-    "Metadata Version",
-    "Time\nSince Update",
-    "Calls",
-    "Loads",
-    "Policies",
-    "Sync OK",
-    "Sync Err",
-)
-
-
-@command(
-    "get synchronizer",
-    cls=CommandClass.DATA,
-    topics=("metadata", "monitor"),
-    examples=("get synchronizer", "get synchronizer where format = json"),
-)
-async def get_synchronizer(ctx: Context) -> Reply:
-    """Whether the shared metadata is synchronised with a master node or a blockchain."""
-    row = ("Not Running", "Not declared", "Not declared", -1, "0", "Not updated", 0, 0, 0, 0, 0)
-    data = {" ".join(title.split()): value for title, value in zip(_SYNCHRONIZER, row, strict=True)}
-    return Reply.of_table(Table(_SYNCHRONIZER, [row]), data=data)
+from edgelake.model import CommandClass, Reply
 
 
 @command(

@@ -15,7 +15,6 @@ from edgelake.model import CommandClass, Reply
 
 # What brings a group of commands, then a phrase and an example of its form.
 _PEERS = "peer network"
-_SYNC = "metadata synchronisation"
 _BROKER = "message broker and clients"
 _DEVICES = "device and stream inputs"
 _FILES = "publisher, distributor, archive"
@@ -36,20 +35,12 @@ LATER: dict[str, dict[str, str]] = {
         "set internal ip": "set internal ip with eth0",
         "test network": "test network with master",
         "get reply ip": "get reply ip",
-        "get cluster info": "get cluster info",
-        "get data nodes": "get data nodes where format = json",
         "set reply ip": "set reply ip = dynamic",
         "test cluster setup": "test cluster setup",
         "test cluster data": "test cluster data",
         "test cluster databases": "test cluster databases",
         "test cluster partitions": "test cluster partitions",
         "drop network table": "drop network table where name = t and dbms = d and master = !master_node",
-        "query metadata": "query metadata where dbms = d",
-    },
-    _SYNC: {
-        "run blockchain sync": "run blockchain sync where source = master and time = 3 seconds and dest = file",
-        "get synchronizer": "get synchronizer",
-        "exit synchronizer": "exit synchronizer",
     },
     _BROKER: {
         "run msg client": "run msg client where broker = local and topic = (name = t and dbms = d and table = x)",
@@ -113,7 +104,6 @@ LATER: dict[str, dict[str, str]] = {
         "get permissions": "get permissions where user = u",
         "set permissions": "set permissions where user = u",
         "get member permissions": "get member permissions",
-        "get members status": "get members status",
         "get node id": "get node id",
         "get users": "get users",
         "get authentication": "get authentication",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from edgelake.command.context import Context
-from edgelake.command.grammar import After, Tail, Untranslated
+from edgelake.command.grammar import After, Tail
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, EdgeLakeError, NotAvailableError, NotPermittedError, error
 from edgelake.metadata.bring import Answer, Bring
@@ -21,7 +21,6 @@ from edgelake.model import CommandClass, Reply
 _REFERENCE = re.compile(r"(?<![\w!\]\"'])!{1,2}[A-Za-z_][\w.-]*")
 _QUOTED = re.compile(r'("[^"]*"|\'[^\']*\')')
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
-_WAIT_S = 15.0
 
 
 def translated(text: str, ctx: Context) -> str:
@@ -50,7 +49,7 @@ def policies_of(ctx: Context) -> Policies:
     return found
 
 
-def _from_text(text: str, ctx: Context) -> Any:
+def policy_from(text: str, ctx: Context) -> Any:
     """JSON of an argument: ``!name``, or the JSON itself, with its references filled in."""
     text = text.strip()
     if text.startswith("!"):
@@ -109,7 +108,7 @@ async def from_json(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
     found = re.search(r"\sbring(?=[.\s])", text)
     if found is None:
         raise CommandError(f"Missing 'bring' in '{text[:60]}'")
-    value = _from_text(text[: found.start()], ctx)
+    value = policy_from(text[: found.start()], ctx)
     bring = Bring.parse(translated(text[found.start() :], ctx))
     return _reply(bring.run(value if isinstance(value, list) else [value]), ctx, whole=False)
 
@@ -175,7 +174,7 @@ async def blockchain_insert(
     blockchain: list[str] | None = None,
 ) -> Reply:
     """Check a policy, give it id and date, and add it to the local file and to the masters and chains named."""
-    parsed = check_structure(_from_text(policy, ctx))
+    parsed = check_structure(policy_from(policy, ctx))
     policy_id = await policies_of(ctx).insert(
         parsed, local=local, masters=tuple(master or ()), chains=tuple(blockchain or ())
     )
@@ -185,7 +184,7 @@ async def blockchain_insert(
 @command("blockchain add", cls=CommandClass.METADATA, topics=("metadata",), examples=("blockchain add !policy",))
 async def blockchain_add(ctx: Context, *, policy: Annotated[str, Tail()]) -> Reply:
     """Add a policy, or a list of them, to the local file."""
-    value = _from_text(policy, ctx)
+    value = policy_from(policy, ctx)
     await policies_of(ctx).add([check_structure(p) for p in (value if isinstance(value, list) else [value])])
     return Reply(value="true", text="")
 
@@ -198,7 +197,7 @@ async def blockchain_add(ctx: Context, *, policy: Annotated[str, Tail()]) -> Rep
 )
 async def blockchain_prepare(ctx: Context, *, policy: Annotated[str, Tail()]) -> Reply:
     """Add id and date to the policy in a variable."""
-    prepared = complete(check_structure(_from_text(policy, ctx)))
+    prepared = complete(check_structure(policy_from(policy, ctx)))
     text = dumps(prepared)
     if policy.startswith("!"):
         ctx.variables.set(policy[1:].strip(), text)
@@ -222,19 +221,6 @@ async def blockchain_delete(
 ) -> Reply:
     """Remove a policy, here and from the masters and chains named."""
     await policies_of(ctx).delete(id, local=local, masters=tuple(master or ()), chains=tuple(blockchain or ()))
-    return Reply.done()
-
-
-@command(
-    "blockchain replace policy",
-    cls=CommandClass.METADATA,
-    topics=("metadata",),
-    examples=("blockchain replace policy 64283dba96a4c818074d564c6be20d5c with !policy",),
-)
-async def blockchain_replace(ctx: Context, id: str, policy: Annotated[Untranslated, After("with")]) -> Reply:
-    """Replace a policy of the local file by another of the same type; the id stays."""
-    new = check_structure(_from_text(policy, ctx))
-    await policies_of(ctx).replace(id, new)
     return Reply.done()
 
 
@@ -313,57 +299,27 @@ async def blockchain_test_id(ctx: Context, id: str) -> Reply:
 @command("blockchain get id", cls=CommandClass.DATA, topics=("metadata",), examples=("blockchain get id !policy",))
 async def blockchain_get_id(ctx: Context, *, policy: Annotated[str, Tail()]) -> Reply:
     """The id that a policy has or would get."""
-    parsed = check_structure(_from_text(policy, ctx))
+    parsed = check_structure(policy_from(policy, ctx))
     return Reply.of_text(id_of(parsed) or make_id(parsed))
 
 
 @command(
-    "blockchain wait",
-    cls=CommandClass.DATA,
-    topics=("metadata",),
-    examples=("is_updated = blockchain wait where id = !policy_id", "blockchain wait where policy = !policy"),
-)
-async def blockchain_wait(ctx: Context, *, id: str = "", policy: str = "", command: str = "") -> Reply:
-    """Wait until a policy is in the local copy: by id, by the policy itself, or until a query returns something."""
-    policies = policies_of(ctx)
-    wanted = id
-    if policy:
-        parsed = check_structure(_from_text(policy, ctx))
-        wanted = id_of(parsed) or make_id(parsed)
-    if not wanted and not command:
-        raise CommandError("blockchain wait needs id, policy or command")
-    arrived = await policies.until(
-        lambda: bool(policies.select(command).text.strip("[]")) if command else policies.get(wanted) is not None,
-        timeout_s=_WAIT_S,
-    )
-    return Reply(value="true" if arrived else "false", text="" if arrived else "false")
-
-
-@command(
-    "blockchain push",
     "blockchain commit",
     "blockchain update to",
-    "blockchain update dbms",
     "blockchain checkout",
-    "blockchain pull",
-    "blockchain drop",
-    "blockchain create table",
     "blockchain create account",
-    "blockchain seed from",
-    "blockchain switch network",
-    "blockchain query metadata",
     "blockchain state",
     "blockchain connect to",
     "blockchain set account info",
     "blockchain deploy contract",
     cls=CommandClass.METADATA,
     topics=("metadata",),
-    examples=("blockchain push !policy", "blockchain drop policy where id = 64283dba96a4c818074d564c6be20d5c"),
+    examples=("blockchain commit to ethereum !policy", "blockchain checkout from ethereum"),
 )
 async def blockchain_network(ctx: Context, *, arguments: Annotated[str, Tail()] = "") -> Reply:
-    """Policies on a master's ledger table or a blockchain platform (not in this version)."""
+    """Policies on a blockchain platform (not in this version)."""
     raise NotAvailableError(
-        f"'{ctx.phrase}' needs a master or a blockchain platform", hint="policies can be inserted with local = true"
+        f"'{ctx.phrase}' needs a blockchain platform", hint="policies can be inserted with local = true"
     )
 
 

@@ -10,8 +10,9 @@ from edgelake.command.grammar import Key
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, NotPermittedError, TableMissingError, error
 from edgelake.model import CommandClass, Reply, Table
-from edgelake.store import backup, catalogue, statement, tsd
+from edgelake.store import backup, catalogue, ledger, statement, tsd
 from edgelake.store.base import AUTOMATIC_COLUMNS, ColumnInfo, TableInfo
+from edgelake.store.ledger import LEDGER, LEDGER_DBMS
 from edgelake.store.schema import Transaction
 
 _PRINTED = {
@@ -19,7 +20,6 @@ _PRINTED = {
     "time": "time without time zone",
     "varchar": "character varying",
 }
-_LEDGER = "CREATE TABLE IF NOT EXISTS ledger (policy_id varchar PRIMARY KEY, policy varchar, date timestamp)"
 
 Dbms = Annotated[str, Key("dbms")]
 
@@ -67,8 +67,8 @@ async def create_table(ctx: Context, name: str, *, dbms: str) -> Reply:
     store, table = ctx.stores.get(dbms.lower()), name.lower()
     if table in store.tables:
         return Reply.done()
-    if table == "ledger":
-        await store.execute(_LEDGER)
+    if table == LEDGER and store.dbms == LEDGER_DBMS:
+        await store.change(ledger.create)
     elif tsd.is_tsd_name(table):
         await tsd.TsdTable(store, table).create()
     else:
