@@ -6,6 +6,7 @@ Source: design, sections 3 to 6; style, "one-way rule".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import time
@@ -25,6 +26,7 @@ from edgelake.command.handlers.synchronizer import ledger_arrived
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
 from edgelake.command.variables import RowVariables
+from edgelake.errors import EdgeLakeError
 from edgelake.ingest.blobs import BlobFolder
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
@@ -44,8 +46,10 @@ from edgelake.net.mqtt import Rows
 from edgelake.peering import Peers
 from edgelake.query.jobs import Job
 from edgelake.query.service import Queries
+from edgelake.store.base import ColumnInfo
 from edgelake.store.ledger import LedgerTable
 from edgelake.store.sqlite import SqliteStore
+from edgelake.store.statement import user_columns
 from edgelake.store.stores import SYSTEM_NAMES, Stores
 
 if TYPE_CHECKING:
@@ -94,6 +98,7 @@ class Node:
         ctx.policies = Policies(directories.path("blockchain_file"), self._addresses)
         ctx.stores = Stores(lambda: directories.path("dbms_dir"), self._schema_changed)
         ctx.stores.on_attach = self._attach
+        ctx.stores.published = self._published
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
         )
@@ -170,6 +175,14 @@ class Node:
         """In the writer's thread: later payloads are parsed with the columns as they are now."""
         ingest: Ingest = self.ctx.ingest
         ingest.schema_changed(dbms, table, schema)
+
+    def _published(self, dbms: str, table: str) -> list[ColumnInfo]:
+        """In the writer's thread: the columns that the policy of a table names."""
+        for policy in self.ctx.policies.find("table", dbms=dbms, name=table):
+            if create := policy["table"].get("create"):
+                with contextlib.suppress(EdgeLakeError):
+                    return user_columns(str(create))
+        return []
 
     def _query_ended(self, job: Job) -> None:
         """``set query log``: every query, or the slow ones."""

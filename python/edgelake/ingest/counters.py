@@ -62,10 +62,11 @@ class _Mark:
 class OperatorCounters:
     """Counters of one operator, by database and table. Only the loop touches them.
 
-    ``now`` gives Unix seconds.
+    ``now`` gives Unix seconds. ``on_insert`` is told of each transaction: (dbms, table).
     """
 
     now: Callable[[], float] = time.time
+    on_insert: Callable[[str, str], None] = lambda dbms, table: None
     json: dict[str, dict[str, FileCount]] = field(default_factory=dict)
     sql: dict[str, dict[str, FileCount]] = field(default_factory=dict)
     inserts: dict[str, dict[str, InsertCount]] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class OperatorCounters:
         else:
             count.batch_rows += rows
         self.rows += rows
+        self.on_insert(dbms, table)
 
     def failed(self, kind: str, dbms: str, table: str, number: int, text: str) -> None:
         """A file, batch or statement failed; ``kind`` is JSON or SQL."""

@@ -33,6 +33,13 @@ class Watcher(Protocol):
     def release(self, path: Path) -> None: ...
 
 
+class Companion(Protocol):
+    """What works as long as the operator does (``metadata.ownership.Ownership``)."""
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
 Watch = Callable[[Path, Callable[[Path], None], Callable[[str], bool]], Watcher]
 """Makes a watcher: directory, called for each file, which names are wanted."""
 
@@ -58,6 +65,7 @@ class Operator:
         batches: BatchKeeper | None = None,
         storing: Callable[[BatchKeeper | None], None] = lambda keeper: None,
         profiler: Profiler | None = None,
+        companion: Companion | None = None,
     ) -> None:
         self.config = config
         self.counters = counters
@@ -66,6 +74,7 @@ class Operator:
         self.batches = batches
         self._storing = storing
         self._profiler = profiler or Profiler()
+        self._companion = companion
         self._waiting: asyncio.Queue[Path] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._retries: dict[Path, asyncio.TimerHandle] = {}
@@ -92,6 +101,8 @@ class Operator:
             await self.stop()
             raise
         self._storing(self.batches)
+        if self._companion is not None:
+            self._companion.start()
 
     async def stop(self) -> None:
         """Take no more files, finish those in work, long ones up to the next block.
@@ -115,6 +126,8 @@ class Operator:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         self._workers = []
+        if self._companion is not None:
+            await self._companion.stop()
 
     def status(self) -> Status:
         config = self.config

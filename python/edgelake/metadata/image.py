@@ -73,9 +73,10 @@ class _Line:
         self.by_id: dict[str, list[int]] = {}
         self.type_changes: dict[str, int] = {}
         self.changed_by_others: set[str] = set()
-        self.indexes = {paths: Index(paths) for paths in _PREPARED}
+        self.indexes: dict[tuple[Steps, ...], Index] = {}
         for policy in policies:
             self.add(policy)
+        self.indexes = {paths: Index(paths, self.policies) for paths in _PREPARED}
 
     def add(self, policy: Policy) -> None:
         slot, kind = len(self.policies), type_of(policy)
@@ -101,9 +102,7 @@ class _Line:
         """The index over these paths, made now if need be; None when there are too many."""
         found = self.indexes.get(paths)
         if found is None and len(self.indexes) < MAX_INDEXES:
-            found = self.indexes[paths] = Index(paths)
-            for slot, policy in enumerate(self.policies):
-                found.add(slot, policy)
+            found = self.indexes[paths] = Index(paths, self.policies)
         return found
 
 

@@ -33,11 +33,14 @@ class Index:
     which stands for any text; several lists at once) is loose: always a candidate.
     """
 
-    def __init__(self, paths: tuple[Steps, ...]) -> None:
+    def __init__(self, paths: tuple[Steps, ...], policies: Sequence[Policy] = ()) -> None:
         self._paths = paths
         self._single = paths[0][0] if len(paths) == 1 and len(paths[0]) == 1 else ""
-        self._hits: dict[Any, list[int]] = {}
+        self._names = tuple(steps[0] for steps in paths) if all(len(steps) == 1 for steps in paths) else ()
+        self._hits: dict[Any, int | list[int]] = {}  # most keys have one policy: no list for those
         self._loose: list[int] = []
+        for slot, policy in enumerate(policies):
+            self.add(slot, policy)
 
     def add(self, slot: int, policy: Policy) -> None:
         """Enter a policy."""
@@ -49,6 +52,16 @@ class Index:
                 self._put(value.lower(), slot)
                 return
             found = [list(_scalars(value))]
+        elif self._names:
+            body = body_of(policy)
+            for name in self._names:
+                if name not in body:
+                    return
+            key = tuple(_plain(body[name]) for name in self._names)
+            if None not in key:
+                self._put(key, slot)
+                return
+            found = [list(_scalars(body[name])) for name in self._names]
         else:
             found = [values_at(policy, steps) for steps in self._paths]
         if any(_ANY_TEXT in values for values in found) or (len(found) > 1 and any(len(v) > 1 for v in found)):
@@ -60,17 +73,18 @@ class Index:
             self._put(tuple(_key(values[0]) for values in found), slot)
 
     def _put(self, key: Any, slot: int) -> None:
-        known = self._hits.get(key)
-        if known is None:
-            self._hits[key] = [slot]
-        else:
+        known = self._hits.setdefault(key, slot)
+        if known.__class__ is list:
             known.append(slot)
+        elif known != slot:
+            self._hits[key] = [known, slot]  # type: ignore[list-item]
 
     def slots(self, values: Sequence[Any]) -> list[int]:
         """Candidates for a value at each path, in rising order."""
         wanted = [_alternatives(value) for value in values]
         keys = wanted[0] if len(wanted) == 1 else itertools.product(*wanted)
-        lists = [found for key in keys if (found := self._hits.get(key))]
+        hits = [found for key in keys if (found := self._hits.get(key)) is not None]
+        lists = [[found] if isinstance(found, int) else found for found in hits]
         if self._loose:
             lists.append(self._loose)
         return lists[0] if len(lists) == 1 else sorted(set().union(*lists))
@@ -81,6 +95,14 @@ def _key(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return value.lower() if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    """The key of a value that is kept under one key; None for others."""
+    kind = type(value)
+    if kind is str:
+        return None if value == _ANY_TEXT else value.lower()
+    return value if kind is int or kind is float else None
 
 
 def _alternatives(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from edgelake.errors import EdgeLakeError
 from edgelake.metadata.checks import check_unique
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
 from edgelake.metadata.image import Image
-from edgelake.metadata.ledger import TOMBSTONE, Contents, is_local, lines, parse
+from edgelake.metadata.ledger import TOMBSTONE, Contents, is_local, lines, parse, uncollected
 
 
 @dataclass(slots=True)
@@ -45,7 +45,8 @@ def merge(active: Contents, new: Contents, removed: Collection[str] | None = Non
         undeleted = [one for one in active.tombstones if one not in removed or one in new.entries]
     hidden = set(undeleted)
     kept = [(p, line) for key, (p, line) in new.entries.items() if key not in hidden]
-    merged = Merged(b"", Image.of(policy for policy, _ in kept), undeleted=undeleted)
+    with uncollected():
+        merged = Merged(b"", Image.of(policy for policy, _ in kept), undeleted=undeleted)
     for policy_id, (policy, _) in active.entries.items():
         if policy_id in new.entries:
             continue

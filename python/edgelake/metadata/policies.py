@@ -385,7 +385,7 @@ class Policies:
             self.shared_version = await asyncio.to_thread(lambda: ledger.md5(contents.shared).hexdigest())
         else:
             self.shared_version = self.version
-        self._publish(await asyncio.to_thread(Image.of, contents.policies))
+        self._publish(await asyncio.to_thread(_image_of, contents))
         await self._note_last_date()
 
     async def _note_last_date(self) -> None:
@@ -401,6 +401,11 @@ class Policies:
         self.image = image
         for changed in self._watchers:
             changed(image)
+
+
+def _image_of(contents: ledger.Contents) -> Image:
+    with ledger.uncollected():
+        return Image.of(contents.policies)
 
 
 def _date(policy: Policy) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import apsw
@@ -73,11 +73,20 @@ class Inserted:
     refusal: EdgeLakeError | None = None
 
 
+Published = Callable[[str, str], Sequence[ColumnInfo]]
+"""(dbms, table): the columns that its policy names."""
+
+
 @dataclass(slots=True)
 class Inserter:
-    """Inserts through the virtual table of the writer's connection."""
+    """Inserts through the virtual table of the writer's connection.
+
+    Attributes:
+        published: columns of a table that other nodes have, asked in the writer's thread; empty = none.
+    """
 
     batch: BatchTable
+    published: Published = lambda dbms, table: ()
 
     def insert(self, tx: Transaction, wanted: Insertion) -> Inserted:
         """Put the rows in. Raises EdgeLakeError 171 for a missing table, apsw.Error from the database."""
@@ -143,23 +152,31 @@ class Inserter:
         if info is None:
             if not wanted.create:
                 raise error(171, f"{tx.dbms}.{wanted.table}", hint="create the table, or allow create_table")
+            published = self.published(tx.dbms, wanted.table)
+            if published:  # the network's columns; what these rows have besides is added, as to any table
+                info = tx.create_table(wanted.table, published)
+                added = self._widened(tx, info, wanted) if wanted.widen else []
+                return tx.table(wanted.table) or info, [*published, *added], True
             given = {c[0]: c for c in wanted.declared}
             given |= {c[0]: c for c in wanted.columns or wanted.rows.infer() if c[0] not in given}
             columns = [ColumnInfo(*c) for c in given.values()]
             return tx.create_table(wanted.table, columns), columns, True
-        changes: list[ColumnInfo] = []
-        if wanted.widen and info.is_own:
-            declared = tx.partitioning(info)
-            # The column that cuts the partitions stays a time: values that are none are kept out by the fit.
-            fixed = declared.column if declared else ""
-            known = user_schema(info)
-            names = {c[0] for c in known}
-            news = {c[0]: c for c in wanted.declared if c[0] not in names}
-            # What is declared is there for all rows; a value that does not fit is widened as in any column.
-            changes = [ColumnInfo(*news.get(c[0], c)) for c in wanted.rows.changes(known) if c[0] != fixed]
-            if changes:
-                info = tx.change_columns(info, changes)
-        return info, changes, False
+        changes = self._widened(tx, info, wanted) if wanted.widen and info.is_own else []
+        return tx.table(wanted.table) or info, changes, False
+
+    def _widened(self, tx: Transaction, info: TableInfo, wanted: Insertion) -> list[ColumnInfo]:
+        """Give the table what the rows need: new columns, wider types; returns them."""
+        declared = tx.partitioning(info)
+        # The column that cuts the partitions stays a time: values that are none are kept out by the fit.
+        fixed = declared.column if declared else ""
+        known = user_schema(info)
+        names = {c[0] for c in known}
+        news = {c[0]: c for c in wanted.declared if c[0] not in names}
+        # What is declared is there for all rows; a value that does not fit is widened as in any column.
+        changes = [ColumnInfo(*news.get(c[0], c)) for c in wanted.rows.changes(known) if c[0] != fixed]
+        if changes:
+            tx.change_columns(info, changes)
+        return changes
 
     def _insert_fitted(self, tx: Transaction, info: TableInfo, rows: Rows, wanted: Insertion) -> tuple[int, list[str]]:
         """Insert in time order, each stretch of a partition by one statement."""

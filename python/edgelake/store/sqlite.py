@@ -18,7 +18,7 @@ from edgelake._rust import BatchTable
 from edgelake.errors import DatabaseError, TableMissingError
 from edgelake.store import catalogue, direct, engine
 from edgelake.store.base import TableInfo
-from edgelake.store.insert import Inserted, Inserter, Insertion
+from edgelake.store.insert import Inserted, Inserter, Insertion, Published
 from edgelake.store.partition import Partitioning
 from edgelake.store.schema import Transaction
 
@@ -92,6 +92,10 @@ class SqliteStore:
         return found
 
     # --- writing
+
+    def create_as_published(self, published: Published) -> None:
+        """Tables that rows make get the columns that the network knows them by."""
+        self._inserter.published = published
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run ``work`` with the writer's connection in its thread, outside a transaction."""

@@ -12,6 +12,7 @@ from typing import Final
 from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, NotAvailableError
 from edgelake.store import engine
 from edgelake.store.base import PartitionInfo, TableInfo
+from edgelake.store.insert import Published
 from edgelake.store.partition import Partitioning
 from edgelake.store.schema import Transaction
 from edgelake.store.sqlite import OnSchema, SqliteStore
@@ -47,6 +48,7 @@ class Stores:
         self._everywhere: dict[tuple[str, str], Partitioning] = {}
         self._lock = asyncio.Lock()
         self.on_attach: OnAttach | None = None
+        self.published: Published = lambda dbms, table: ()
 
     def __iter__(self) -> Iterator[SqliteStore]:
         return iter([self._stores[name] for name in sorted(self._stores)])
@@ -88,6 +90,8 @@ class Stores:
                 return known
             path = None if memory else self.file_of(name)
             store = await asyncio.to_thread(SqliteStore, logical, path, self._on_schema)
+            if logical not in SYSTEM_NAMES:
+                store.create_as_published(self.published)
             self._stores[logical] = store
             try:
                 await self._spread(store)

@@ -24,7 +24,10 @@ from edgelake.ingest.settings import FILE_TYPES, OperatorConfig
 from edgelake.ingest.streaming import Storing, in_force
 from edgelake.inputs.files import DirectoryWatcher
 from edgelake.metadata.ids import body_of, type_of
+from edgelake.metadata.ownership import Owner, Ownership, TableText
 from edgelake.model import CommandClass, Reply, Table
+from edgelake.store.base import TableInfo
+from edgelake.store.statement import create_statement, user_columns
 from edgelake.store.tsd import OWN, TSD_DBMS
 
 Topic = Literal["config", "summary", "json", "sql", "inserts", "error"]
@@ -120,10 +123,56 @@ def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
         widens=_widening(ctx),
         map_rows=getattr(ctx.ingest, "map_rows", None),
     )
+    ownership = _ownership(ctx, config, counters)
     node_id = config.policy or ctx.node.name
     batches = BatchKeeper(config, ctx.stores, counters, node_id)
     storing = ctx.ingest.set_storing if isinstance(ctx.ingest, Storing) else lambda keeper: None
-    return Operator(config, intake, counters, _watch, batches=batches, storing=storing, profiler=profiler_of(ctx))
+    return Operator(
+        config,
+        intake,
+        counters,
+        _watch,
+        batches=batches,
+        storing=storing,
+        profiler=profiler_of(ctx),
+        companion=ownership,
+    )
+
+
+def _ownership(ctx: Context, config: OperatorConfig, counters: OperatorCounters) -> Ownership | None:
+    """Publishes the tables that get rows; told by the counters, once for each shape that a table has."""
+    if ctx.policies is None or not config.create_table:
+        return None
+    policy = ctx.policies.get(config.policy)
+    body = body_of(policy) if policy is not None else {}
+    owner = Owner(
+        config.cluster,
+        f"{body.get('ip', '')}:{body.get('port', '')}",
+        (config.master,) if config.master else (),
+        (config.platform,) if config.platform not in ("", "local", "master") else (),
+    )
+
+    def describe(place: tuple[str, str]) -> TableText | None:
+        info: TableInfo | None = ctx.stores.table(*place)
+        if info is None or not info.is_own:
+            return None
+        create = create_statement(info, with_tsd=config.update_tsd_info).replace('"', "|")
+        return TableText(tuple(c.name for c in info.user_columns), create)
+
+    def columns_of(create: str) -> list[str]:
+        return [c.name for c in user_columns(create)] if create else []
+
+    ownership = Ownership(owner, ctx.policies, describe, columns_of)
+    known: dict[tuple[str, str], TableInfo | None] = {}
+
+    def inserted(dbms: str, table: str) -> None:
+        info = ctx.stores.table(dbms, table)
+        if known.get((dbms, table)) is not info:
+            known[dbms, table] = info
+            ownership.seen(dbms, table)
+
+    counters.on_insert = inserted
+    return ownership
 
 
 def _watch(directory: Path, found: Callable[[Path], None], wanted: Callable[[str], bool]) -> DirectoryWatcher:
