@@ -103,6 +103,7 @@ def test_a_template_is_filled_outside_quotes_only(variables: Variables) -> None:
         ('v = json {"a": \'!n.int\', "b": "it\'s"}', "v", '{"a": "!n.int", "b": "it\'s"}'),
         ("set policy q [k][ip] = '!n' and [k][l] + '!n.int'", "q", '{"k": {"ip": "!n", "l": ["!n.int"]}}'),
         ("v = json broken", "v", ""),
+        ("set policy q [!n] = {} and [!n][a] = b", "q", '{"42": {"a": "b"}}'),
         ("set policy q [k] = {} and [k][port] = !n.int and [k][list] + v", "q", '{"k": {"port": 42, "list": ["v"]}}'),
     ],
 )

@@ -118,7 +118,7 @@ class Synchronizer:
 
     async def round(self, *, timeout_s: float) -> bool:
         """Force a round and wait until one that began after this call has ended; False when the time is over."""
-        wanted = self.calls + (2 if self._in_round else 1)
+        wanted = self.calls + 1  # the one that may be under way counts already
         self.force()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s), self.rounds:

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from edgelake.command.context import Context
 from edgelake.command.grammar import Tail
 from edgelake.command.handlers.policy import describe, one_policy
+from edgelake.command.handlers.status import listening, service_of
 from edgelake.command.registry import command
 from edgelake.errors import EdgeLakeError, NotAvailableError, NotPermittedError, UnknownCommandError, error
 from edgelake.metadata.ids import body_of, type_of
-from edgelake.model import CommandClass, Reply, Table
+from edgelake.model import CommandClass, Listener, Reply, Table
 
 _PART = "config policies"
 
@@ -43,51 +44,73 @@ class _Values:
         return "" if value is None else str(value)
 
 
-def _pairs(**values: str) -> str:
-    return " and ".join(f"{key} = {value}" for key, value in values.items() if value)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A listener that a policy asks for: its row in ``get processes``, and the command that starts it."""
+
+    row: str
+    phrase: str
+    options: Mapping[str, str]
+
+    @property
+    def line(self) -> str:
+        pairs = " and ".join(f"{key} = {value}" for key, value in self.options.items() if value)
+        return f"{self.phrase} where {pairs}"
+
+    def fits(self, running: Listener) -> bool:
+        """Whether a running one has these addresses already."""
+        addresses = [
+            f"{self.options[f'{side}_ip']}:{self.options[f'{side}_port']}" for side in ("external", "internal")
+        ]
+        return [running.external, running.internal] == addresses
 
 
-def _listener(values: _Values, service: str, prefix: str, phrase: str) -> str:
-    """The command that starts a REST server or a broker; empty when the policy names no port for it."""
+def _listener(values: _Values, row: str, prefix: str, phrase: str) -> Wanted | None:
+    """A REST server or a broker; None when the policy names no port for it."""
     port = values.get(f"{prefix}_port")
     if not port:
-        return ""
+        return None
     own = values.get(f"{prefix}_ip")
-    bind = values.get(f"{prefix}_bind") or ("true" if own else "false")
     local = own or values.get("local_ip")
-    external = own or values.get("ip") or local
-    return f"{phrase} where " + _pairs(
-        external_ip=external or "0.0.0.0",
-        external_port=port,
-        internal_ip=local or external,
-        internal_port=port,
-        bind=bind,
-        threads=values.get(f"{prefix}_threads") or (values.get("msg_threads") if service == "broker" else ""),
-        timeout=values.get("rest_timeout") if service == "REST" else "",
-    )
+    external = own or values.get("ip") or local or "0.0.0.0"
+    options = {
+        "external_ip": external,
+        "external_port": port,
+        "internal_ip": local or external,
+        "internal_port": port,
+        "bind": values.get(f"{prefix}_bind") or ("true" if own else "false"),
+        "threads": values.get(f"{prefix}_threads") or (values.get("msg_threads") if prefix == "broker" else ""),
+        "timeout": values.get("rest_timeout") if prefix == "rest" else "",
+    }
+    return Wanted(row, phrase, options)
 
 
-def service_lines(body: Mapping[str, Any], ctx: Context) -> list[tuple[str, str]]:
-    """The services that a policy asks for, in their order: name and command."""
-    values = _Values(body, ctx)
-    lines = []
+def _tcp(values: _Values) -> Wanted | None:
     ip, port = values.get("ip"), values.get("port")
     local_ip, local_port = values.get("local_ip"), values.get("local_port")
-    if (ip or local_ip) and (port or local_port):
-        one_ip = not (ip and local_ip)
-        pairs = _pairs(
-            external_ip=ip or local_ip,
-            external_port=port or local_port,
-            internal_ip=local_ip or ip,
-            internal_port=local_port or port,
-            bind=values.get("tcp_bind") or ("true" if one_ip else "false"),
-            threads=values.get("tcp_threads") or "6",
-        )
-        lines.append(("TCP", f"run tcp server where {pairs}"))
-    for service, prefix, phrase in (("REST", "rest", "run rest server"), ("broker", "broker", "run message broker")):
-        if line := _listener(values, service, prefix, phrase):
-            lines.append((service, line))
-    return lines
+    if not (ip or local_ip) or not (port or local_port):
+        return None
+    one_ip = not (ip and local_ip)
+    options = {
+        "external_ip": ip or local_ip,
+        "external_port": port or local_port,
+        "internal_ip": local_ip or ip,
+        "internal_port": local_port or port,
+        "bind": values.get("tcp_bind") or ("true" if one_ip else "false"),
+        "threads": values.get("tcp_threads") or "6",
+    }
+    return Wanted("TCP", "run tcp server", options)
+
+
+def wanted_listeners(body: Mapping[str, Any], ctx: Context) -> list[Wanted]:
+    """The services that a policy asks for, in their order."""
+    values = _Values(body, ctx)
+    found = (
+        _tcp(values),
+        _listener(values, "REST", "rest", "run rest server"),
+        _listener(values, "MSG Broker", "broker", "run message broker"),
+    )
+    return [one for one in found if one is not None]
 
 
 @command(
@@ -99,7 +122,7 @@ def service_lines(body: Mapping[str, Any], ctx: Context) -> list[tuple[str, str]
 async def config_from_policy(ctx: Context, *, where: Annotated[str, Tail()]) -> Reply:
     """Configure the node by a policy: start the listeners it names, then run its script line by line.
 
-    The script stops at its first failure.
+    A listener that runs at other addresses is replaced. The script stops at its first failure.
     """
     policy = one_policy(ctx, where)
     body = body_of(policy)
@@ -112,7 +135,7 @@ async def config_from_policy(ctx: Context, *, where: Annotated[str, Tail()]) -> 
     results: dict[str, Applied] = ctx.parts.setdefault(_PART, {})
     results[applied.id] = applied
     try:
-        notes = [note for name, line in service_lines(body, ctx) if (note := await _start(ctx, name, line))]
+        notes = [note for one in wanted_listeners(body, ctx) if (note := await _start(ctx, one))]
         applied.message = "; ".join(notes)
         for number, line in enumerate(script, 1):
             await _script_line(ctx, number, line)
@@ -123,12 +146,17 @@ async def config_from_policy(ctx: Context, *, where: Annotated[str, Tail()]) -> 
     return Reply.of_text(text)
 
 
-async def _start(ctx: Context, name: str, line: str) -> str:
-    """Start one service; returns a note when this version does not have it."""
+async def _start(ctx: Context, wanted: Wanted) -> str:
+    """Start a listener; one that runs at other addresses ends. Returns a note when this version does not have it."""
+    running, service = listening(ctx, wanted.row), service_of(ctx, wanted.row)
+    if running is not None and service is not None:
+        if wanted.fits(running):
+            return f"{wanted.row} listens already"
+        await ctx.services.stop(service.name)
     try:
-        await ctx.execute(line)
+        await ctx.execute(wanted.line)
     except (NotAvailableError, UnknownCommandError):
-        return f"{name} is not available in this version and was passed over"
+        return f"{wanted.row} is not available in this version and was passed over"
     return ""
 
 

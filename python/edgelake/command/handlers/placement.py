@@ -98,9 +98,9 @@ async def get_cluster_info(ctx: Context) -> Reply:
     return _cluster_reply(routes, cluster, running.config.member)
 
 
-def _ip_port(address: str) -> tuple[str, int | str]:
+def _ip_port(address: str) -> tuple[str, str]:
     ip, _, port = address.rpartition(":")
-    return ip, int(port) if port.isdigit() else port
+    return ip, port  # as text: a number is printed with separators
 
 
 def _cluster_reply(routes: Routes, cluster: Cluster, member: int) -> Reply:

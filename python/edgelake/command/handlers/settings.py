@@ -111,7 +111,7 @@ async def set_policy(ctx: Context, changes: Annotated[str, Tail()]) -> Reply:
     if not words:
         raise CommandError(f"Nothing to set in '{name}'", hint="set policy p [key] = value")
     for part in _split(words):
-        keys = tuple(key.strip().strip("\"'") for key in _KEYS.findall(part[0].text))
+        keys = tuple(_policy_key(key.strip(), ctx) for key in _KEYS.findall(part[0].text))
         if not keys or "".join(f"[{key}]" for key in _KEYS.findall(part[0].text)) != part[0].text:
             raise CommandError(f"'{part[0].text}' is no key", hint="write [key] or [key][key]")
         if len(part) < 3 or not (part[1].is_("=") or part[1].is_("+")):
@@ -119,6 +119,16 @@ async def set_policy(ctx: Context, changes: Annotated[str, Tail()]) -> Reply:
         put(base, keys, _policy_value(part[2:], ctx), name, append=part[1].is_("+"))
     ctx.variables.set(name, json.dumps(base, ensure_ascii=False))
     return Reply.done()
+
+
+def _policy_key(key: str, ctx: Context) -> str:
+    """A key as written, or the value of ``!name``."""
+    if not key.startswith("!"):
+        return key.strip("\"'")
+    value = str(ctx.visible.translate(key))
+    if not value:
+        raise CommandError(f"Missing dictionary definition for: '{key}'")
+    return value
 
 
 def _policy_base(ctx: Context, name: str) -> Any:
