@@ -112,9 +112,13 @@ class Policies:
 
     async def read(self, command: str) -> Answer:
         """Answer a ``blockchain read``: over the file's policies, without changes by ``anmp`` policies."""
-        contents = await asyncio.to_thread(lambda: ledger.parse(_bytes_of(self._file.path)))
-        index = Image.of(p for p in contents.policies if type_of(p) != "anmp")
-        return Select.parse(command).run(index, self._addresses())
+        own = self._addresses()
+
+        def answer() -> Answer:
+            policies = self._contents().policies
+            return Select.parse(command).run(Image.of(p for p in policies if type_of(p) != "anmp"), own)
+
+        return await asyncio.to_thread(answer)
 
     def one(self, command: str) -> Policy:
         """The only policy that a condition selects. Raises EdgeLakeError (113 none, 215 several)."""
@@ -347,8 +351,12 @@ class Policies:
 
     async def test(self) -> list[str]:
         """Check the file (``blockchain test``): unreadable lines, then policies that break the rules of their type."""
-        contents = await asyncio.to_thread(lambda: ledger.parse(_bytes_of(self._file.path)))
-        return [*contents.problems, *_broken(Image.of(contents.policies))]
+
+        def problems() -> list[str]:
+            contents = self._contents()
+            return [*contents.problems, *_broken(Image.of(contents.policies))]
+
+        return await asyncio.to_thread(problems)
 
     # ---- inside
 

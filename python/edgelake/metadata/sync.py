@@ -230,12 +230,14 @@ class Synchronizer:
         self._cursor, self._cursor_version = pulled.cursor, self._policies.shared_version
 
     async def _from_master(self) -> None:
-        peer, peers = self._peer(), self._network.peers
+        peer = self._peer()
         if not peer:
             raise error(81, "no master is known", hint="connection = ip:port, or a master policy")
-        if self._master.exists and peers.source_for(peer) == peer:
-            await self._from_table()  # this node is the master
-        elif not peers.is_upgraded(peer) or not await self._ask_changes(peers, peer):
+        if self._network.is_here(peer):
+            await self._from_table()
+            return
+        peers = self._network.peers
+        if not peers.is_upgraded(peer) or not await self._ask_changes(peers, peer):
             await self._ask_copy(peers, peer)
 
     async def _ask_changes(self, peers: Peers, peer: str) -> bool:
@@ -338,7 +340,7 @@ class Synchronizer:
         if self.config.source == "blockchain":
             chain = self.config.platform
             await (self._network.delete(chain, policy_id) if drops else self._network.insert(chain, policy))
-        elif self.config.source == "dbms" or self._is_master():
+        elif self.config.source == "dbms":
             await (self._master.drop([policy_id]) if drops else self._master.push(policy, ignore=True))
         elif peer := self._peer():
             if not drops:
@@ -346,10 +348,6 @@ class Synchronizer:
             elif not await self._network.drop(peer, policy_id):
                 await self._policies.forget(policy_id)  # nothing is left to be deleted
         self._sent()
-
-    def _is_master(self) -> bool:
-        peer = self._peer()
-        return self._master.exists and bool(peer) and self._network.peers.source_for(peer) == peer
 
     def _sent(self) -> None:
         """A change was sent: it is asked for soon, unless the source fails."""
