@@ -285,7 +285,8 @@ class Policies:
             merged = await asyncio.to_thread(lambda: merge(self._contents(), new))
             await self._put(merged, received)
             if merged.gone:
-                log.warning(
+                log.log(
+                    logging.WARNING if merged.gone > len(new.entries) else logging.INFO,
                     "%d policies are gone from the shared ledger: they were dropped, or its master was restored from "
                     "an older copy; the copy before is %s",
                     merged.gone,
@@ -293,12 +294,16 @@ class Policies:
                 )
             return merged
 
-    async def change(self, added: Sequence[str], removed: Sequence[str], version: str) -> Merged | None:
-        """Take what changed in the shared ledger since ``shared_version``; ``version`` is what it has then, "" unknown.
+    async def change(
+        self, added: Sequence[str], removed: Sequence[str], *, since: str, version: str = ""
+    ) -> Merged | None:
+        """Take what changed in the shared ledger since a version of it; ``version`` is what it has now, "" unknown.
 
         Raises EdgeLakeError: 69 the result is another one than the master has, so that the whole copy is needed; 63.
         """
         async with self._lock:
+            if since != self.shared_version:
+                raise error(69, "the changes begin at another version than the one here")
             merged = await self._changed_at_end(added, version) if not removed and not self._own else None
             if merged is None:
                 contents = await asyncio.to_thread(self._contents)

@@ -226,7 +226,7 @@ class Synchronizer:
             await self._merge("".join(wire(p) + "\n" for p in ordered).encode() or b"\n")
         elif pulled.policies or pulled.removed:
             lines = [wire(p) for p in pulled.policies]
-            await self._took(await self._policies.change(lines, pulled.removed, ""))
+            await self._took(await self._policies.change(lines, pulled.removed, since=self._cursor_version))
         self._cursor, self._cursor_version = pulled.cursor, self._policies.shared_version
 
     async def _from_master(self) -> None:
@@ -256,10 +256,10 @@ class Synchronizer:
             return False
         if version == since and self._policies.version != NO_VERSION:
             return True
-        if since == NO_VERSION or since != self._policies.shared_version:
-            return False  # another copy came in the meantime
+        if since == NO_VERSION:
+            return False
         try:
-            await self._took(await self._policies.change(added, removed, version))
+            await self._took(await self._policies.change(added, removed, since=since, version=version))
         except EdgeLakeError as problem:
             if problem.number != 69:
                 raise
