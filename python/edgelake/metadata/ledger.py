@@ -169,7 +169,7 @@ class LedgerFile:
         self._exists = True
 
     def replace(self, data: bytes) -> Contents:
-        """Make ``data`` the active copy: ``.new`` is written and synced, the active copy becomes ``.old``.
+        """Make ``data`` the active copy: it is written beside it and synced, the active copy becomes ``.old``.
 
         Raises EdgeLakeError (59 empty, 69 without a readable policy although it has lines, 63 disk).
         """
@@ -189,7 +189,7 @@ class LedgerFile:
 
     def put(self, data: bytes) -> None:
         """As ``replace``, for lines that were read already. Raises EdgeLakeError (63)."""
-        new = self.path.with_suffix(".new")
+        new = self.path.with_name(f"{self.path.name}.tmp")  # `.new` is for copies that others bring
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with new.open("wb") as file:

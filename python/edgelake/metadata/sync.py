@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -268,7 +269,8 @@ class Synchronizer:
         return True
 
     async def _ask_copy(self, peers: Peers, peer: str) -> None:
-        self._pending[peer] = asyncio.get_running_loop().time() + PENDING_S
+        for address in await _addresses_of(peer):
+            self._pending[address] = asyncio.get_running_loop().time() + PENDING_S
         wanted = str(self._policies.path.with_suffix(".new")).replace(" ", "\t")
         await peers.tell(peer, f"event get_blockchain {wanted} {self._policies.shared_version} 0")
 
@@ -373,3 +375,13 @@ class Synchronizer:
         if self._failing:
             log.info("the synchroniser reaches %s again", self.connection)
         self._failing, self._failures = "", 0
+
+
+async def _addresses_of(peer: str) -> set[str]:
+    """A peer as messages may name it: a host name stands for its addresses, too."""
+    host, _, port = peer.rpartition(":")
+    found = {peer}
+    with contextlib.suppress(OSError, UnicodeError):
+        listed = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found |= {f"{address[0]}:{port}" for *_, address in listed}
+    return found
