@@ -18,7 +18,7 @@ from pathlib import Path
 from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
-from edgelake.metadata.policy import check_structure, dumps, parse_json
+from edgelake.metadata.policy import check_structure, dumps, parse_json, wire
 
 TOMBSTONE = "deleted"
 NO_VERSION = "0"
@@ -105,7 +105,14 @@ def md5(data: bytes = b"") -> hashlib._Hash:
 
 def lines(policies: Iterable[Policy]) -> bytes:
     """Policies as the bytes of a ledger file; an empty ledger is a single newline."""
-    return "".join(dumps(p) + "\n" for p in policies).encode("utf-8", "surrogatepass") or b"\n"
+    return b"".join(map(_line, policies)) or b"\n"
+
+
+def _line(policy: Policy) -> bytes:
+    try:
+        return f"{dumps(policy)}\n".encode()
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form
+        return f"{wire(policy)}\n".encode()
 
 
 class LedgerFile:
