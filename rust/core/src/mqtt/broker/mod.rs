@@ -38,7 +38,8 @@ pub use change::{Change, Round, SessionRecord, packet_id_of};
 pub use message::{Message, StoredWill};
 pub use options::Options;
 pub use seam::{
-    Cause, ConnId, Grant, Host, Inbound, Intake, Login, Now, Peer, Receipt, Refusal, Transport,
+    Cause, ConnId, Grant, Host, Inbound, Intake, LineSink, Login, Now, Opening, Peer, Receipt,
+    Refusal, Transport,
 };
 pub use snapshot::Cursor;
 pub use stats::{Event, EventRow, SessionInfo, Stats};
