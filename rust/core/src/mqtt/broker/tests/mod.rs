@@ -1,19 +1,35 @@
 //! The broker without sockets: clients whose packets go through the codec in both directions.
 
+#[cfg(test)]
 mod acks;
+#[cfg(test)]
 mod acl;
+#[cfg(test)]
 mod alias;
+#[cfg(test)]
 mod connect;
+#[cfg(test)]
 mod flow;
+#[cfg(test)]
 mod lossless;
+pub mod model;
+#[cfg(test)]
 mod publish;
+#[cfg(test)]
 mod random;
+#[cfg(test)]
 mod recovery;
+#[cfg(test)]
 mod retained;
+#[cfg(test)]
 mod sessions;
+#[cfg(test)]
 mod shared;
+#[cfg(test)]
 mod subscribe;
+#[cfg(test)]
 mod sys;
+#[cfg(test)]
 mod wills;
 
 use super::*;
@@ -456,3 +472,14 @@ pub(super) fn reason_of(packets: &[Packet<'_>]) -> Reason {
 pub(super) const Q0: QoS = QoS::AtMostOnce;
 pub(super) const Q1: QoS = QoS::AtLeastOnce;
 pub(super) const Q2: QoS = QoS::ExactlyOnce;
+
+/// All that is alive, in an order of its own.
+pub(super) fn state(broker: &Broker) -> Vec<String> {
+    let mut state: Vec<String> = broker
+        .snapshot(&mut Cursor::default(), usize::MAX)
+        .iter()
+        .map(|change| format!("{change:?}"))
+        .collect();
+    state.sort();
+    state
+}
