@@ -132,7 +132,7 @@ class Node:
         ctx.parts[PLATFORMS], ctx.parts[MASTER] = platforms, master
         ctx.parts[ROUTING] = Routes(self._addresses)
         ctx.policies.watch(ctx.parts[ROUTING].update)
-        ctx.policies.network = Network(self._peers, platforms)
+        ctx.policies.network = Network(self._peers, platforms, master)
         service = LedgerService(master, self._peers, lambda: bool(ctx.variables.get("blockchain_file")))
         ctx.parts[GET_BLOCKCHAIN] = service.get_blockchain
         ctx.parts["on_ledger"] = functools.partial(ledger_arrived, ctx)

@@ -47,8 +47,8 @@ class Member:
         self.stores = Stores(lambda: home)
         self.policies = Policies(home / "blockchain" / "blockchain.json")
         self.platforms = Platforms()
-        self.policies.network = Network(lambda: self, self.platforms)
         self.master = Master(LedgerTable(self.stores))
+        self.policies.network = Network(lambda: self, self.platforms, self.master)
         self.service = LedgerService(self.master, lambda: self, lambda: True)
         self.sync: Synchronizer | None = None
         wire.nodes[address] = self

@@ -236,3 +236,44 @@ def test_structure_test_names_what_is_wrong(policies: Policies) -> None:
     found = run(policies.test())
     assert len(found) == 1
     assert "operator o" in found[0]
+
+
+def test_a_text_without_utf8_form_survives_a_restart(policies: Policies) -> None:
+    run(policies.insert({"config": {"name": "a\ud800b", "other": "gr\u00fcn"}}))
+    again = Policies(policies.path)
+    assert run(again.load()) == 1
+    assert body_of(again.image.policies[0])["name"] == "a\ud800b"
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("port = 021", "12"),
+        ("port = 21.0", "12"),
+        ("[port] == 21", "12"),
+        ("name = X", "14"),
+        ("name = x and port = 21", "1"),
+        ("tags = b", "23"),
+        ("[tags] contains b", "23"),
+        ("on = true", "3"),
+        ("[a][on] == TRUE", "3"),
+        ("list[k] = v", "45"),
+        ("[list][k] == v", "45"),
+        ("not [name] == x", "235"),
+        ("[name] == x or [port] == 21", "124"),
+        ("([name] == x and [port] == 21) or [tags] == b", "123"),
+        ("[*][name] == y", "345"),
+        ("name = *", "4"),
+        ("deep[a][b] = 1", "5"),
+    ],
+)
+def test_conditions_over_values_of_every_kind(where: str, ids: str) -> None:
+    bodies: list[dict[str, Any]] = [
+        {"id": "1", "name": "x", "port": 21},
+        {"id": "2", "name": "z", "port": 21.0, "tags": ["a", "B"]},
+        {"id": "3", "name": "Y", "tags": "b", "on": True, "port": 1},
+        {"id": "4", "name": "*", "list": [{"k": "w"}, {"k": "V"}]},
+        {"id": "5", "name": "y", "list": [{"k": "v"}], "deep": {"a": [{"b": 1}]}},
+    ]
+    image = Image.of({"a": body} for body in bodies)
+    assert "".join(id_of(p) for p in Select.parse(f"a where {where}").policies(image)) == ids

@@ -210,12 +210,13 @@ async def _sync(settings: Settings, folder: Path) -> Result:
         await master.push(operator(n, 20))
     content, _ = await master.content()
     wire, platforms = _Wire(master), Platforms()
+    nothing = Master(LedgerTable(Stores(lambda: folder)))  # the followers are no masters
     followers = []
     for n in range(FOLLOWERS):
         policies = Policies(folder / f"follower-{n}" / "blockchain.json")
         await policies.merge(content)
         sync = Synchronizer(
-            SyncConfig("master", 60.0, MASTER), policies, Network(lambda: wire, platforms), master, platforms
+            SyncConfig("master", 60.0, MASTER), policies, Network(lambda: wire, platforms, nothing), nothing, platforms
         )
         followers.append((policies, sync))
     await master.replace(f"{7:032x}", {"operator": {**body_of(operator(7, 20)), "description": "y" * 220}})

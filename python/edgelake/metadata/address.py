@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ class Addresses:
         """``ip:port`` under which this node reaches the node of a policy; empty when the policy has none."""
         ip, port = body.get("ip"), body.get("port")
         local_ip, local_port = body.get("local_ip"), body.get("local_port")
-        if ip and not _is_private(str(ip)) and str(ip) == self.external_ip:
+        if ip and str(ip) == self.external_ip and not _is_private(str(ip)):
             ip, port = local_ip or self.local_ip or ip, local_port or port
         elif not ip:
             ip, port = local_ip, local_port or port
         return f"{ip}:{port}" if ip and port else ""
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_private(ip: str) -> bool:
     try:
         return ipaddress.ip_address(ip).is_private

@@ -18,7 +18,7 @@ from pathlib import Path
 from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
-from edgelake.metadata.policy import check_structure, dumps, parse_json
+from edgelake.metadata.policy import check_structure, dumps, parse_json, wire
 
 TOMBSTONE = "deleted"
 NO_VERSION = "0"
@@ -105,7 +105,14 @@ def md5(data: bytes = b"") -> hashlib._Hash:
 
 def lines(policies: Iterable[Policy]) -> bytes:
     """Policies as the bytes of a ledger file; an empty ledger is a single newline."""
-    return "".join(dumps(p) + "\n" for p in policies).encode("utf-8", "surrogatepass") or b"\n"
+    return b"".join(map(_line, policies)) or b"\n"
+
+
+def _line(policy: Policy) -> bytes:
+    try:
+        return f"{dumps(policy)}\n".encode()
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form
+        return f"{wire(policy)}\n".encode()
 
 
 class LedgerFile:
@@ -169,7 +176,7 @@ class LedgerFile:
         self._exists = True
 
     def replace(self, data: bytes) -> Contents:
-        """Make ``data`` the active copy: ``.new`` is written and synced, the active copy becomes ``.old``.
+        """Make ``data`` the active copy: it is written beside it and synced, the active copy becomes ``.old``.
 
         Raises EdgeLakeError (59 empty, 69 without a readable policy although it has lines, 63 disk).
         """
@@ -189,7 +196,7 @@ class LedgerFile:
 
     def put(self, data: bytes) -> None:
         """As ``replace``, for lines that were read already. Raises EdgeLakeError (63)."""
-        new = self.path.with_suffix(".new")
+        new = self.path.with_name(f"{self.path.name}.tmp")  # `.new` is for copies that others bring
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with new.open("wb") as file:

@@ -159,7 +159,9 @@ class Master:
 
         Raises EdgeLakeError: 30 known id, 180 and 149 not unique, 87 structure, DatabaseError.
         """
-        ready = with_ledger(complete(check_structure(policy)), "global")
+        ready = complete(check_structure(policy))
+        if body_of(ready).get("ledger") != "global":
+            ready = with_ledger(ready, "global")
         policy_id = id_of(ready)
         if not self.exists:
             await self.create_table()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.ids import Policy, id_of, with_ledger
+from edgelake.metadata.master import Master
 from edgelake.metadata.platforms import Platforms
 from edgelake.metadata.policy import wire
 from edgelake.peering import NO_ANSWER, UNREACHABLE, Peers
@@ -21,11 +22,13 @@ class Network:
 
     Args:
         peers: what sends messages; None before the node can.
+        master: the ledger of this node, if it is one.
     """
 
-    def __init__(self, peers: Callable[[], Peers | None], platforms: Platforms) -> None:
+    def __init__(self, peers: Callable[[], Peers | None], platforms: Platforms, master: Master) -> None:
         self._peers = peers
         self._platforms = platforms
+        self._master = master
 
     @property
     def peers(self) -> Peers:
@@ -35,11 +38,24 @@ class Network:
             raise error(21, "this node sends no messages", hint="run tcp server where ...")
         return found
 
+    def is_here(self, master: str) -> bool:
+        """Whether this node is that master."""
+        peers = self._peers()
+        if not self._master.exists or peers is None or not master:
+            return False
+        try:
+            return peers.source_for(master) == master
+        except EdgeLakeError:  # without a TCP server nobody has our address
+            return False
+
     async def push(self, master: str, policy: Policy, *, again: bool = False) -> None:
         """Add a policy to a master's ledger. ``again``: it may be there already.
 
         A master of our kind says whether it took it (raises what it refused with); others say nothing.
         """
+        if self.is_here(master):
+            await self._master.push(policy, host=master.rpartition(":")[0], ignore=again)
+            return
         text = wire(with_ledger(policy, "global"))
         peers = self.peers
         if not peers.is_upgraded(master):
@@ -52,6 +68,14 @@ class Network:
 
     async def drop(self, master: str, policy_id: str) -> bool:
         """Remove a policy from a master's ledger; False when it was not there, as far as the master says so."""
+        if self.is_here(master):
+            try:
+                await self._master.drop([policy_id])
+            except EdgeLakeError as problem:
+                if problem.number != 101:
+                    raise
+                return False
+            return True
         peers = self.peers
         if not peers.is_upgraded(master):
             await peers.tell(master, f"blockchain drop policy where id = {policy_id}")

@@ -112,9 +112,13 @@ class Policies:
 
     async def read(self, command: str) -> Answer:
         """Answer a ``blockchain read``: over the file's policies, without changes by ``anmp`` policies."""
-        contents = await asyncio.to_thread(lambda: ledger.parse(_bytes_of(self._file.path)))
-        index = Image.of(p for p in contents.policies if type_of(p) != "anmp")
-        return Select.parse(command).run(index, self._addresses())
+        own = self._addresses()
+
+        def answer() -> Answer:
+            policies = self._contents().policies
+            return Select.parse(command).run(Image.of(p for p in policies if type_of(p) != "anmp"), own)
+
+        return await asyncio.to_thread(answer)
 
     def one(self, command: str) -> Policy:
         """The only policy that a condition selects. Raises EdgeLakeError (113 none, 215 several)."""
@@ -281,7 +285,8 @@ class Policies:
             merged = await asyncio.to_thread(lambda: merge(self._contents(), new))
             await self._put(merged, received)
             if merged.gone:
-                log.warning(
+                log.log(
+                    logging.WARNING if merged.gone > len(new.entries) else logging.INFO,
                     "%d policies are gone from the shared ledger: they were dropped, or its master was restored from "
                     "an older copy; the copy before is %s",
                     merged.gone,
@@ -289,12 +294,16 @@ class Policies:
                 )
             return merged
 
-    async def change(self, added: Sequence[str], removed: Sequence[str], version: str) -> Merged | None:
-        """Take what changed in the shared ledger since ``shared_version``; ``version`` is what it has then, "" unknown.
+    async def change(
+        self, added: Sequence[str], removed: Sequence[str], *, since: str, version: str = ""
+    ) -> Merged | None:
+        """Take what changed in the shared ledger since a version of it; ``version`` is what it has now, "" unknown.
 
         Raises EdgeLakeError: 69 the result is another one than the master has, so that the whole copy is needed; 63.
         """
         async with self._lock:
+            if since != self.shared_version:
+                raise error(69, "the changes begin at another version than the one here")
             merged = await self._changed_at_end(added, version) if not removed and not self._own else None
             if merged is None:
                 contents = await asyncio.to_thread(self._contents)
@@ -347,8 +356,12 @@ class Policies:
 
     async def test(self) -> list[str]:
         """Check the file (``blockchain test``): unreadable lines, then policies that break the rules of their type."""
-        contents = await asyncio.to_thread(lambda: ledger.parse(_bytes_of(self._file.path)))
-        return [*contents.problems, *_broken(Image.of(contents.policies))]
+
+        def problems() -> list[str]:
+            contents = self._contents()
+            return [*contents.problems, *_broken(Image.of(contents.policies))]
+
+        return await asyncio.to_thread(problems)
 
     # ---- inside
 

@@ -36,6 +36,7 @@ READABLE = frozenset({"active", "static"})
 """States of a cluster whose data is read; only an active one gets new data."""
 
 NO_COMPANY = "none"
+MAX_STATES = 10_000
 _FOREIGN = "data source"
 
 
@@ -344,6 +345,8 @@ class Routes:
 
     def mark(self, address: str, *, active: bool) -> None:
         """Put down whether a node answered. ``address`` is ``ip:port`` as messages are sent to it."""
+        if address not in self._states and len(self._states) >= MAX_STATES:
+            del self._states[next(iter(self._states))]
         state = self._states.setdefault(address, NodeState())
         if state.is_active != active:
             log.log(logging.INFO if active else logging.WARNING, "%s %s", address, _said(active))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -226,16 +227,18 @@ class Synchronizer:
             await self._merge("".join(wire(p) + "\n" for p in ordered).encode() or b"\n")
         elif pulled.policies or pulled.removed:
             lines = [wire(p) for p in pulled.policies]
-            await self._took(await self._policies.change(lines, pulled.removed, ""))
+            await self._took(await self._policies.change(lines, pulled.removed, since=self._cursor_version))
         self._cursor, self._cursor_version = pulled.cursor, self._policies.shared_version
 
     async def _from_master(self) -> None:
-        peer, peers = self._peer(), self._network.peers
+        peer = self._peer()
         if not peer:
             raise error(81, "no master is known", hint="connection = ip:port, or a master policy")
-        if self._master.exists and peers.source_for(peer) == peer:
-            await self._from_table()  # this node is the master
-        elif not peers.is_upgraded(peer) or not await self._ask_changes(peers, peer):
+        if self._network.is_here(peer):
+            await self._from_table()
+            return
+        peers = self._network.peers
+        if not peers.is_upgraded(peer) or not await self._ask_changes(peers, peer):
             await self._ask_copy(peers, peer)
 
     async def _ask_changes(self, peers: Peers, peer: str) -> bool:
@@ -254,10 +257,10 @@ class Synchronizer:
             return False
         if version == since and self._policies.version != NO_VERSION:
             return True
-        if since == NO_VERSION or since != self._policies.shared_version:
-            return False  # another copy came in the meantime
+        if since == NO_VERSION:
+            return False
         try:
-            await self._took(await self._policies.change(added, removed, version))
+            await self._took(await self._policies.change(added, removed, since=since, version=version))
         except EdgeLakeError as problem:
             if problem.number != 69:
                 raise
@@ -266,7 +269,8 @@ class Synchronizer:
         return True
 
     async def _ask_copy(self, peers: Peers, peer: str) -> None:
-        self._pending[peer] = asyncio.get_running_loop().time() + PENDING_S
+        for address in await _addresses_of(peer):
+            self._pending[address] = asyncio.get_running_loop().time() + PENDING_S
         wanted = str(self._policies.path.with_suffix(".new")).replace(" ", "\t")
         await peers.tell(peer, f"event get_blockchain {wanted} {self._policies.shared_version} 0")
 
@@ -338,7 +342,7 @@ class Synchronizer:
         if self.config.source == "blockchain":
             chain = self.config.platform
             await (self._network.delete(chain, policy_id) if drops else self._network.insert(chain, policy))
-        elif self.config.source == "dbms" or self._is_master():
+        elif self.config.source == "dbms":
             await (self._master.drop([policy_id]) if drops else self._master.push(policy, ignore=True))
         elif peer := self._peer():
             if not drops:
@@ -346,10 +350,6 @@ class Synchronizer:
             elif not await self._network.drop(peer, policy_id):
                 await self._policies.forget(policy_id)  # nothing is left to be deleted
         self._sent()
-
-    def _is_master(self) -> bool:
-        peer = self._peer()
-        return self._master.exists and bool(peer) and self._network.peers.source_for(peer) == peer
 
     def _sent(self) -> None:
         """A change was sent: it is asked for soon, unless the source fails."""
@@ -375,3 +375,13 @@ class Synchronizer:
         if self._failing:
             log.info("the synchroniser reaches %s again", self.connection)
         self._failing, self._failures = "", 0
+
+
+async def _addresses_of(peer: str) -> set[str]:
+    """A peer as messages may name it: a host name stands for its addresses, too."""
+    host, _, port = peer.rpartition(":")
+    found = {peer}
+    with contextlib.suppress(OSError, UnicodeError):
+        listed = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found |= {f"{address[0]}:{port}" for *_, address in listed}
+    return found

@@ -157,6 +157,8 @@ def _readable(ctx: Context, name: str) -> Path:
 
 
 def _jobs(ctx: Context, which: str) -> list[Job]:
+    if ctx.queries is None:
+        raise CommandError("this node runs no queries")
     queries: Queries = ctx.queries
     jobs = list(queries.jobs)
     if which == "all":
