@@ -108,7 +108,7 @@ pub(super) struct World {
 
 pub(super) fn peer() -> Peer {
     Peer {
-        address: "127.0.0.1:5000".parse().unwrap(),
+        address: ([127, 0, 0, 1], 5000).into(),
         transport: Transport::Tcp,
         certificate: None,
     }
@@ -353,7 +353,7 @@ impl World {
                 filters: vec![Subscription { filter, options }],
             }),
         );
-        let version = self.net.socket(conn).version.unwrap();
+        let version = self.net.socket(conn).version.expect("its CONNECT");
         let output = std::mem::take(&mut self.net.socket(conn).output);
         let Ok(Split::Packet(length)) = codec::split(&output, usize::MAX) else {
             panic!("a SUBACK");

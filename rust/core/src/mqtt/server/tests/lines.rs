@@ -39,7 +39,7 @@ impl LineSink for Taker {
             return Err("lines are lost".into());
         }
         self.taken.lock().extend_from_slice(bytes);
-        Ok(bytes.iter().filter(|b| **b == b'\n').count())
+        Ok(memchr::memchr_iter(b'\n', bytes).count())
     }
 
     fn finish(&mut self, _now_us: i64) -> Result<usize, String> {
@@ -74,9 +74,8 @@ impl Intake for Taker {
     fn open_lines(&self, _: SocketAddr, first: &[u8], is_all: bool, anonymous: bool) -> Opening {
         assert!(anonymous && !first.is_empty());
         match first {
-            [b'<', ..] => Opening::Lines(Box::new(self.clone())),
             [b'?'] if !is_all => Opening::Undecided,
-            [b'?', ..] => Opening::Lines(Box::new(self.clone())),
+            [b'<' | b'?', ..] => Opening::Lines(Box::new(self.clone())),
             _ => Opening::Refused,
         }
     }
