@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgelake import Node
+from edgelake.command.prompt import MaskedHistory
 from edgelake.errors import EdgeLakeError, NotAvailableError, NotPermittedError
 from edgelake.model import LOOPBACK_CLASSES, PROMPT, Caller, CommandClass
 from tests.chain.anvil import ANN, BOB, Anvil
@@ -157,3 +158,15 @@ async def test_without_the_library_the_way_to_it_is_named(tmp_path: Path, monkey
     async with Node(tmp_path, caller=PROMPT) as node:
         with pytest.raises(NotAvailableError, match="edgelake\\[ethereum\\]"):
             await run(node, "blockchain connect to ethereum where provider = http://127.0.0.1:1")
+
+
+async def test_keys_of_the_dictionary_and_of_earlier_lines_are_masked(tmp_path: Path) -> None:
+    async with Node(tmp_path, caller=PROMPT) as node:
+        await run(node, f"blockchain_private_key = {ANN[1]}")
+        shown = (await node.execute("get dictionary private")).data
+        assert shown == {"blockchain_private_key": "****"}
+        assert await run(node, "get !blockchain_private_key") == ANN[1]
+    history = MaskedHistory(str(tmp_path / "history"))
+    history.store_string(f"blockchain set account info where platform = ethereum and private_key = {ANN[1]}")
+    assert "private_key = ****" in (tmp_path / "history").read_text()
+    assert ANN[1] not in (tmp_path / "history").read_text()
