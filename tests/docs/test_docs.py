@@ -12,6 +12,7 @@ from edgelake import Node
 from edgelake.command.reference import reference
 from edgelake.command.registry import Registry
 from edgelake.model import PROMPT
+from tests.system.program import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,6 +29,14 @@ def blocks(page: Path) -> list[tuple[str, str | None]]:
     ]
 
 
+_BROKER_PORT = re.compile(r"\b3245[0-9]\b")
+
+
+def with_free_ports(text: str, ports: dict[str, str]) -> str:
+    """Ports that brokers of the pages listen on, replaced: other runs may be under way."""
+    return _BROKER_PORT.sub(lambda found: ports.setdefault(found[0], str(free_port())), text)
+
+
 def named(pages: list[Path]) -> list[str]:
     return [str(page.relative_to(ROOT)) for page in pages]
 
@@ -37,6 +46,8 @@ SHOWN = [page for page in PAGES if blocks(page)]
 
 @pytest.mark.parametrize("page", SHOWN, ids=named(SHOWN))
 def test_the_scripts_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
+    ports: dict[str, str] = {}
+
     async def scenario() -> None:
         async with Node(tmp_path, caller=PROMPT) as node:
             for number, (text, output) in enumerate(blocks(page)):
@@ -45,7 +56,7 @@ def test_the_scripts_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: 
                     text.rstrip("\n") + end if end else text
                 )
                 script = tmp_path / f"{number}.al"
-                script.write_text(text)
+                script.write_text(with_free_ports(text, ports))
                 await node.execute(f"process {script}")
                 if output is not None:
                     assert "".join(shown).replace("\r\n", "\n").strip() == output.strip(), text

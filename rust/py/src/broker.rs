@@ -526,6 +526,9 @@ fn socket_figures(stats: &ServerStats) -> Vec<(&'static str, u64)> {
         ("connections_over_limit", stats.over_limit),
         ("connections_timed_out", stats.timed_out),
         ("handshakes_failed", stats.handshakes_failed),
+        ("line_connections", stats.line_connections),
+        ("lines", stats.lines),
+        ("lines_broken", stats.lines_broken),
         ("unread_bytes", stats.unread_bytes),
         ("rounds", stats.rounds),
     ]

@@ -1,8 +1,9 @@
 //! The entry for the messages of the node's own broker.
 
 use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -12,12 +13,12 @@ use parking_lot::Mutex;
 
 use super::LOCAL;
 use super::clients::{Clients, Routes};
-use super::lines::Lines;
 use super::progress::Progress;
 use super::round::Incoming;
+use super::stream::LineStream;
 use crate::journal::JournalError;
-use crate::mqtt::broker::{Inbound, Intake, Refusal};
-use crate::pipeline::{MappedRows, Outcome, Pipeline, ROOM, Submitter, Wake};
+use crate::mqtt::broker::{Inbound, Intake, Opening, Refusal};
+use crate::pipeline::{Outcome, Pipeline, ROOM, Submitter, Wake};
 
 /// Rounds up to this size are mapped by the caller: handing them over would cost more.
 const INLINE_BYTES: usize = 8 * 1024;
@@ -29,7 +30,7 @@ const ROUND_BYTES: usize = 256 * 1024;
 const MESSAGE_BYTES: usize = 256;
 
 /// The number of rows that nobody waits for: no round ever has it.
-const LINES: u64 = (1 << 48) - 2;
+pub(super) const LINES: u64 = (1 << 48) - 2;
 
 /// A message with those who take it.
 struct Routed {
@@ -45,9 +46,11 @@ struct Piece {
     charged: usize,
 }
 
-struct Shared {
-    clients: Arc<Clients>,
-    submitter: Submitter,
+pub(super) struct Shared {
+    pub(super) clients: Arc<Clients>,
+    pub(super) submitter: Submitter,
+    /// Records of lines that could not be kept.
+    pub(super) lines_lost: AtomicU64,
     progress: Mutex<Progress>,
     wake: Wake,
     /// Pieces that are with the workers.
@@ -110,6 +113,7 @@ impl LocalIntake {
         let shared = Arc::new(Shared {
             clients,
             submitter: Submitter::new(pipeline, wake.clone()),
+            lines_lost: AtomicU64::new(0),
             progress: Mutex::default(),
             wake,
             handed: AtomicUsize::new(0),
@@ -122,27 +126,6 @@ impl LocalIntake {
             known_of: 0,
             hash: FixedState::default(),
         })
-    }
-
-    /// Rows of lines that came over the broker's port; with a topic in their rule the message clients map them.
-    pub fn submit_lines(&mut self, lines: &Lines, rows: MappedRows) {
-        let Some(topic) = &lines.rule().topic else {
-            self.shared.submitter.submit(LINES, rows);
-            return;
-        };
-        let text = rows.chunk.to_json_lines(0..rows.chunk.len);
-        let routes = self.shared.clients.routes(LOCAL, topic);
-        let messages = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-        let messages = messages.map(|payload| Incoming {
-            topic,
-            payload,
-            arrival_us: rows.arrival_us,
-            receipt: None,
-            routes: &routes,
-        });
-        for rows in self.shared.clients.map(messages, 0).rows {
-            self.shared.submitter.submit(LINES, rows);
-        }
     }
 
     /// As many workers as are wanted now; only while none has anything, or messages of a topic could overtake others.
@@ -314,11 +297,39 @@ impl Intake for LocalIntake {
         let told = self.shared.submitter.completions();
         let mut progress = self.shared.progress.lock();
         for (own, outcome) in told {
-            if own != ROOM {
-                progress.end(own, refusal(&outcome));
+            match own {
+                ROOM => {}
+                LINES if refusal(&outcome).is_err() => {
+                    self.shared.lines_lost.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => progress.end(own, refusal(&outcome)),
             }
         }
         progress.take()
+    }
+
+    fn open_lines(
+        &self,
+        peer: SocketAddr,
+        first: &[u8],
+        is_all: bool,
+        is_anonymous: bool,
+    ) -> Opening {
+        let rules = &self.shared.clients.rules;
+        if rules.is_empty() {
+            return Opening::Refused;
+        }
+        // A rule of a header must have seen as much of the line as there will be.
+        let is_enough = first.len() >= rules.header_bytes() || first.contains(&b'\n');
+        if !is_enough && !is_all {
+            return Opening::Undecided;
+        }
+        match rules.find(peer, first) {
+            Some(rule) if is_anonymous || rule.ip.is_some() => Opening::Lines(Box::new(
+                LineStream::new(self.shared.clone(), rule, peer.ip()),
+            )),
+            _ => Opening::Refused,
+        }
     }
 }
 

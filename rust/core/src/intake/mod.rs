@@ -15,6 +15,7 @@ mod local;
 mod log;
 mod progress;
 mod round;
+mod stream;
 
 pub use blobs::keep_blob;
 pub use clients::{Client, Clients, Declaration, Routes};

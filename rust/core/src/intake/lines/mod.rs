@@ -17,6 +17,18 @@ use crate::rows::{Cell, Chunk, ChunkBuilder, ColumnDef, LogicalType};
 
 /// A longer line is taken in pieces.
 const LINE_BYTES: usize = 64 * 1024;
+/// Digits of a count that is not too large.
+const COUNT_DIGITS: usize = 5;
+
+/// Where the next line ends.
+enum Frame {
+    /// After so many bytes, behind the count.
+    Counted { head: usize, bytes: usize },
+    /// At the end of the line.
+    Ended,
+    /// More bytes will tell.
+    Undecided,
+}
 
 /// A connection that sends lines.
 pub struct Lines {
@@ -45,23 +57,83 @@ impl Lines {
     /// Rows of the lines that `bytes` ends; `now_us` is the time of arrival.
     pub fn feed(&mut self, bytes: &[u8], now_us: i64) -> Option<MappedRows> {
         let mut builder = ChunkBuilder::new(None, &Zone::UTC);
+        let whole;
         let mut rest = bytes;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            self.partial.extend_from_slice(&rest[..end]);
-            rest = &rest[end + 1..];
-            self.line(&mut builder, now_us);
+        if !self.partial.is_empty() {
+            let mut begun = std::mem::take(&mut self.partial);
+            begun.extend_from_slice(bytes);
+            whole = begun;
+            rest = &whole;
         }
-        self.partial.extend_from_slice(rest);
-        if self.partial.len() > LINE_BYTES {
-            self.line(&mut builder, now_us);
+        while let Some(line) = self.next_line(&mut rest) {
+            self.line(line, &mut builder, now_us);
         }
+        self.partial = rest.to_vec();
         self.rows(builder.finish(), now_us)
+    }
+
+    /// The next line out of `rest`, if all of it is there.
+    fn next_line<'b>(&self, rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+        let (begin, end, next) = match self.frame(rest) {
+            Frame::Counted { head, bytes } => {
+                let end = head + bytes;
+                if rest.len() < end {
+                    return None;
+                }
+                (head, end, end)
+            }
+            Frame::Undecided => return None,
+            Frame::Ended => match memchr::memchr(b'\n', rest) {
+                Some(end) => (0, end, end + 1),
+                None if rest.len() > LINE_BYTES => (0, LINE_BYTES, LINE_BYTES),
+                None => return None,
+            },
+        };
+        let line = &rest[begin..end];
+        *rest = &rest[next..];
+        Some(line)
+    }
+
+    /// How the end of the next syslog message is known: RFC 6587 lets the sender choose. No message begins with a digit,
+    /// so `83 <34>` is a count. A count that is too large is the text of a line.
+    fn frame(&self, bytes: &[u8]) -> Frame {
+        if self.rule.format == LineFormat::Plain {
+            return Frame::Ended;
+        }
+        let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 || digits > COUNT_DIGITS || bytes[0] == b'0' {
+            return Frame::Ended;
+        }
+        match bytes[digits..] {
+            [] | [b' '] => Frame::Undecided,
+            [b' ', b'<', ..] => {
+                let text = std::str::from_utf8(&bytes[..digits]).unwrap_or_default();
+                match text.parse() {
+                    Ok(bytes) if bytes <= LINE_BYTES => Frame::Counted {
+                        head: digits + 1,
+                        bytes,
+                    },
+                    _ => Frame::Ended,
+                }
+            }
+            _ => Frame::Ended,
+        }
+    }
+
+    /// Memory of a line that has not come whole.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.capacity()
     }
 
     /// Rows of what is left when the connection ends.
     pub fn finish(&mut self, now_us: i64) -> Option<MappedRows> {
         let mut builder = ChunkBuilder::new(None, &Zone::UTC);
-        self.line(&mut builder, now_us);
+        let left = std::mem::take(&mut self.partial);
+        let head = match self.frame(&left) {
+            Frame::Counted { head, .. } => head,
+            Frame::Undecided | Frame::Ended => 0,
+        };
+        self.line(&left[head..], &mut builder, now_us);
         self.rows(builder.finish(), now_us)
     }
 
@@ -94,10 +166,9 @@ impl Lines {
     }
 
     /// The line that is complete becomes a row.
-    fn line(&mut self, builder: &mut ChunkBuilder, now_us: i64) {
-        let raw = std::mem::take(&mut self.partial);
-        let text = String::from_utf8_lossy(&raw);
-        let text = text.strip_suffix('\r').unwrap_or(&text).replace('\0', "");
+    fn line(&mut self, raw: &[u8], builder: &mut ChunkBuilder, now_us: i64) {
+        let text = String::from_utf8_lossy(raw);
+        let text = text.trim_end_matches(['\r', '\n']).replace('\0', "");
         let header = self.rule.header.as_deref().unwrap_or_default();
         let text = text.strip_prefix(header).unwrap_or(&text);
         if text.trim().is_empty() {

@@ -76,6 +76,10 @@ impl Rules {
         rules.len() < before
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.read().is_empty()
+    }
+
     pub fn list(&self) -> Vec<Arc<LineRule>> {
         self.0.read().clone()
     }

@@ -127,8 +127,76 @@ fn lines_of_every_form_become_rows_however_they_are_cut() {
 }
 
 #[test]
+fn counted_messages_and_lines_may_follow_each_other() {
+    let bsd = LineRule {
+        format: LineFormat::Bsd,
+        ..rule("bsd")
+    };
+    let text = "35 <34>Oct  1 22:14:15 a su: two\nlines<34>Oct  1 22:14:15 b su: y\n\
+                99999 <34>no count\n12 no message\n20 <34>Oct";
+    for size in [1, 5, 1000] {
+        let found = rows(bsd.clone(), text, size);
+        let messages: Vec<_> = found
+            .iter()
+            .map(|row| row.split("\"message\": ").nth(1).unwrap_or_default())
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                r#""two\nlines"}"#,
+                r#""y"}"#,
+                r#""99999 <34>no count"}"#,
+                r#""12 no message"}"#,
+                r#""<34>Oct"}"#,
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_connection_is_shown_its_rule_when_enough_of_it_came() {
+    use crate::intake::{Clients, LocalIntake};
+    use crate::mqtt::broker::{Intake, Opening};
+    use crate::pipeline::{Options, Pipeline};
+
+    let dir = tempfile::tempdir().expect("dir");
+    let clients = Arc::new(Clients::new(Zone::UTC));
+    let options = Options::new(dir.path(), Zone::UTC);
+    let pipeline = Arc::new(Pipeline::open(&options, Arc::new(|| {})).expect("open"));
+    let intake =
+        LocalIntake::new(clients.clone(), pipeline, 0, Arc::new(|| {})).expect("an intake");
+    let ask = |address: &str, first: &[u8], is_all, is_anonymous| match intake.open_lines(
+        peer(address),
+        first,
+        is_all,
+        is_anonymous,
+    ) {
+        Opening::Lines(_) => "lines",
+        Opening::Undecided => "undecided",
+        Opening::Refused => "refused",
+    };
+    assert_eq!(ask("10.0.0.2:9", b"x", false, true), "refused");
+    clients.rules.set(LineRule {
+        header: Some("al.sl".into()),
+        ..rule("header")
+    });
+    clients.rules.set(LineRule {
+        ip: Some("10.0.0.1".into()),
+        ..rule("ip")
+    });
+    assert_eq!(ask("10.0.0.2:9", b"al.", false, true), "undecided");
+    assert_eq!(ask("10.0.0.2:9", b"al.", true, true), "refused");
+    assert_eq!(ask("10.0.0.2:9", b"al.sl x", false, true), "lines");
+    assert_eq!(ask("10.0.0.2:9", b"al\n", false, true), "refused");
+    // Where clients need a name, the address must be the rule's.
+    assert_eq!(ask("10.0.0.2:9", b"al.sl x", false, false), "refused");
+    assert_eq!(ask("10.0.0.1:9", b"x\n", false, false), "lines");
+}
+
+#[test]
 fn rows_go_to_the_table_of_the_rule_or_through_a_topic() {
     use crate::intake::{Clients, Declaration, Directories, LocalIntake};
+    use crate::mqtt::broker::{Intake, Opening};
     use crate::pipeline::{Options, Pipeline};
 
     let dir = tempfile::tempdir().expect("dir");
@@ -145,19 +213,22 @@ fn rows_go_to_the_table_of_the_rule_or_through_a_topic() {
     let options = Options::new(dir.path(), Zone::UTC);
     let pipeline = Arc::new(Pipeline::open(&options, Arc::new(|| {})).expect("open"));
     let wake = Arc::new(|| {});
-    let mut intake = LocalIntake::new(clients, pipeline.clone(), 0, wake).expect("an intake");
+    let rules = clients.clone();
+    let intake = LocalIntake::new(clients, pipeline.clone(), 0, wake).expect("an intake");
     for topic in [None, Some("log".to_owned())] {
         let rule = LineRule {
             format: LineFormat::Bsd,
             topic,
             ..rule("r")
         };
-        let mut lines = Lines::new(Arc::new(rule), peer("10.0.0.1:5").ip());
-        let rows = lines.feed(
-            b"<34>Oct 1 22:14:15 web su: x\n<34>Oct 1 22:14:16 db su: y\n",
-            NOW_US,
-        );
-        intake.submit_lines(&lines, rows.expect("two rows"));
+        rules.rules.set(rule);
+        let text = b"<34>Oct 1 22:14:15 web su: x\n<34>Oct 1 22:14:16 db su: y";
+        let Opening::Lines(mut sink) = intake.open_lines(peer("10.0.0.1:5"), text, false, true)
+        else {
+            panic!("the rule is for everybody");
+        };
+        assert_eq!(sink.feed(text, NOW_US), Ok(1));
+        assert_eq!(sink.finish(NOW_US), Ok(1));
     }
     drop(intake);
     pipeline.close();
@@ -179,7 +250,7 @@ fn a_line_without_end_does_not_grow() {
             .map_or(0, |rows| rows.chunk.len);
         assert!(lines.partial.len() <= LINE_BYTES);
     }
-    assert_eq!(taken, 8);
+    assert_eq!(taken, 9);
 }
 
 proptest! {

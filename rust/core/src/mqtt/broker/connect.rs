@@ -102,13 +102,8 @@ impl Broker {
         let Some(link) = self.links.get_mut(conn) else {
             return;
         };
-        let is_local = link.peer.address.ip().to_canonical().is_loopback();
         let is_anonymous = connect.user.is_none() && connect.password.is_none();
-        let may_anonymous = if is_local {
-            self.options.anonymous_local
-        } else {
-            self.options.anonymous_remote
-        };
+        let may_anonymous = self.options.may_be_anonymous(link.peer.address);
         if is_anonymous && may_anonymous && link.peer.certificate.is_none() {
             let grant = Grant {
                 user: None,

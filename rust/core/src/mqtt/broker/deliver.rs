@@ -9,9 +9,14 @@ use super::message::Message;
 use super::output::How;
 use super::queue::{Entry, Ids, NO_SHARE, Queue, Stage, Zero};
 use super::route::{Own, Target};
-use super::seam::{ConnId, Host};
+use super::seam::{ConnId, Host, Now};
 use super::session::{NONE, Sessions};
 use super::{Broker, Cx};
+
+/// How often the log is told that a session's queue is full.
+const FULL_TOLD_MS: u64 = 60_000;
+/// Notices of a round at most; what is left waits for the next message that is dropped.
+const NOTICES_MAX: usize = 100;
 
 /// What of a message goes to subscribers.
 #[derive(Clone, Copy)]
@@ -88,9 +93,18 @@ impl<'a> Source<'a> {
     }
 }
 
+/// What became of a message for one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Nothing of it is kept.
+    Passed,
+    Recorded,
+    /// The session outlives its connection and is to keep the message, but its queue is full.
+    Full,
+}
+
 impl Broker {
-    /// One message to one session. `is_one_of_many`: others get it too, perhaps in the same bytes. Returns whether
-    /// something was recorded for it.
+    /// One message to one session. `is_one_of_many`: others get it too, perhaps in the same bytes.
     pub(super) fn deliver<H: Host>(
         &mut self,
         target: &Target,
@@ -99,14 +113,14 @@ impl Broker {
         source: &mut Source<'_>,
         feeder: Option<ConnId>,
         cx: &mut Cx<'_, H>,
-    ) -> bool {
+    ) -> Delivery {
         let qos = source.qos.min(target.qos);
         if qos == QoS::AtMostOnce {
             self.deliver_zero(target, retain, is_one_of_many, source, feeder, cx);
-            return false;
+            return Delivery::Passed;
         }
         let Some(session) = self.sessions.get(target.session) else {
-            return false;
+            return Delivery::Passed;
         };
         let conn = session.link;
         let is_recorded = session.is_recorded();
@@ -118,7 +132,11 @@ impl Broker {
             && cx.host.backlog(conn) <= self.options.backlog_bytes;
         if !at_once && !self.may_queue(target.session, source) {
             self.stats.publishes_dropped += 1;
-            return false;
+            if !is_recorded {
+                return Delivery::Passed;
+            }
+            self.note_full(target.session, cx.now);
+            return Delivery::Full;
         }
         let message = if is_recorded {
             Some(source.record(&self.sessions, &mut self.keep))
@@ -143,7 +161,7 @@ impl Broker {
             }
             seq
         }) else {
-            return false;
+            return Delivery::Passed;
         };
         if is_recorded {
             self.record_queued(target, seq, message_id, qos, retain);
@@ -162,7 +180,11 @@ impl Broker {
         } else if conn != NONE {
             self.falls_behind(conn, feeder, cx);
         }
-        is_recorded
+        if is_recorded {
+            Delivery::Recorded
+        } else {
+            Delivery::Passed
+        }
     }
 
     fn record_queued(&mut self, target: &Target, seq: u64, message: u64, qos: QoS, retain: bool) {
@@ -243,6 +265,23 @@ impl Broker {
                 && session.queue.bytes() + size <= self.options.queue_bytes
                 && self.queued_bytes + size <= self.options.queue_total_bytes
         })
+    }
+
+    /// Says so once a minute for each session, for the log.
+    fn note_full(&mut self, session: u32, now: Now) {
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        session.full_messages += 1;
+        if now.mono_ms < session.full_told_ms || self.notices.len() >= NOTICES_MAX {
+            return;
+        }
+        session.full_told_ms = now.mono_ms + FULL_TOLD_MS;
+        let lost = std::mem::take(&mut session.full_messages);
+        self.notices.push(format!(
+            "the queue of the client '{}' is full: {lost} messages that it has not got since the last such line",
+            session.client_id
+        ));
     }
 
     /// A message that its client will not get.

@@ -28,8 +28,8 @@ mod subscribe;
 mod sys;
 mod timers;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))] // the fuzzer runs the model of the tests
+pub mod tests;
 
 use std::sync::Arc;
 
@@ -38,7 +38,8 @@ pub use change::{Change, Round, SessionRecord, packet_id_of};
 pub use message::{Message, StoredWill};
 pub use options::Options;
 pub use seam::{
-    Cause, ConnId, Grant, Host, Inbound, Intake, Login, Now, Peer, Receipt, Refusal, Transport,
+    Cause, ConnId, Grant, Host, Inbound, Intake, LineSink, Login, Now, Opening, Peer, Receipt,
+    Refusal, Transport,
 };
 pub use snapshot::Cursor;
 pub use stats::{Event, EventRow, SessionInfo, Stats};
@@ -61,6 +62,8 @@ pub struct Broker {
     keep: keep::Keep,
     timers: timers::Timers,
     logins: Vec<Login>,
+    /// Lines for the log.
+    notices: Vec<String>,
     /// Links with acknowledgements that wait, and links that are behind, each with its serial.
     awaiting: Vec<(ConnId, u64)>,
     behind: Vec<(ConnId, u64)>,
@@ -85,6 +88,7 @@ impl Broker {
             keep: keep::Keep::new(),
             timers: timers::Timers::default(),
             logins: Vec::new(),
+            notices: Vec::new(),
             awaiting: Vec::new(),
             behind: Vec::new(),
             scratch: output::Scratch::default(),
@@ -236,6 +240,11 @@ impl Broker {
     /// Logins since the last call.
     pub fn take_logins(&mut self) -> Vec<Login> {
         std::mem::take(&mut self.logins)
+    }
+
+    /// What the log should say, since the last call.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
     }
 
     /// The verdict on a login. One for a connection that is gone is ignored.

@@ -1,5 +1,6 @@
 //! What an owner may set.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::acl::Acl;
@@ -44,6 +45,17 @@ pub struct Options {
     pub version_text: String,
     /// Topics whose route is remembered.
     pub routes_cached: usize,
+}
+
+impl Options {
+    /// Whether clients of an address need no name.
+    pub fn may_be_anonymous(&self, address: SocketAddr) -> bool {
+        if address.ip().to_canonical().is_loopback() {
+            self.anonymous_local
+        } else {
+            self.anonymous_remote
+        }
+    }
 }
 
 impl Default for Options {

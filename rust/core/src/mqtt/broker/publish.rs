@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::packet::{AckKind, Publish, QoS, Reason, Version};
 use super::acks::{Need, PENDING_MAX, Pending};
 use super::change::Change;
-use super::deliver::{Source, View};
+use super::deliver::{Delivery, Source, View};
 use super::keep::Unrecorded;
 use super::link::Link;
 use super::message::Message;
@@ -20,6 +20,8 @@ use super::{Broker, Cx};
 pub(super) struct Spread {
     /// Subscribers that match.
     pub reached: usize,
+    /// Of those the sessions whose queue was full.
+    pub full: usize,
     /// The store has to keep something of it.
     pub is_kept: bool,
 }
@@ -54,6 +56,19 @@ fn resolve(
         link.aliases_in[index] = Some(publish.topic.into());
     }
     Ok(None)
+}
+
+impl Spread {
+    fn add(&mut self, delivery: Delivery) {
+        self.reached += 1;
+        self.is_kept |= delivery == Delivery::Recorded;
+        self.full += usize::from(delivery == Delivery::Full);
+    }
+
+    /// All who were to get the message have no room for it.
+    fn is_lost(&self) -> bool {
+        self.full > 0 && self.full == self.reached && !self.is_kept
+    }
 }
 
 impl Broker {
@@ -124,6 +139,9 @@ impl Broker {
             is_recorded: false,
         };
         let spread = self.spread(&route, &mut source, Some(conn), cx);
+        if spread.is_lost() && !route.is_mapped && self.understands_quota(conn) {
+            return self.refuse_publish(conn, publish, Reason::QUOTA_EXCEEDED, cx);
+        }
         let receipt = self.receipt(index, publish);
         if route.is_mapped {
             self.map(&mut source, receipt, cx);
@@ -140,6 +158,14 @@ impl Broker {
             Reason::SUCCESS
         };
         self.answer(conn, index, publish, need, reason, cx);
+    }
+
+    /// Older versions have no word for a message that is lost; a publisher that is closed for it would come again and
+    /// again.
+    fn understands_quota(&self, conn: ConnId) -> bool {
+        self.links
+            .get(conn)
+            .is_some_and(|link| link.version == Version::V5)
     }
 
     /// A QoS 2 message that was received already is acknowledged again and goes no further [MQTT-4.3.3-10].
@@ -366,24 +392,16 @@ impl Broker {
                 Own::Some(own) if target.session == source.publisher => own,
                 _ => target,
             };
-            spread.reached += 1;
             let retain = source.retain && target.retain_as_published;
-            spread.is_kept |= self.deliver(
-                target,
-                retain,
-                (NO_SHARE, is_one_of_many),
-                source,
-                feeder,
-                cx,
-            );
+            let many = (NO_SHARE, is_one_of_many);
+            spread.add(self.deliver(target, retain, many, source, feeder, cx));
         }
         for &group in &route.groups {
             let Some(target) = self.choose(group, source, cx) else {
                 continue;
             };
-            spread.reached += 1;
             let retain = source.retain && target.retain_as_published;
-            spread.is_kept |= self.deliver(&target, retain, (group, false), source, feeder, cx);
+            spread.add(self.deliver(&target, retain, (group, false), source, feeder, cx));
         }
         if source.retain {
             spread.is_kept |= self.retain(source);

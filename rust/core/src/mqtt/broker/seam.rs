@@ -26,6 +26,12 @@ pub enum Transport {
     WebSocketTls,
 }
 
+impl Transport {
+    pub fn is_web_socket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::WebSocketTls)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub address: SocketAddr,
@@ -47,6 +53,8 @@ pub enum Cause {
     Limit,
     /// The node stops.
     Stopped,
+    /// It speaks lines instead of MQTT: the host goes on with it alone.
+    Lines,
 }
 
 /// The side that owns the sockets. Nothing here does I/O.
@@ -89,6 +97,39 @@ pub trait Intake: Send {
 
     /// The highest round for which everything is durable, when there is news since the last call.
     fn completed(&mut self) -> Option<(u64, Result<(), Refusal>)>;
+
+    /// What becomes of a connection of `peer` that begins with `first`, which is no MQTT. `is_all`: it has said all
+    /// that it will say. `is_anonymous`: clients of its address need no name; otherwise the address itself must be
+    /// known to the intake.
+    fn open_lines(
+        &self,
+        _peer: SocketAddr,
+        _first: &[u8],
+        _is_all: bool,
+        _is_anonymous: bool,
+    ) -> Opening {
+        Opening::Refused
+    }
+}
+
+/// What becomes of a connection that does not speak MQTT.
+pub enum Opening {
+    Lines(Box<dyn LineSink>),
+    /// More of its bytes will tell.
+    Undecided,
+    Refused,
+}
+
+/// The lines of one connection, on their way to rows.
+pub trait LineSink: Send {
+    /// Takes the next bytes. Returns how many lines they completed, or why the connection is to be closed.
+    fn feed(&mut self, bytes: &[u8], now_us: i64) -> Result<usize, String>;
+
+    /// The connection has ended: what is left is its last line.
+    fn finish(&mut self, now_us: i64) -> Result<usize, String>;
+
+    /// Memory of a line that has not come whole.
+    fn held_bytes(&self) -> usize;
 }
 
 /// A message for the intake.

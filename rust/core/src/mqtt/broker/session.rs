@@ -49,6 +49,9 @@ pub(super) struct Session {
     pub unreleased: Option<Box<HashMap<u16, Unreleased>>>,
     /// Round of the last message that was released.
     pub released_round: u64,
+    /// Messages that found the queue full since the log was told, and when it may be told again.
+    pub full_messages: u64,
+    pub full_told_ms: u64,
     pub will: Option<Box<StoredWill>>,
     pub end_timer: u64,
     pub will_timer: u64,
@@ -69,6 +72,8 @@ impl Session {
             queue: Queue::default(),
             unreleased: None,
             released_round: 0,
+            full_messages: 0,
+            full_told_ms: 0,
             will: None,
             end_timer: 0,
             will_timer: 0,

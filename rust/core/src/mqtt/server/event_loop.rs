@@ -244,6 +244,9 @@ impl EventLoop {
             self.tick(broker);
         }
         self.logins(broker);
+        for notice in broker.take_notices() {
+            self.shared.report(Severity::Warning, notice);
+        }
         self.hand_over(broker);
         self.flush(broker);
         self.stop_step(broker);

@@ -6,6 +6,7 @@
 mod event_loop;
 mod keep;
 mod layers;
+mod lines;
 mod listen;
 mod opening;
 mod options;
@@ -95,7 +96,12 @@ pub struct ServerStats {
     pub timed_out: u64,
     /// TLS or WebSocket went wrong.
     pub handshakes_failed: u64,
-    /// Now; bytes of packets that have not come whole.
+    /// Connections that speak lines instead of MQTT, since the start.
+    pub line_connections: u64,
+    pub lines: u64,
+    /// Closed because their lines could not be kept.
+    pub lines_broken: u64,
+    /// Now; bytes of packets and lines that have not come whole.
     pub unread_bytes: u64,
     pub rounds: u64,
 }
@@ -182,6 +188,9 @@ impl Server {
             over_limit: counters.over_limit.load(Ordering::Relaxed),
             timed_out: counters.timed_out.load(Ordering::Relaxed),
             handshakes_failed: counters.handshakes_failed.load(Ordering::Relaxed),
+            line_connections: counters.line_connections.load(Ordering::Relaxed),
+            lines: counters.lines.load(Ordering::Relaxed),
+            lines_broken: counters.lines_broken.load(Ordering::Relaxed),
             unread_bytes: counters.unread_bytes.load(Ordering::Relaxed),
             rounds: counters.rounds.load(Ordering::Relaxed),
         }

@@ -139,7 +139,7 @@ impl EventLoop {
     /// Drops connections that sent no CONNECT in time, and those that we close and that do not close.
     pub(super) fn drop_late(&mut self, broker: &mut Broker) {
         while let Some((id, stamp)) = due(&mut self.connect_by, self.now.mono_ms) {
-            let is_late = |c: &Conn| c.stamp == stamp && c.stage != Stage::Serving;
+            let is_late = |c: &Conn| c.stamp == stamp && !c.is_settled();
             if self.sockets.peek(id).is_some_and(is_late) {
                 Counters::add(&self.shared.counters.timed_out);
                 self.drop_conn(broker, id, Cause::Limit);

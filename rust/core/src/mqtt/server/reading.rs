@@ -56,7 +56,7 @@ impl EventLoop {
         }
         let n = match read {
             Ok(0) => {
-                self.sockets.end(id, Cause::Peer);
+                self.peer_ended(broker, id);
                 0
             }
             Ok(n) => {
@@ -125,7 +125,7 @@ impl EventLoop {
             self.deliver(broker, id, plain);
         }
         match received {
-            Received::Ended if known => self.sockets.end(id, Cause::Peer),
+            Received::Ended if known => self.peer_ended(broker, id),
             Received::Ended => self.broken(id, "the handshake was given up or refused"),
             Received::Shaking | Received::Opened | Received::Open => {}
         }
@@ -145,6 +145,9 @@ impl EventLoop {
 
     /// Hands over whole packets out of what was left and what is new; the rest is kept.
     fn deliver(&mut self, broker: &mut Broker, id: ConnId, mut fresh: &[u8]) {
+        if self.lines(broker, id, fresh, false) {
+            return;
+        }
         let mut held = self.sockets.take_input(id);
         if !held.is_empty() {
             // Only the packet that has begun is put together; those behind it are read where they are.
@@ -172,7 +175,7 @@ impl EventLoop {
         }
     }
 
-    fn put_back(&mut self, broker: &mut Broker, id: ConnId, input: Vec<u8>) {
+    pub(super) fn put_back(&mut self, broker: &mut Broker, id: ConnId, input: Vec<u8>) {
         let Some(conn) = self.sockets.peek(id) else {
             return;
         };

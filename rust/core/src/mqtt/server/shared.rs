@@ -61,11 +61,18 @@ pub(super) struct Counters {
     pub(super) over_limit: AtomicU64,
     pub(super) timed_out: AtomicU64,
     pub(super) handshakes_failed: AtomicU64,
+    pub(super) line_connections: AtomicU64,
+    pub(super) lines: AtomicU64,
+    pub(super) lines_broken: AtomicU64,
     pub(super) unread_bytes: AtomicU64,
     pub(super) rounds: AtomicU64,
 }
 
 impl Counters {
+    pub(super) fn add_many(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
     pub(super) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }

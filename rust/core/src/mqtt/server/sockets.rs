@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
 
-use super::super::broker::{Cause, ConnId, Host, Intake, Transport};
+use super::super::broker::{Cause, ConnId, Host, Intake, LineSink, Transport};
 use super::super::packet::Version;
 use super::layers::Layers;
 use super::output::Output;
@@ -35,6 +35,8 @@ pub(super) enum Stage {
     Opened,
     /// Its CONNECT has been handed over.
     Serving,
+    /// Speaks lines instead of MQTT; the broker has forgotten it.
+    Lines,
 }
 
 #[allow(clippy::struct_excessive_bools)] // independent facts about a socket
@@ -51,6 +53,9 @@ pub(super) struct Conn {
     output: Output,
     /// A packet that has not come whole, or what came after a pause.
     input: Vec<u8>,
+    /// Of a connection that speaks lines, and what it holds of one that has not come whole.
+    pub(super) lines: Option<Box<dyn LineSink>>,
+    pub(super) lines_held_bytes: usize,
     /// The socket may have bytes for us.
     pub(super) readable: bool,
     /// The peer closed its side: read on until that is seen.
@@ -87,6 +92,8 @@ impl Conn {
             ending: Ending::No,
             output: Output::default(),
             input: Vec::new(),
+            lines: None,
+            lines_held_bytes: 0,
             readable: false, // an event comes with the first bytes
             half_closed: false,
             writable: true,
@@ -102,6 +109,16 @@ impl Conn {
     /// Whether a packet of it may be handed over now.
     pub(super) fn takes_packets(&self) -> bool {
         !self.paused && !self.held && self.ending == Ending::No
+    }
+
+    /// Of what came and was not handed over yet.
+    pub(super) fn first_byte(&self) -> Option<u8> {
+        self.input.first().copied()
+    }
+
+    /// Whether it has shown what it speaks.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.stage, Stage::Serving | Stage::Lines)
     }
 
     pub(super) fn input_len(&self) -> usize {
@@ -209,7 +226,7 @@ impl Sockets {
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         let mut conn = self.slots.get_mut(id as usize)?.take()?;
         self.count -= 1;
-        self.unread_bytes -= conn.input.len();
+        self.unread_bytes -= conn.input.len() + conn.lines_held_bytes;
         if conn.output.is_empty() {
             self.keep(conn.output.take_buffer());
         }
@@ -226,7 +243,7 @@ impl Sockets {
             && !conn.queued
         {
             conn.queued = true;
-            if conn.stage == Stage::Serving && !conn.half_closed {
+            if conn.is_settled() && !conn.half_closed {
                 self.ready.push_back(id);
             } else {
                 self.passing.push_back(id);

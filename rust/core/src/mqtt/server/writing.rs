@@ -45,7 +45,8 @@ impl EventLoop {
             return;
         };
         conn.timed = false;
-        let (address, known) = (conn.address, conn.stage != Stage::Shaking);
+        let (address, known) = (conn.address, conn.stage != Stage::Shaking && !conn.is_told);
+        self.last_line(id);
         if cause == Cause::Peer || self.sockets.say_goodbye(id).is_err() {
             self.drop_conn(broker, id, cause);
             return;
@@ -58,6 +59,7 @@ impl EventLoop {
 
     /// Drops a connection at once.
     pub(super) fn drop_conn(&mut self, broker: &mut Broker, id: ConnId, cause: Cause) {
+        self.last_line(id);
         let Some(conn) = self.sockets.remove(id) else {
             return;
         };

@@ -1,19 +1,35 @@
 //! The broker without sockets: clients whose packets go through the codec in both directions.
 
+#[cfg(test)]
 mod acks;
+#[cfg(test)]
 mod acl;
+#[cfg(test)]
 mod alias;
+#[cfg(test)]
 mod connect;
+#[cfg(test)]
 mod flow;
+#[cfg(test)]
 mod lossless;
+pub mod model;
+#[cfg(test)]
 mod publish;
+#[cfg(test)]
 mod random;
+#[cfg(test)]
 mod recovery;
+#[cfg(test)]
 mod retained;
+#[cfg(test)]
 mod sessions;
+#[cfg(test)]
 mod shared;
+#[cfg(test)]
 mod subscribe;
+#[cfg(test)]
 mod sys;
+#[cfg(test)]
 mod wills;
 
 use super::*;
@@ -92,7 +108,7 @@ pub(super) struct World {
 
 pub(super) fn peer() -> Peer {
     Peer {
-        address: "127.0.0.1:5000".parse().unwrap(),
+        address: ([127, 0, 0, 1], 5000).into(),
         transport: Transport::Tcp,
         certificate: None,
     }
@@ -337,7 +353,7 @@ impl World {
                 filters: vec![Subscription { filter, options }],
             }),
         );
-        let version = self.net.socket(conn).version.unwrap();
+        let version = self.net.socket(conn).version.expect("its CONNECT");
         let output = std::mem::take(&mut self.net.socket(conn).output);
         let Ok(Split::Packet(length)) = codec::split(&output, usize::MAX) else {
             panic!("a SUBACK");
@@ -456,3 +472,14 @@ pub(super) fn reason_of(packets: &[Packet<'_>]) -> Reason {
 pub(super) const Q0: QoS = QoS::AtMostOnce;
 pub(super) const Q1: QoS = QoS::AtLeastOnce;
 pub(super) const Q2: QoS = QoS::ExactlyOnce;
+
+/// All that is alive, in an order of its own.
+pub(super) fn state(broker: &Broker) -> Vec<String> {
+    let mut state: Vec<String> = broker
+        .snapshot(&mut Cursor::default(), usize::MAX)
+        .iter()
+        .map(|change| format!("{change:?}"))
+        .collect();
+    state.sort();
+    state
+}

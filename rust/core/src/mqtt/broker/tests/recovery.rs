@@ -22,17 +22,6 @@ fn came_back(
     got
 }
 
-/// All that is alive, in an order of its own.
-pub(super) fn state(broker: &Broker) -> Vec<String> {
-    let mut state: Vec<String> = broker
-        .snapshot(&mut Cursor::default(), usize::MAX)
-        .iter()
-        .map(|change| format!("{change:?}"))
-        .collect();
-    state.sort();
-    state
-}
-
 #[test]
 fn sessions_and_what_waits_for_them_survive() {
     for version in BOTH {

@@ -281,6 +281,56 @@ fn queued_messages_have_limits() {
 }
 
 #[test]
+fn a_publisher_is_told_when_nobody_has_room() {
+    let mut world = World::with(Options {
+        queue_messages: 1,
+        sys_interval_s: 0,
+        ..Options::default()
+    });
+    world.connect(0, connect_lasting(Version::V311, "to"));
+    world.subscribe(0, "t", Q1);
+    world.lose(0);
+    world.join(1, Version::V5, "from");
+    world.join(2, Version::V311, "old");
+    let mut answers = Vec::new();
+    for number in 1..=3 {
+        world.publish(1, "t", "x", Q1, number);
+        answers.push(world.got(1));
+    }
+    assert_eq!(answers[0], [ack(AckKind::PubAck, 1, Reason::SUCCESS)]);
+    assert_eq!(
+        answers[2],
+        [ack(AckKind::PubAck, 3, Reason::QUOTA_EXCEEDED)]
+    );
+    // The message is not known by its id, either.
+    world.publish(1, "t", "x", Q2, 4);
+    assert_eq!(
+        world.got(1),
+        [ack(AckKind::PubRec, 4, Reason::QUOTA_EXCEEDED)]
+    );
+    // Older versions cannot be told.
+    world.publish(2, "t", "x", Q1, 1);
+    assert_eq!(world.got(2), [ack(AckKind::PubAck, 1, Reason::SUCCESS)]);
+    let notices = world.broker.take_notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].contains("'to'"));
+    world.advance(61_000);
+    world.publish(2, "t", "x", Q1, 2);
+    assert!(world.broker.take_notices()[0].contains(" 4 messages"));
+    // Somebody gets it, or it is retained: it is not lost.
+    world.join(3, Version::V311, "live");
+    world.subscribe(3, "t", Q1);
+    world.publish(1, "t", "x", Q1, 5);
+    assert!(
+        world
+            .got(1)
+            .contains(&ack(AckKind::PubAck, 5, Reason::SUCCESS))
+    );
+    let stats = world.broker.stats();
+    assert_eq!((stats.publishes_refused, stats.publishes_dropped), (3, 6));
+}
+
+#[test]
 fn messages_expire_in_the_queue() {
     // [MQTT-3.3.2-5], [MQTT-3.3.2-6]
     let mut world = World::new();

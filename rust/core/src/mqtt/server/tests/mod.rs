@@ -5,6 +5,7 @@ mod client;
 mod durable;
 mod layers;
 mod life;
+mod lines;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, channel};
