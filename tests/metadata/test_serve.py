@@ -10,8 +10,9 @@ import pytest
 
 from edgelake import Node
 from edgelake.errors import DatabaseError, EdgeLakeError, error
+from edgelake.metadata.chain.options import Options
 from edgelake.metadata.ids import Policy, body_of, id_of
-from edgelake.metadata.platforms import Options, PlatformInfo, Pulled
+from edgelake.metadata.platforms import PlatformInfo, Pulled
 from edgelake.metadata.serve import LedgerService
 from edgelake.peering import FileTarget, PeerAnswer
 from tests.metadata.network import Member, settled
