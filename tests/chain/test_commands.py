@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -170,3 +171,13 @@ async def test_keys_of_the_dictionary_and_of_earlier_lines_are_masked(tmp_path: 
     history.store_string(f"blockchain set account info where platform = ethereum and private_key = {ANN[1]}")
     assert "private_key = ****" in (tmp_path / "history").read_text()
     assert ANN[1] not in (tmp_path / "history").read_text()
+
+
+def test_web3_is_loaded_when_it_is_wanted_and_leaves_the_process_as_it_was() -> None:
+    program = (
+        "import asyncio, sys; limit = sys.getrecursionlimit(); import edgelake.node; "
+        "from edgelake.metadata.chain.connect import library; assert 'web3' not in sys.modules; "
+        "asyncio.run(library()); assert 'web3' in sys.modules; assert sys.getrecursionlimit() == limit"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
