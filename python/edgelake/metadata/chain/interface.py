@@ -38,7 +38,8 @@ EVENT_BY_TOPIC: Final = {bytes(keccak(text=signature)): event for signature, eve
 def call_data(name: str, *arguments: Any) -> bytes:
     """What is sent to call a function."""
     takes, _ = _FUNCTIONS[name]
-    return bytes(keccak(text=f"{name}({','.join(takes)})"))[:4] + encode(takes, arguments)
+    selector = bytes(keccak(text=f"{name}({','.join(takes)})"))[:4]
+    return selector + bytes(encode(takes, arguments))
 
 
 def answer_of(name: str, raw: bytes) -> tuple[Any, ...]:
