@@ -5,8 +5,10 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 MQTT_JS := tests/mqtt/js
+CHAIN_JS := tests/chain/js
+LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
-.PHONY: help demo test lint unit bench docs wheel clean require test-tools release
+.PHONY: help demo test lint unit bench docs contract wheel clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +26,7 @@ lint: require $(STAMP) ## formatters, linters, type checkers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: require test-tools $(MQTT_JS)/node_modules/.installed $(STAMP) ## cargo test and pytest
+unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(STAMP) ## cargo test and pytest
 	cargo test --workspace --locked
 	$(PY) -m pytest
 
@@ -38,11 +40,14 @@ release: $(STAMP) ## release build in place
 docs: $(STAMP) ## the command reference, docs/commands.md
 	$(PY) -m edgelake.command.reference docs/commands.md
 
+contract: $(CHAIN_JS)/node_modules/.installed ## compile the Ethereum contract; its interface and bytecode are kept beside it
+	node $(CHAIN_JS)/compile.mjs $(LEDGER).sol > $(LEDGER).json.new && mv $(LEDGER).json.new $(LEDGER).json
+
 wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules
+	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules
 	find python cython -name '*.so' -delete
 
 # What a fresh machine may lack; each message says how to get it.
@@ -67,8 +72,8 @@ test-tools:
 	done
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' || { echo "Node.js 20 or newer is needed by tests; this is $$(node --version): apt-get install nodejs npm, or see https://nodejs.org"; exit 1; }
 
-$(MQTT_JS)/node_modules/.installed: $(MQTT_JS)/package.json $(MQTT_JS)/package-lock.json | test-tools
-	@cd $(MQTT_JS) && npm ci --silent
+%/node_modules/.installed: %/package.json %/package-lock.json | test-tools
+	@cd $* && npm ci --silent
 	@touch $@
 
 # The editable install compiles Cython and Rust; cargo and setuptools rebuild only what changed.

@@ -117,7 +117,7 @@ METADATA = [
     ("blockchain reload metadata", "blockchain reload metadata"),
     ("blockchain prepare policy", "blockchain prepare policy !new_policy"),
     ("blockchain connect to", "blockchain connect to ethereum where provider = !provider"),
-    ("blockchain connect to", "blockchain connect to optimism where provider = 'https://x/y?z=1' and gas = 1"),
+    ("blockchain connect to", "blockchain connect to optimism where provider = 'https://x/y?z=1' and gas_write = 1"),
     ("blockchain deploy contract", "c = blockchain deploy contract where platform = ethereum and public_key = !key"),
     (
         "blockchain set account info",

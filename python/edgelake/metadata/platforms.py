@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgelake.errors import error
+from edgelake.metadata.chain.options import Options
 from edgelake.metadata.ids import Policy
 
 PLATFORMS = "platforms"
@@ -30,7 +31,7 @@ class Pulled:
         cursor: hand it to the next :meth:`Platform.pull`, to get the changes since this one.
         counter: transactions of the contract so far (insert, update, delete), as ``blockchain state`` shows it.
         full: whether ``policies`` is everything that counts; ``removed`` is empty then.
-        policies: in the order of the contract; else those that are new or differ.
+        policies: in the order of their dates; else those that are new or differ.
         removed: ids that counted before and don't any more.
     """
 
@@ -86,6 +87,12 @@ class Platform(Protocol):
 
     async def delete(self, policy_id: str) -> None:
         """Remove a policy. Raises 101 unknown id, 212 another account owns it."""
+
+    async def deploy(self, public_key: str = "") -> str:
+        """Put a new contract on the chain; returns its address, which is used from now on if none was set."""
+
+    async def set_account(self, options: Options) -> None:
+        """Take keys, contract, gas limits, chain id. Raises EdgeLakeError; then nothing has changed."""
 
     async def info(self) -> PlatformInfo:
         """For ``get platforms``. Raises nothing: a chain out of reach is not active."""

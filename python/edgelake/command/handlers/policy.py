@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Tail
 from edgelake.command.registry import command
-from edgelake.errors import CommandError, EdgeLakeError, NotAvailableError, NotPermittedError, error
+from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.metadata.bring import Answer, Bring
 from edgelake.metadata.ids import Policy, body_of, complete, id_of, make_id, type_of
 from edgelake.metadata.policies import Policies
@@ -301,26 +301,6 @@ async def blockchain_get_id(ctx: Context, *, policy: Annotated[str, Tail()]) -> 
     """The id that a policy has or would get."""
     parsed = check_structure(policy_from(policy, ctx))
     return Reply.of_text(id_of(parsed) or make_id(parsed))
-
-
-@command(
-    "blockchain commit",
-    "blockchain update to",
-    "blockchain checkout",
-    "blockchain create account",
-    "blockchain state",
-    "blockchain connect to",
-    "blockchain set account info",
-    "blockchain deploy contract",
-    cls=CommandClass.METADATA,
-    topics=("metadata",),
-    examples=("blockchain commit to ethereum !policy", "blockchain checkout from ethereum"),
-)
-async def blockchain_network(ctx: Context, *, arguments: Annotated[str, Tail()] = "") -> Reply:
-    """Policies on a blockchain platform (not in this version)."""
-    raise NotAvailableError(
-        f"'{ctx.phrase}' needs a blockchain platform", hint="policies can be inserted with local = true"
-    )
 
 
 @command(

@@ -250,12 +250,6 @@ async def get_compression(ctx: Context) -> Reply:
     return Reply.of_data({"compression": on}, text=f"Compression: {'on' if on else 'off'}")
 
 
-@command("get platforms", cls=CommandClass.DATA, topics=("blockchain",), examples=("get platforms",))
-async def get_platforms(ctx: Context) -> Reply:
-    """Blockchain platforms to which the node is connected."""
-    return Reply.of_data([], text="No connections to blockchain platforms")
-
-
 @command(
     "get watch directories",
     cls=CommandClass.DATA,
