@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
+from edgelake.metadata.chain.connect import library
 from tests.chain.anvil import Anvil
+
+asyncio.run(library())  # as a node loads it, ahead of the tests that name its parts
 
 
 @pytest.fixture(scope="session")

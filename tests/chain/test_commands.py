@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgelake import Node
+from edgelake.command.prompt import MaskedHistory
 from edgelake.errors import EdgeLakeError, NotAvailableError, NotPermittedError
 from edgelake.model import LOOPBACK_CLASSES, PROMPT, Caller, CommandClass
 from tests.chain.anvil import ANN, BOB, Anvil
@@ -157,3 +159,25 @@ async def test_without_the_library_the_way_to_it_is_named(tmp_path: Path, monkey
     async with Node(tmp_path, caller=PROMPT) as node:
         with pytest.raises(NotAvailableError, match="edgelake\\[ethereum\\]"):
             await run(node, "blockchain connect to ethereum where provider = http://127.0.0.1:1")
+
+
+async def test_keys_of_the_dictionary_and_of_earlier_lines_are_masked(tmp_path: Path) -> None:
+    async with Node(tmp_path, caller=PROMPT) as node:
+        await run(node, f"blockchain_private_key = {ANN[1]}")
+        shown = (await node.execute("get dictionary private")).data
+        assert shown == {"blockchain_private_key": "****"}
+        assert await run(node, "get !blockchain_private_key") == ANN[1]
+    history = MaskedHistory(str(tmp_path / "history"))
+    history.store_string(f"blockchain set account info where platform = ethereum and private_key = {ANN[1]}")
+    assert "private_key = ****" in (tmp_path / "history").read_text()
+    assert ANN[1] not in (tmp_path / "history").read_text()
+
+
+def test_web3_is_loaded_when_it_is_wanted_and_leaves_the_process_as_it_was() -> None:
+    program = (
+        "import asyncio, sys; limit = sys.getrecursionlimit(); import edgelake.node; "
+        "from edgelake.metadata.chain.connect import library; assert 'web3' not in sys.modules; "
+        "asyncio.run(library()); assert 'web3' in sys.modules; assert sys.getrecursionlimit() == limit"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from edgelake import Node
 from edgelake.errors import DatabaseError, EdgeLakeError, error
+from edgelake.metadata.chain.options import Options
 from edgelake.metadata.ids import Policy, body_of, id_of
 from edgelake.metadata.platforms import PlatformInfo, Pulled
 from edgelake.metadata.serve import LedgerService
@@ -167,6 +168,12 @@ class Contract:
         if self.held.pop(policy_id, None) is None:
             raise error(101, policy_id)
         self.steps.append((policy_id, None))
+
+    async def deploy(self, public_key: str = "") -> str:
+        return ""
+
+    async def set_account(self, options: Options) -> None:
+        pass
 
     async def info(self) -> PlatformInfo:
         return PlatformInfo("ethereum", True, 0, 1, "", "", "")

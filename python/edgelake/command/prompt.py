@@ -25,9 +25,17 @@ from edgelake.command.completion import LanguageCompleter, LanguageLexer
 from edgelake.command.console import execute, write
 from edgelake.command.context import Context
 from edgelake.command.handlers.repeat import ENTER
+from edgelake.command.logs import mask
 from edgelake.command.tokenizer import balance
 
 _LEAVE = "Press Ctrl-C again to leave the node, or write: exit node"
+
+
+class MaskedHistory(FileHistory):
+    """Lines of earlier prompts, without the passwords and keys in them."""
+
+    def store_string(self, string: str) -> None:
+        super().store_string(mask(string))
 
 
 class Prompt:
@@ -54,7 +62,7 @@ class Prompt:
             path.touch(mode=0o600)
         except OSError:
             return InMemoryHistory()
-        return FileHistory(str(path))
+        return MaskedHistory(str(path))
 
     def text(self) -> str:
         """The prompt: ``EL > ``, ``EL name > ``, ``EL name +> `` with unread messages."""

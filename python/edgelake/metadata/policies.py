@@ -341,7 +341,7 @@ class Policies:
         await asyncio.to_thread(self._file.put, merged.data)
         for policy, reason in merged.refused:
             log.error("the %s is dropped: %s", describe(policy), reason)
-        self._own = {id_of(p): p for p in (*merged.missing, *map(tombstone, merged.undeleted))}
+        self._own = {id_of(p): p for p in (*map(tombstone, merged.undeleted), *merged.missing)}
         if received:
             self.shared_version = received
         self._last_date = "~"
@@ -390,8 +390,9 @@ class Policies:
     async def _take(self, contents: ledger.Contents) -> None:
         """What the active file holds now."""
         self._report(contents)
-        self._own = {id_of(p): p for p, _ in contents.entries.values() if ledger.is_local(p)}
-        self._own |= {one: tombstone(one) for one in contents.tombstones}
+        # What was deleted goes first: a policy made in its place may need what must be unique.
+        self._own = {one: tombstone(one) for one in contents.tombstones}
+        self._own |= {id_of(p): p for p, _ in contents.entries.values() if ledger.is_local(p)}
         if self.version == ledger.NO_VERSION:
             self.shared_version = ledger.NO_VERSION
         elif self._own or contents.problems:

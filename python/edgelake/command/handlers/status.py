@@ -15,6 +15,7 @@ from edgelake.command.grammar import Tail, Untranslated
 from edgelake.command.handlers.machine import node_ip
 from edgelake.command.handlers.profiler import profiler_of
 from edgelake.command.registry import command
+from edgelake.command.variables import SECRETS
 from edgelake.errors import CommandError, error
 from edgelake.model import CommandClass, Listener, Reply, Status, Table
 from edgelake.service import Service
@@ -213,8 +214,9 @@ async def get_version(ctx: Context) -> Reply:
     examples=("get dictionary", "get dictionary _dir", "get dictionary where format = json"),
 )
 async def get_dictionary(ctx: Context, part: str = "") -> Reply:
-    """Keys and values of the dictionary; PART shows the keys that contain it."""
-    return _mapping_reply(dict(ctx.visible.items()), part)
+    """Keys and values of the dictionary, those of passwords and keys masked; PART shows the keys that contain it."""
+    shown = {name: "****" if value and SECRETS.search(name) else value for name, value in ctx.visible.items()}
+    return _mapping_reply(shown, part)
 
 
 @command(

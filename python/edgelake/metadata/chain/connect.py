@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ _OWN = "edgelake"
 
 async def library() -> Any:
     """The module ``ethereum``. Raises NotAvailableError when the extra of the package is not installed."""
+    limit = sys.getrecursionlimit()
     try:
         return await asyncio.to_thread(import_module, "edgelake.metadata.chain.ethereum")
     except ModuleNotFoundError as missing:
@@ -25,6 +27,9 @@ async def library() -> Any:
         raise NotAvailableError(
             f"an Ethereum platform needs the library '{missing.name}'", hint="pip install 'edgelake[ethereum]'"
         ) from None
+    finally:
+        # A package below web3 raises it so far that deeply nested JSON would overrun the stack, and end the process.
+        sys.setrecursionlimit(limit)
 
 
 async def connect(name: str, options: Options) -> Ethereum:

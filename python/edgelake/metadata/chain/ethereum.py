@@ -72,7 +72,8 @@ class Ethereum:
             sender = Sender(self._w3, account, options.gas_write, receipt_s=self._receipt_s)
         elif options.public_key:
             options = replace(options, public_key=_address(options.public_key, "public_key"))
-        if self._reader is None or options.contract != self._reader.address:
+        before = self._options
+        if self._reader is None or (options.contract, options.gas_read) != (before.contract, before.gas_read):
             self._reader = Reader(self._w3, options.contract, options.gas_read) if options.contract else None
             self._mirror = Mirror()
         self._options, self._sender = options, sender

@@ -28,6 +28,7 @@ LOG_BLOCKS = 10_000
 LOG_REQUESTS = 16
 """More requests for events than this, and everything is read instead."""
 
+MOST_POLICIES = 1_000_000
 SAFE_BLOCKS = 64
 _FULL_ATTEMPTS = 3
 
@@ -58,11 +59,11 @@ class Reader:
         await self._known()
         for attempt in range(1, _FULL_ATTEMPTS + 1):
             try:
-                found = await self._read()
-            except (Web3RPCError, EdgeLakeError) as problem:
-                if attempt == _FULL_ATTEMPTS or getattr(problem, "number", 0) == 81:
-                    with explained("read the contract"):
-                        raise
+                with explained("read the contract"):
+                    found = await self._read()
+            except EdgeLakeError as problem:
+                if attempt == _FULL_ATTEMPTS or problem.number == 81:
+                    raise
                 log.info("the chain moved while its contract was read, again: %s", problem)
                 continue
             self._remember(found)
@@ -120,6 +121,8 @@ class Reader:
     async def _full(self, number: int, digest: str) -> Snapshot:
         counter = int((await self._call("transaction_count", block=number))[0])
         size = int((await self._call("num_policies", block=number))[0])
+        if size > MOST_POLICIES:
+            raise error(209, f"the contract says that it has {size} policies", hint="check its address")
         if self._ours:
             entries = await self._pages(size, number)
             deployer = str((await self._call("deployer", block=number))[0])
@@ -153,8 +156,11 @@ class Reader:
                 policy = (await self._call("policies", place, block=block))[0]
             return Entry.of(text(key), text(policy))
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(place)) for place in range(size)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(place)) for place in range(size)]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
     # ---- events

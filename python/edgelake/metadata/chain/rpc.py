@@ -133,6 +133,8 @@ def explained(what: str, *, timeout_s: float | None = None) -> Iterator[None]:
         raise error(209, f"{what}: the chain says: {rpc_message(refused)}") from None
     except Web3Exception as problem:
         raise error(209, f"{what}: {type(problem).__name__}: {str(problem)[:200]}") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:  # an answer of another form
+        raise error(209, f"{what}: the provider's answer can't be read: {type(problem).__name__}") from problem
     except TimeoutError:
         within = f" within {timeout_s:g} seconds" if timeout_s else ""
         raise TimeoutExpiredError(f"{what}: not done{within}") from None
