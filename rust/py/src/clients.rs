@@ -138,11 +138,7 @@ impl MessageClients {
                     routes,
                 });
             let mapped = self.inner.map(incoming, 0);
-            let tickets = mapped
-                .rows
-                .into_iter()
-                .map(|rows| pipeline.submit_mapped(rows))
-                .collect();
+            let tickets = pipeline.submit_mapped_all(mapped.rows);
             for command in mapped.commands {
                 pipeline.act(command.into());
             }

@@ -207,9 +207,7 @@ impl Shared {
         });
         let mapped = self.clients.map(messages, round);
         self.progress.lock().mapped(own, mapped.rows.len());
-        for rows in mapped.rows {
-            self.submitter.submit(own, rows);
-        }
+        self.submitter.submit(own, mapped.rows);
         for command in mapped.commands {
             self.submitter.act(command.into());
         }

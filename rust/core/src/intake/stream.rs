@@ -36,7 +36,7 @@ impl LineStream {
         let Some(rows) = rows else { return Ok(0) };
         let count = rows.chunk.len;
         let Some(topic) = &self.lines.rule().topic else {
-            self.shared.submitter.submit(LINES, rows);
+            self.shared.submitter.submit(LINES, vec![rows]);
             return Ok(count);
         };
         // With a topic in their rule the message clients map them.
@@ -51,9 +51,7 @@ impl LineStream {
             routes: &routes,
         });
         let mapped = self.shared.clients.map(messages, 0);
-        for rows in mapped.rows {
-            self.shared.submitter.submit(LINES, rows);
-        }
+        self.shared.submitter.submit(LINES, mapped.rows);
         for command in mapped.commands {
             self.shared.submitter.act(command.into());
         }

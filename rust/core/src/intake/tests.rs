@@ -141,6 +141,32 @@ fn with_receipt(inbound: Inbound, client: &str, packet_id: u16) -> Inbound {
 }
 
 #[test]
+fn rows_of_one_message_for_several_tables_are_synced_as_one() {
+    let dir = tempfile::tempdir().expect("dir");
+    let syncs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut options = Options::new(dir.path(), Zone::UTC);
+    options.journal.before_sync = Some({
+        let syncs = syncs.clone();
+        Arc::new(move || {
+            syncs.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        })
+    });
+    let mut bench = Bench::with(&options, 0);
+    for id in 1..=8 {
+        declare(
+            &bench.clients,
+            id,
+            &json!([readings("a", &format!("t{id}"))]),
+        );
+    }
+    bench.intake.submit(1, vec![message("a", "{\"n\": 1}")]);
+    assert_eq!(bench.until(1), [(1, Ok(()))]);
+    assert_eq!(bench.pipeline.stats().len(), 8);
+    assert_eq!(syncs.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_round_is_one_record_per_table_and_bad_messages_hold_nothing_up() {
     let dir = tempfile::tempdir().expect("dir");
     let mut bench = Bench::open(dir.path(), 0);

@@ -222,6 +222,12 @@ impl<T: Send + 'static> Journal<T> {
         self.queue.push(entry)
     }
 
+    /// Queue records that belong together: they are in one group, with one write and one sync. Gives them back when the
+    /// journal is closed.
+    pub fn append_all(&self, entries: Vec<Entry<T>>) -> Result<(), Vec<Entry<T>>> {
+        self.queue.push_all(entries)
+    }
+
     /// Queue a mark, which is not written: [`Publish::reached`] is called in its turn. False when the journal is closed.
     pub fn mark(&self, tag: T) -> bool {
         self.queue.push_mark(tag)

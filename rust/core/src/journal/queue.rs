@@ -44,6 +44,8 @@ pub(super) enum Next<T> {
 
 enum Item<T> {
     Entry(Entry<T>),
+    /// Stays with the entry before it.
+    Joined(Entry<T>),
     Mark(T),
 }
 
@@ -69,6 +71,19 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     pub fn push(&self, entry: Entry<T>) -> bool {
         self.push_item(Item::Entry(entry))
+    }
+
+    /// Entries of one group, whatever its size. Gives them back when the queue is closed.
+    pub fn push_all(&self, entries: Vec<Entry<T>>) -> Result<(), Vec<Entry<T>>> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return Err(entries);
+        }
+        let mut entries = entries.into_iter();
+        waiting.entries.extend(entries.next().map(Item::Entry));
+        waiting.entries.extend(entries.map(Item::Joined));
+        self.wake(waiting);
+        Ok(())
     }
 
     pub fn push_mark(&self, tag: T) -> bool {
@@ -144,6 +159,10 @@ impl<T> Queue<T> {
                         waiting.entries.push_front(Item::Entry(entry));
                         break;
                     }
+                    group.push(entry);
+                }
+                Item::Joined(entry) => {
+                    bytes += entry.bytes();
                     group.push(entry);
                 }
                 Item::Mark(tag) if group.is_empty() => return Next::Mark(tag),

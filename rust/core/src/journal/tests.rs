@@ -146,6 +146,38 @@ fn a_group_is_synced_once_and_only_then_settled() {
 }
 
 #[test]
+fn records_that_belong_together_are_one_group_whatever_their_size() {
+    let dir = tempfile::tempdir().expect("dir");
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let mut options = Options::new(dir.path());
+    options.group_bytes = 1_000;
+    options.before_sync = Some({
+        let syncs = syncs.clone();
+        Arc::new(move || {
+            syncs.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+    });
+    let opened = open(&options).expect("open");
+    for first in [0, 10, 20] {
+        let tags = first..first + 3;
+        let entries = tags
+            .clone()
+            .map(|tag| entry(tag, Level::Durable, vec![0; 900]));
+        assert!(opened.journal.append_all(entries.collect()).is_ok());
+        let (told, outcome) = opened.settled.recv_timeout(WAIT).expect("settled");
+        assert_eq!(told, tags.collect::<Vec<_>>());
+        assert!(outcome.is_ok());
+    }
+    assert_eq!(syncs.load(Ordering::SeqCst), 3);
+    opened.journal.close();
+    let refused = opened
+        .journal
+        .append_all(vec![entry(9, Level::Durable, vec![])]);
+    assert_eq!(refused.map_err(|entries| entries.len()), Err(1));
+}
+
+#[test]
 fn a_failed_sync_acknowledges_nothing_ever_after() {
     let dir = tempfile::tempdir().expect("dir");
     let broken = Arc::new(AtomicBool::new(true));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::queue::ticket;
 use super::{
     Action, Key, Origin, Outcome, Pipeline, Receipts, Record, SubmitError, TICKET_BYTES, Wake,
-    enqueue,
+    enqueue_all,
 };
 use crate::rows::{Chunk, ColumnDef};
 
@@ -35,28 +35,37 @@ impl Pipeline {
     /// Take rows that `admit` let in; `completions` tell under the returned ticket when they are kept.
     pub fn submit_mapped(&self, rows: MappedRows) -> u64 {
         let number = self.ticket();
-        self.enqueue_mapped(number, rows);
+        self.enqueue_mapped([(number, rows)]);
         number
     }
 
-    fn enqueue_mapped(&self, ticket: u64, rows: MappedRows) {
-        if !rows.declared.is_empty() {
-            self.declare(&rows.key, &rows.declared);
-        }
-        self.shared.charge(TICKET_BYTES);
-        let record = Record {
-            ticket,
-            key: rows.key,
-            origin: rows.origin,
-            arrival_us: rows.arrival_us,
-            payload: rows.chunk.to_json_lines(0..rows.chunk.len),
-            chunk: rows.chunk,
-            rejected: 0,
-            reason: String::new(),
-            receipts: rows.receipts,
-            charged: TICKET_BYTES,
-        };
-        enqueue(&self.shared, &self.journal, record);
+    /// The same for rows that belong together: the journal writes and syncs them as one.
+    pub fn submit_mapped_all(&self, rows: Vec<MappedRows>) -> Vec<u64> {
+        let numbers: Vec<u64> = rows.iter().map(|_| self.ticket()).collect();
+        self.enqueue_mapped(numbers.iter().copied().zip(rows));
+        numbers
+    }
+
+    fn enqueue_mapped(&self, rows: impl IntoIterator<Item = (u64, MappedRows)>) {
+        let records = rows.into_iter().map(|(ticket, rows)| {
+            if !rows.declared.is_empty() {
+                self.declare(&rows.key, &rows.declared);
+            }
+            self.shared.charge(TICKET_BYTES);
+            Record {
+                ticket,
+                key: rows.key,
+                origin: rows.origin,
+                arrival_us: rows.arrival_us,
+                payload: rows.chunk.to_json_lines(0..rows.chunk.len),
+                chunk: rows.chunk,
+                rejected: 0,
+                reason: String::new(),
+                receipts: rows.receipts,
+                charged: TICKET_BYTES,
+            }
+        });
+        enqueue_all(&self.shared, &self.journal, records);
     }
 }
 
@@ -73,11 +82,12 @@ impl Submitter {
         Self { pipeline, number }
     }
 
-    /// Take rows, whatever room there is (`has_room` tells who shall wait); completions tell the number, which is the
-    /// submitter's own and may stand for several calls: above 0 and below 2^48.
-    pub fn submit(&self, number: u64, rows: MappedRows) {
-        self.pipeline
-            .enqueue_mapped(ticket(self.number, number), rows);
+    /// Take rows that belong together, whatever room there is (`has_room` tells who shall wait); completions tell the
+    /// number once for each, which is the submitter's own and may stand for several calls: above 0 and below 2^48.
+    pub fn submit(&self, number: u64, rows: Vec<MappedRows>) {
+        let number = ticket(self.number, number);
+        let rows = rows.into_iter().map(|rows| (number, rows));
+        self.pipeline.enqueue_mapped(rows);
     }
 
     /// A command that somebody is to run.

@@ -456,7 +456,27 @@ impl Job {
 }
 
 /// Rows to the journal's queue. They count as occupied beside their payload until they are committed.
-fn enqueue(shared: &Shared, journal: &Journal<Tag>, mut record: Record) {
+fn enqueue(shared: &Shared, journal: &Journal<Tag>, record: Record) {
+    enqueue_all(shared, journal, [record]);
+}
+
+/// Records that belong together: one write, one sync.
+fn enqueue_all(shared: &Shared, journal: &Journal<Tag>, records: impl IntoIterator<Item = Record>) {
+    let entries = records.into_iter().filter_map(|r| entry_of(shared, r));
+    let Err(refused) = journal.append_all(entries.collect()) else {
+        return;
+    };
+    for entry in refused {
+        if let Tag::Rows(ticket) = entry.tag {
+            shared.release(ticket.charged);
+            let closed = JournalError::Failed("the journal is closed".into());
+            shared.complete([(ticket.id, Outcome::Journal(closed))]);
+        }
+    }
+}
+
+/// Nothing when no row is left to keep; its submitter knows then.
+fn entry_of(shared: &Shared, mut record: Record) -> Option<Entry<Tag>> {
     let (kept, acts) = shared.conditions.apply(&record.key, &record.chunk);
     if acts {
         shared.complete([(ACTIONS, Outcome::Passed)]);
@@ -482,7 +502,7 @@ fn enqueue(shared: &Shared, journal: &Journal<Tag>, mut record: Record) {
         // Conditions dropped all rows: there is nothing to keep.
         shared.release(charged);
         shared.complete([(record.ticket, stored)]);
-        return;
+        return None;
     }
     let (level, immediate, declared) = {
         let tables = shared.tables.lock();
@@ -506,7 +526,7 @@ fn enqueue(shared: &Shared, journal: &Journal<Tag>, mut record: Record) {
         declared,
         receipts: record.receipts,
     };
-    let entry = Entry {
+    Some(Entry {
         level,
         kind: ROWS_JSON,
         meta: meta.encode(),
@@ -524,12 +544,7 @@ fn enqueue(shared: &Shared, journal: &Journal<Tag>, mut record: Record) {
             origin: Arc::new(meta.origin),
         })),
         payload: record.payload,
-    };
-    if !journal.append(entry) {
-        shared.release(charged);
-        let closed = JournalError::Failed("the journal is closed".into());
-        shared.complete([(record.ticket, Outcome::Journal(closed))]);
-    }
+    })
 }
 
 /// Microseconds UTC: when something arrives.
