@@ -24,8 +24,8 @@ _TITLES = ("Name", "Active", "Balance", "Chain ID", "Public Key", "Contract", "U
 
 
 def platforms_of(ctx: Context) -> Platforms:
-    """The platforms of the node."""
-    found: Platforms = ctx.parts[PLATFORMS]
+    """The platforms of the node; none where commands run without one."""
+    found: Platforms = ctx.parts.get(PLATFORMS) or Platforms()
     return found
 
 
