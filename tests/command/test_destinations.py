@@ -9,6 +9,7 @@ import pytest
 from edgelake.command.destinations import Destination, resolve
 from edgelake.command.variables import Variables
 from edgelake.errors import EdgeLakeError
+from edgelake.metadata.image import Image
 from edgelake.metadata.select import Select
 
 A, B, C = "10.0.0.1:7848", "10.0.0.2:7848", "10.0.0.3:7848"
@@ -87,6 +88,26 @@ def test_policies(text: str, command: str) -> None:
     asked = Asked(A, B)
     assert asked.resolve(text).peers == (A, B)
     assert asked.commands == [command]
+
+
+@pytest.mark.parametrize(
+    ("text", "peers"),
+    [
+        ("(operator where company = !c)", (A, B)),
+        ("(operator, query)", (A, B, C)),
+        ("((operator, query) where name = q)", (C,)),
+        ("(blockchain get operator bring [operator][ip] : [operator][port] separator = , , subset = true)", (A, B)),
+    ],
+)
+def test_policies_of_a_ledger(text: str, peers: tuple[str, ...]) -> None:
+    nodes = [("operator", "o1", A), ("operator", "o2", B), ("query", "q", C)]
+    ledger = Image.of(
+        {kind: {"id": name, "name": name, "company": "a b", "ip": at.split(":")[0], "port": 7848}}
+        for kind, name, at in nodes
+    )
+    variables = Variables({})
+    variables.set("c", "a b")
+    assert resolve(text, variables, lambda get: Select.parse(get).run(ledger).text, Asked().operators).peers == peers
 
 
 @pytest.mark.parametrize("text", ["(dbms = edge and table = !table)", "(dbms=edge, table=sensors)"])

@@ -26,7 +26,8 @@ _OPTION = re.compile(r"(subset|timeout)\s*=\s*(.*)", re.DOTALL)
 _BRING = re.compile(r"(?<![^\s)\]}])bring(?=[.\s]|$)")
 _PAIR = re.compile(r"(company|dbms|table)\s*=\s*(\S+)")
 _ROUTED = re.compile(r"(company|dbms|table)\s*=")
-_POLICIES = re.compile(r"blockchain\s+get\s|\(|[A-Za-z_*][\w*]*(\s+(where|bring)\b|\s*$)|\w+\s+bring\.")
+_WHOLE = re.compile(r"blockchain\s+get\s")
+_POLICIES = re.compile(r"\(|[A-Za-z_*][\w*]*(\s+(where|bring)\b|\s*$)|\w+\s+bring\.")
 _REFERENCE = re.compile(r"!\S+")
 _VARIABLE = re.compile(r"""("[^"]*"|'[^']*')|(!\w[\w.]*)""")
 _OPENING, _CLOSING = "([{", ")]}"
@@ -66,7 +67,7 @@ def resolve(text: str, variables: Resolver, select: SelectText, operators: Opera
     listed = ", ".join(parts)
     if _ROUTED.match(listed):
         found = list(operators(*_routed(listed, variables)))
-    elif all(_POLICIES.match(part) for part in parts):
+    elif _WHOLE.match(listed) or all(_POLICIES.match(part) for part in parts):
         found = _selected(parts, variables, select)
     else:
         found = [address for part in parts for address in _addresses(part, variables)]
