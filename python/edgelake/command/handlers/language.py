@@ -253,8 +253,8 @@ async def get(ctx: Context, name: Annotated[str, Tail()]) -> Reply:
     examples=("v = file test !local_scripts/start.al",),
 )
 async def file_test(ctx: Context, path: str) -> Reply:
-    """Whether a file is there and can be read: True or False."""
+    """Whether a file or a folder is there: True or False."""
     wanted = Path(path).expanduser()
     if not ctx.may(CommandClass.EXEC) and not ctx.directories.inside(wanted):
         raise errors.NotPermittedError(f"'{path}' is outside the node's directories")
-    return Reply.of_text(str(wanted.is_file()))
+    return Reply.of_text(str(wanted.exists()))

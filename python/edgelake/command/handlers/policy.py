@@ -60,7 +60,7 @@ def policy_from(text: str, ctx: Context) -> Any:
     return parse_json(ctx.visible.fill(text))
 
 
-def _reply(answer: Answer, ctx: Context, *, whole: bool) -> Reply:
+def _reply(answer: Answer, ctx: Context) -> Reply:
     """Whole policies and JSON as data, everything else as text; nothing found is empty, over REST ``[]``."""
     if answer.table is not None:
         titles = [str(t) for t in answer.table.titles]
@@ -68,7 +68,7 @@ def _reply(answer: Answer, ctx: Context, *, whole: bool) -> Reply:
         return Reply.of_table(answer.table, data=data)
     if answer.has_data:
         reply = Reply.of_data(answer.data, text=None if isinstance(answer.data, list) else answer.text)
-        reply.value = "" if whole and not answer.data else answer.text
+        reply.value = "" if answer.data == [] else answer.text
         return reply
     reply = Reply.of_text(answer.text or ("[]" if ctx.caller.entry == "rest" else ""))
     reply.value = answer.text
@@ -94,7 +94,7 @@ async def blockchain_get(ctx: Context, *, query: Annotated[str, Tail()] = "") ->
     text = f"{ctx.phrase} {translated(query, ctx)}"
     policies = policies_of(ctx)
     answer = await policies.read(text) if ctx.phrase == "blockchain read" else policies.select(text)
-    return _reply(answer, ctx, whole=answer.has_data and " bring" not in text)
+    return _reply(answer, ctx)
 
 
 @command(
@@ -110,7 +110,7 @@ async def from_json(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
         raise CommandError(f"Missing 'bring' in '{text[:60]}'")
     value = policy_from(text[: found.start()], ctx)
     bring = Bring.parse(translated(text[found.start() :], ctx))
-    return _reply(bring.run(value if isinstance(value, list) else [value]), ctx, whole=False)
+    return _reply(bring.run(value if isinstance(value, list) else [value]), ctx)
 
 
 @command(
