@@ -765,3 +765,52 @@ class MqttBroker:
         """Publish a message of the node; returns a ticket for ``take_published``. Raises ValueError for a wrong qos."""
     def take_published(self) -> list[tuple[int, int, str | None]]:
         """(ticket, sessions reached, why it could not be kept), when what is kept of it is durable."""
+
+# -- peers -------------------------------------------------------------------------------------------------------------
+
+@final
+class PeerMessage:
+    """A whole message of another node, or one block of a file that it sends."""
+
+    @property
+    def command(self) -> str:
+        """TABs as they came."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def is_complete(self) -> bool:
+        """Nothing of this message follows."""
+
+    @property
+    def error(self) -> int: ...
+    @property
+    def generic_flag(self) -> int: ...
+    @property
+    def job(self) -> tuple[int, int, int, int]:
+        """Location and id of the job, number of receivers, id of this one."""
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """Where replies go. Raises ValueError."""
+
+@final
+class PeerReader:
+    """Joins the bytes of one connection to messages. ``limit_bytes``: of a text."""
+
+    def __new__(cls, limit_bytes: int) -> Self: ...
+    def feed(self, data: bytes) -> list[PeerMessage]:
+        """What these bytes complete. Raises ValueError: the connection is of no more use."""
+
+def peer_blocks(
+    command: str,
+    data: bytes,
+    source: tuple[str, int],
+    *,
+    job: tuple[int, int, int, int] = ...,
+    info: int = 0,
+    error: int = 0,
+    generic_flag: int = 0,
+    is_file: bool = False,
+) -> bytes:
+    """The blocks of a message; ``data`` is a text or bytes of a file. Raises ValueError for what does not fit."""

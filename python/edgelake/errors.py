@@ -300,6 +300,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     3: ("internal", "Error Process Failure", 400),
     5: ("dbms.missing", "Wrong DBMS Name or DBMS not connected", 404),
     6: ("json", "Error in JSON Structure", 400),
+    9: ("peer.too_large", "Message is larger than a block", 400),
     10: ("dbms.closed", "DBMS not open", 400),
     11: ("command.unbalanced", "Missing parenthesis in the command", 400),
     16: ("dbms.failed", "SQL Failure", 400),

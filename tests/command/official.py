@@ -95,7 +95,7 @@ NODE = [
     (
         "run tcp server",
         "run tcp server where external_ip=!ip and external_port=!port and internal_ip=!ip and internal_port=!port "
-        "and bind=!b and threads=6",
+        "and bind=true and threads=6",
     ),
     (
         "run rest server",

@@ -99,9 +99,6 @@ class Member:
                 answers.append(PeerAnswer(peer, problem.detail, error=problem.number))
         return answers
 
-    def rows(self, peers: Sequence[str], commands: Sequence[str], *, timeout_s: float) -> Any:
-        raise NotImplementedError
-
     async def send_file(
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget
     ) -> None:

@@ -40,9 +40,6 @@ class Sent:
         self.told.append(command)
         return [PeerAnswer(peers[0], self.answer)]
 
-    def rows(self, peers: Any, commands: Any, *, timeout_s: float) -> Any:
-        raise NotImplementedError
-
     async def send_file(self, peer: str, destination: str, content: Any, target: FileTarget) -> None:
         assert target is FileTarget.LEDGER
         self.files.append((peer, destination, content))

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edgelake.bench import Settings
 from edgelake.bench.catalogue import measured
@@ -191,9 +191,6 @@ class _Wire:
         text = json.dumps(await self._master.changes(command.split(" ")[-1]))
         self.payload_bytes += len(command) + len(text)
         return [PeerAnswer(peers[0], text, True)]
-
-    def rows(self, peers: Sequence[str], commands: Sequence[str], *, timeout_s: float) -> Any:
-        raise NotImplementedError
 
     async def send_file(
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget

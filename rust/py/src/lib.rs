@@ -9,6 +9,7 @@ mod load;
 mod load_mqtt;
 mod mapping;
 mod payload;
+mod peer;
 mod pipeline;
 mod query;
 mod rows;
@@ -45,6 +46,8 @@ mod _rust {
     use crate::mapping::{MappingProgram, check_condition};
     #[pymodule_export]
     use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
+    #[pymodule_export]
+    use crate::peer::{PeerMessage, PeerReader, peer_blocks};
     #[pymodule_export]
     use crate::pipeline::Pipeline;
     #[pymodule_export]

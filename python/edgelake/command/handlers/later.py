@@ -27,10 +27,6 @@ _AGENTS = "tools for assistants"
 
 LATER: dict[str, dict[str, str]] = {
     _PEERS: {
-        "run tcp server": "run tcp server where external_ip = !external_ip and external_port = 7850 and threads = 6",
-        "run client": "run client (operator where company = x) sql d format=json 'select 1'",
-        "exit tcp": "exit tcp",
-        "get tcp pool": "get tcp pool where details = true",
         "set servers ping": "set servers ping",
         "set internal ip": "set internal ip with eth0",
         "test network": "test network with master",

@@ -19,9 +19,9 @@ from edgelake.errors import (
     error,
 )
 from edgelake.model import Caller, Reply
+from edgelake.net.pool import Pool
 from edgelake.net.rest import data
 from edgelake.net.rest.bodies import Body
-from edgelake.net.rest.calls import Pool
 from edgelake.net.rest.downloads import send_file
 from edgelake.net.rest.exchange import Exchange, Scope
 from edgelake.net.rest.hooks import Peer, RestHooks

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from edgelake.errors import EdgeLakeError, MethodError, SlowBodyError, StoppingError
+from edgelake.net.pool import Pool
 from edgelake.net.rest import commands, data
 from edgelake.net.rest.bodies import Body
-from edgelake.net.rest.calls import CallRecord, CallStatistics, Pool
+from edgelake.net.rest.calls import CallRecord, CallStatistics
 from edgelake.net.rest.config import BodyLimits
 from edgelake.net.rest.exchange import Exchange, Scope
 from edgelake.net.rest.hooks import RestHooks

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from edgelake.model import Execute, Status, Submit, SubmitThen
 from edgelake.net.endpoints import join_address
+from edgelake.net.pool import Pool
 from edgelake.net.rest.callers import caller_rule
-from edgelake.net.rest.calls import CallStatistics, Pool
+from edgelake.net.rest.calls import CallStatistics
 from edgelake.net.rest.config import RestConfig
 from edgelake.net.rest.entry import Entry
 from edgelake.net.rest.hooks import (
@@ -72,7 +73,7 @@ class RestServer:
         hooks = RestHooks(
             submit, execute, rule, render, put_file, post_data, *log_to, submit_then, upload, profiler or Profiler()
         )
-        self.pool = Pool(config.threads, config.waiting)
+        self.pool = Pool("REST", config.threads, config.waiting)
         self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)
         self._listener: Listener | None = None
         self._watch: asyncio.Task[None] | None = None

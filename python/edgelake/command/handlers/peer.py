@@ -1,0 +1,221 @@
+"""Other nodes: the TCP server, and commands sent to them.
+
+Source: spec "Services and status", section 2; "Command language", section 10; "Network protocol", sections 3.1 and 5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+from edgelake.command.context import Context
+from edgelake.command.destinations import Destination, resolve
+from edgelake.command.grammar import Tail
+from edgelake.command.permissions import classes_for
+from edgelake.command.registry import command
+from edgelake.command.render import reply_text, to_json
+from edgelake.command.tokenizer import tokenise
+from edgelake.errors import CommandError, EdgeLakeError, NotAvailableError, error
+from edgelake.metadata.ids import body_of
+from edgelake.metadata.routing import ROUTING
+from edgelake.metadata.serve import GET_BLOCKCHAIN
+from edgelake.model import Caller, CommandClass, Reply
+from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
+from edgelake.net.peer.service import MAX_COMMAND_BYTES
+from edgelake.peering import PeerAnswer, Peers
+
+PEERS = "peers"
+"""The part that sends messages: ``peering.Peers``, while the TCP server runs."""
+
+_ADDRESS_KEYS = ("ip", "local_ip", "internal_ip")
+
+
+@command(
+    "run tcp server",
+    cls=CommandClass.ADMIN,
+    topics=("network", "background processes"),
+    examples=(
+        "run tcp server where external_ip = !external_ip and external_port = 7850 and threads = 6",
+        "run tcp server where external_ip = 10.0.0.1 and external_port = 7850 and internal_ip = !ip "
+        "and internal_port = 7850 and bind = true",
+    ),
+)
+async def run_tcp_server(
+    ctx: Context,
+    *,
+    external_ip: str = "",
+    external_port: int = 0,
+    internal_ip: str = "",
+    internal_port: int = 0,
+    bind: bool = False,
+    threads: int = 6,
+) -> Reply:
+    """Listen for messages of other nodes, and talk to them.
+
+    external: the address given to others; internal: on the local network. bind = true: listen on the internal address
+    only. threads: commands of others that are worked on at a time.
+    """
+    config = PeerConfig(external_ip, external_port, internal_ip, internal_port, bind, threads=threads)
+    config.check_ports("TCP Server")
+    if threads < 1:
+        raise CommandError("threads: at least 1")
+    server = PeerServer(config, Dispatch(_hooks(ctx)), is_known=lambda host: _is_known(ctx, host))
+    await ctx.services.start(server)
+    ctx.parts[PEERS] = server
+    ctx.variables.set("anylog_server_port", str(config.external[1]))
+    return Reply.done()
+
+
+def _hooks(ctx: Context) -> Hooks:
+    """What peers may have done here; each command runs with the rights of where it comes from."""
+
+    async def run(line: str, caller: Caller) -> tuple[str, bool]:
+        reply = await ctx.for_caller(caller).execute(line)
+        if reply.stream is not None:
+            body = b"".join([piece async for piece in reply.stream])
+            return body.decode(errors="replace"), False
+        is_json = reply.json_wanted and reply.has_data
+        if line.startswith("blockchain get") and reply.has_data and ".json" not in line:
+            # The reference's peers expect the list as Python prints it.
+            return (str(reply.data) if isinstance(reply.data, list) else reply_text(reply)), False
+        return reply_text(reply), is_json
+
+    def shown(peer: str, text: str) -> None:
+        if ctx.echo.on:
+            ctx.echo.add(f"[From Node {peer}] {text}")
+        elif (console := ctx.parts.get("console")) is not None:
+            console(f"[From Node {peer}]\n{text}")
+
+    return Hooks(
+        run=run,
+        shown=shown,
+        get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
+        on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
+        caller=lambda ip: Caller("peer", classes_for("peer", ip), ip),
+        working_dir=lambda: ctx.directories.path("prep_dir"),
+    )
+
+
+def _is_known(ctx: Context, host: str) -> bool:
+    """Whether a policy of a node has this address."""
+    kinds = ("master", "operator", "query", "publisher")
+    bodies = (body_of(policy) for kind in kinds for policy in ctx.policies.of_type(kind))
+    return any(host in (body.get(key) for key in _ADDRESS_KEYS) for body in bodies)
+
+
+def peers_of(ctx: Context) -> Peers:
+    """What sends messages. Raises EdgeLakeError (21) without a TCP server."""
+    found: Peers | None = ctx.parts.get(PEERS)
+    if found is None:
+        raise error(21, "this node has no TCP server", hint="run tcp server where ...")
+    return found
+
+
+@command(
+    "run client",
+    cls=CommandClass.DATA,
+    topics=("network",),
+    examples=(
+        "run client 10.0.0.78:7848 get status",
+        "run client (10.0.0.78:7848, 10.0.0.79:7848) get processes where format = json",
+        "run client (operator where [country] contains US, subset = true, timeout = 5) get status",
+        "run client (dbms = lsl_demo and table = ping_sensor) get disk usage .",
+    ),
+)
+async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
+    """Send a command to other nodes and show what they answer: run client (destination) command.
+
+    Destination: ip:port, several with commas, a selection of policies, or dbms and table; ``subset = true``: the
+    answers of some are enough; ``timeout``: seconds.
+    """
+    written, line = split_destination(text)
+    if not line:
+        raise CommandError(f"no command behind '{written}'", hint="run client (10.0.0.78:7848) get status")
+    destination = resolve_for(ctx, written)
+    if destination.by_query or line.split()[0].lower() == "sql":
+        raise NotAvailableError("queries of other nodes' data", hint="sql runs at the node that holds the table")
+    message = wire_text(line, ctx)
+    if len(message.encode()) > MAX_COMMAND_BYTES:
+        raise error(9, f"a command to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(message)}")
+    answers = await peers_of(ctx).ask(destination.peers, message, timeout_s=destination.timeout_s)
+    return _joined(answers, line, subset=destination.subset)
+
+
+def resolve_for(ctx: Context, written: str) -> Destination:
+    """The nodes that a destination names. Raises EdgeLakeError (155, 2)."""
+    routes = ctx.parts[ROUTING]
+    return resolve(
+        written,
+        ctx.visible,
+        lambda text: str(ctx.policies.select(text).text),
+        lambda company, dbms, table: [one.address for one in routes.operators(company, dbms, table)],
+    )
+
+
+def split_destination(text: str) -> tuple[str, str]:
+    """Destination and command: ``(...) command``, ``ip:port command``, ``ip port command``, ``!variable command``.
+
+    Raises CommandError for a bracket that stays open.
+    """
+    text = text.strip()
+    if not text.startswith("("):
+        found = re.match(r"(!\S+|\S+:\d+|\S+\s+\d+(?=\s|$)|\S+)\s*", text)
+        return (found[1], text[found.end() :]) if found else ("", "")
+    depth, quote = 0, ""
+    for at, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if not depth:
+                return text[: at + 1], text[at + 1 :].strip()
+    raise CommandError(f"the bracket in 'run client {text[:40]}' is not closed")
+
+
+def wire_text(line: str, ctx: Context) -> str:
+    """A command as it travels: words with one blank between, a blank inside a word as TAB, our references filled in,
+    ``!!name`` as ``!name`` for the receiver's. Raises CommandError for a reference without a value."""
+    words = []
+    for word in tokenise(line).words:
+        text = word.text
+        if text.startswith("!!"):
+            text = text[1:]
+        elif text.startswith("!"):
+            text = str(ctx.visible.translate(text))
+            if not text:
+                raise CommandError(f"Missing dictionary definition for: '{word.text}'")
+        words.append(text if text.startswith("{") else text.replace(" ", "\t"))
+    return " ".join(words)
+
+
+def _joined(answers: Sequence[PeerAnswer], line: str, *, subset: bool) -> Reply:
+    """The answers of one or several nodes; JSON by address. Raises what a node answered, unless some are enough."""
+    failed = [answer for answer in answers if answer.error]
+    if failed and (not subset or len(failed) == len(answers)):
+        raise _failure(failed, len(answers))
+    if len(answers) == 1:
+        return Reply.of_text(answers[0].text)
+    if all(answer.is_json for answer in answers if not answer.error):
+        parts = [f'"{a.peer}": {to_json(a.text) if a.error else a.text}' for a in answers]
+        return Reply.of_text("{" + ", ".join(parts) + "}")
+    said = [f"[From Node {a.peer}] {line}\r\n{_shown(a)}" for a in answers]
+    return Reply.of_text("\r\n".join(said))
+
+
+def _shown(answer: PeerAnswer) -> str:
+    return f"Not responding: {answer.text}" if answer.error else answer.text
+
+
+def _failure(failed: Sequence[PeerAnswer], asked: int) -> EdgeLakeError:
+    """One error for all that failed, with the number of the first."""
+    texts = "; ".join(f"{answer.peer}: {answer.text.removeprefix(f'{answer.peer}: ')}" for answer in failed)
+    hint = "subset = true in the brackets takes the answers of the others" if asked > 1 else ""
+    try:
+        return error(failed[0].error, texts, hint=hint)
+    except KeyError:  # a number of another edition
+        return error(3, f"{texts} (error {failed[0].error})", hint=hint)

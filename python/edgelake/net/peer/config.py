@@ -1,0 +1,26 @@
+"""Options of ``run tcp server``. Spec: services and status, section 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelake.net.endpoints import Endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig(Endpoints):
+    """Where messages of other nodes come in.
+
+    Attributes:
+        threads: commands of peers that are worked on at a time.
+        connections_per_ip: open at a time from one address; more are closed at once.
+        block_s: a peer may take this long for a block.
+        message_bytes: longest text of a message.
+        file_bytes: largest file that a peer may send.
+    """
+
+    threads: int = 6
+    connections_per_ip: int = 256
+    block_s: float = 30.0
+    message_bytes: int = 16 << 20
+    file_bytes: int = 1 << 30

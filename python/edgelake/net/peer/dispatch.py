@@ -1,0 +1,135 @@
+"""What a node does with a message of a peer (network protocol, sections 5 and 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgelake.errors import EdgeLakeError, NotPermittedError, UnknownCommandError
+from edgelake.model import Caller
+from edgelake.peering import FileTarget
+
+log = logging.getLogger(__name__)
+
+LARGE_COMMAND: Final = 3
+"""Generic flag of a file that is a command too long for a block."""
+
+GET_BLOCKCHAIN: Final = "get_blockchain"
+
+ALLOWED: Final = ("get ", "test ", "help", "blockchain ", "print ", "echo ")
+"""Beginnings of commands that peers may send; what else there is needs a right of its own, which nobody has yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text of a reply."""
+
+    text: str = ""
+    is_json: bool = False
+    error: int = 0
+    in_command: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the node does for its peers.
+
+    Attributes:
+        run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
+        shown: text that a peer sends for the console.
+        get_blockchain: a peer asks for the ledger: where its answer goes, words of the command. Raises EdgeLakeError.
+        on_ledger: a copy of the ledger came: from whom, its name, the file (removed afterwards). Raises EdgeLakeError.
+        caller: rights of an address.
+        working_dir: for files that arrive.
+    """
+
+    run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
+    shown: Callable[[str, str], None]
+    get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
+    on_ledger: Callable[[str, str, Path], Awaitable[None]]
+    caller: Callable[[str], Caller]
+    working_dir: Callable[[], Path]
+
+
+class Dispatch:
+    """Carries out the commands of peers."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    async def command(self, text: str, data: bytes, ip: str, reply_to: str) -> Answer | None:
+        """Carry out a command; None = no reply belongs to it.
+
+        Args:
+            text: TABs as they came; they stand for blanks.
+            ip: of the connection; it decides what is allowed.
+            reply_to: ``ip:port`` of the peer.
+        """
+        line = text.replace("\t", " ").strip()
+        words = line.split()
+        if not words:
+            return None
+        if words[0] in ("print", "echo"):
+            said = data.decode(errors="replace") or line.partition(" ")[2]
+            self._hooks.shown(reply_to, said)
+            return None
+        try:
+            if words[:2] == ["event", GET_BLOCKCHAIN]:
+                # The folder that the peer names may hold blanks, which came as TABs.
+                await self._hooks.get_blockchain(reply_to, text.split(" "))
+                return None
+            if words[0] in ("event", "job"):
+                log.info("%s of %s is not known here", " ".join(words[:2]), reply_to)
+                return None
+            if not f"{line} ".startswith(ALLOWED):
+                raise NotPermittedError(f"'{' '.join(words[:2])}' is not taken from other nodes")
+            said, is_json = await self._hooks.run(line, self._hooks.caller(ip))
+        except UnknownCommandError:
+            return Answer(f"Command '{' '.join(words[:2])}' not recoginzed", error=1, in_command=True)
+        except EdgeLakeError as failure:
+            return Answer(str(failure), error=failure.number)
+        # Whoever waits gets an answer, if only that it is done.
+        return Answer(said or "OK", is_json)
+
+    async def file(self, arrived: File, ip: str, reply_to: str) -> Answer | None:
+        """A file is complete; the temporary one is removed in any case."""
+        try:
+            if arrived.flag == LARGE_COMMAND:
+                text = await asyncio.to_thread(arrived.path.read_text, errors="replace")
+                return await self.command(text, b"", ip, reply_to)
+            await self._hooks.on_ledger(reply_to, arrived.name, arrived.path)
+            return None
+        except EdgeLakeError as failure:
+            return Answer(f"'File write' operation failed: <{failure}>", error=failure.number)
+        finally:
+            arrived.path.unlink(missing_ok=True)
+
+    def open(self, command: str, flag: int) -> File:
+        """A file begins: ``file write <name>``. Raises NotPermittedError for files that peers may not send."""
+        if flag not in (FileTarget.LEDGER, LARGE_COMMAND):
+            raise NotPermittedError("files of other nodes are not taken here")
+        name = command.removeprefix("file write ").replace("\t", " ").strip()
+        folder = self._hooks.working_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="peer-", suffix=".transfer", delete=False) as made:
+            return File(name, flag, Path(made.name))
+
+
+@dataclass(slots=True)
+class File:
+    """A file on its way in, kept beside its target until it is whole."""
+
+    name: str
+    flag: int
+    path: Path
+    size_bytes: int = 0
+
+    def append(self, data: bytes) -> None:
+        with self.path.open("ab") as file:
+            file.write(data)
+        self.size_bytes += len(data)

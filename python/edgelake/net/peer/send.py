@@ -1,0 +1,66 @@
+"""One message on its way: a connection of its own, all blocks, the end (network protocol, section 1)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+from edgelake.errors import error
+
+CONNECT_S = 6.0
+SEND_S = 10.0
+"""Longest silence of a peer while we send."""
+
+
+def address_of(peer: str) -> tuple[str, int]:
+    """Host and port of ``ip:port``. Raises EdgeLakeError (20)."""
+    host, colon, port = peer.rpartition(":")
+    if not (colon and host and port.isdigit() and 0 < int(port) <= 65535):
+        raise error(20, f"'{peer}' is no address", hint="give ip:port")
+    return host.strip("[]"), int(port)
+
+
+async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str = "") -> str:
+    """Send the blocks of one message; returns the address that was connected to.
+
+    The reference tries three times over half a minute; we try once and say so: who asks can try another node at once.
+
+    Args:
+        connect_to: connect to this host instead of the peer's (a node reaches itself by its inner address).
+
+    Raises EdgeLakeError (20, 208).
+    """
+    host, port = address_of(peer)
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(connect_to or host, port)
+    except TimeoutError:
+        raise error(208, f"{peer}: no connection within {CONNECT_S:g} seconds") from None
+    except OSError as problem:
+        raise error(208, f"{peer}: {problem.strerror or problem}", hint="is that node's TCP server running?") from None
+    try:
+        link: socket.socket = writer.get_extra_info("socket")
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(pieces, bytes):
+            await _write(writer, pieces)
+        else:
+            async for piece in pieces:
+                await _write(writer, piece)
+        return str(writer.get_extra_info("peername")[0])
+    except TimeoutError:
+        raise error(208, f"{peer}: it takes nothing for {SEND_S:g} seconds") from None
+    except OSError as problem:
+        raise error(208, f"{peer}: {problem.strerror or problem}") from None
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(SEND_S):
+                await writer.wait_closed()
+
+
+async def _write(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    writer.write(piece)
+    async with asyncio.timeout(SEND_S):
+        await writer.drain()

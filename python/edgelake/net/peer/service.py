@@ -1,0 +1,320 @@
+"""The TCP server of a node: messages of peers come in, its own go out (network protocol, sections 1 to 7)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+from edgelake._rust import PeerMessage, PeerReader, peer_blocks
+from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, error
+from edgelake.model import Status
+from edgelake.net.endpoints import join_address
+from edgelake.net.peer.config import PeerConfig
+from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
+from edgelake.net.peer.jobs import Job, Jobs
+from edgelake.net.peer.send import address_of, send
+from edgelake.net.pool import Pool
+from edgelake.peering import UNREACHABLE, FileTarget, PeerAnswer
+
+log = logging.getLogger(__name__)
+
+READ_BYTES: Final = 1 << 16
+MAX_COMMAND_BYTES: Final = 1800
+"""A longer command goes as a file; a block has room for 1,841 bytes with everything."""
+WAITING: Final = 1000
+SENDING: Final = 64
+"""Connections to peers that are opened at a time for one command."""
+_LARGE_NAMES: Final = 100
+_REQUEST, _TEXT = 6, 4
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
+
+
+class PeerServer:
+    """Listens for other nodes and talks to them; implements ``peering.Peers``.
+
+    Args:
+        is_known: whether an address is that of a node in the policies: replies go to those too.
+        reply_address: what ``set reply ip`` says; "" = the rules of section 4.
+    """
+
+    name = "tcp server"
+
+    def __init__(
+        self,
+        config: PeerConfig,
+        dispatch: Dispatch,
+        *,
+        is_known: Callable[[str], bool],
+        reply_address: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.config = config
+        self.pool = Pool("TCP", config.threads, WAITING)
+        self.jobs = Jobs()
+        self.refused = 0
+        self._dispatch, self._is_known, self._reply_address = dispatch, is_known, reply_address
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: Counter[str] = Counter()
+        self._since_us = 0
+        self._large = 0
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Bind and serve. Raises AddressInUseError."""
+        host, port = self.config.listening
+        try:
+            self._server = await asyncio.start_server(self._accepted, host, port, limit=READ_BYTES)
+        except OSError as problem:
+            raise AddressInUseError(
+                f"TCP Server: {join_address(host, port)}: {problem.strerror or problem}",
+                hint="choose another port, or end what listens there",
+            ) from problem
+        self._since_us = time.time_ns() // 1000
+        log.info("TCP Server initiated on %s", self.bound)
+
+    async def stop(self) -> None:
+        """Close the listener and what is open; who waits for peers is told. Idempotent."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await server.wait_closed()
+
+    def status(self) -> Status:
+        config = self.config
+        details = f"Listening on: {self.external}, Threads Pool: {config.threads}"
+        counters: dict[str, int | float] = {
+            "refused": self.refused,
+            "late_replies": self.jobs.dropped,
+            "waiting": len(self.jobs),
+        }
+        return Status("TCP", self._server is not None, details, self._since_us, counters=counters)
+
+    @property
+    def external(self) -> str:
+        return join_address(*self.config.external)
+
+    @property
+    def internal(self) -> str:
+        return join_address(*self.config.internal)
+
+    @property
+    def bound(self) -> str:
+        return join_address(*self.config.listening)
+
+    # ---- to other nodes
+
+    def source_for(self, peer: str) -> str:
+        """Our address as that peer should see it (section 4)."""
+        if self._server is None:
+            raise error(21, "the TCP server of this node has ended", hint="run tcp server where ...")
+        given = self._reply_address()
+        if given:
+            host = "0.0.0.0" if given == "dynamic" else given
+            return host if ":" in host else join_address(host, self.config.external[1])
+        return self.internal if _is_private(address_of(peer)[0]) else self.external
+
+    def is_upgraded(self, peer: str) -> bool:
+        """No: the one protocol that is spoken is the one that all nodes speak."""
+        return False
+
+    async def tell(self, peer: str, command: str) -> None:
+        """Send a command that nobody waits for. Raises EdgeLakeError (20, 21, 208)."""
+        await self._send(peer, command, (0, 0, 1, 0))
+
+    async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
+        """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
+        for peer in peers:
+            self.source_for(peer)
+        job = self.jobs.begin(peers)
+        gate = asyncio.Semaphore(SENDING)
+        sending = [asyncio.ensure_future(self._ask(job, n, command, gate)) for n in range(len(peers))]
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.gather(*sending)
+                await job.done.wait()
+        except TimeoutError:
+            pass  # the answers say who is silent
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+            self.jobs.end(job)
+        return job.result()
+
+    async def _ask(self, job: Job, receiver: int, command: str, gate: asyncio.Semaphore) -> None:
+        peer = job.peers[receiver]
+        # Replies may come before the sending has ended.
+        job.sent_to[receiver] = self._connect_to(peer) or address_of(peer)[0]
+        try:
+            async with gate:
+                flow = (job.location, job.number, len(job.peers), receiver)
+                job.sent_to[receiver] = await self._send(peer, command, flow)
+        except EdgeLakeError as failure:
+            job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
+
+    async def _send(self, peer: str, command: str, flow: tuple[int, int, int, int]) -> str:
+        """Send a request; returns the address that was connected to."""
+        source = address_of(self.source_for(peer))
+        if len(command.encode()) <= MAX_COMMAND_BYTES:
+            blocks = peer_blocks(command, b"", source, job=flow, info=_REQUEST)
+        else:
+            # Section 3.4. It has no room for the job: nobody answers it.
+            self._large = self._large % _LARGE_NAMES + 1
+            name = f"file write cmd.{source[0]}.{self._large}.lmsg"
+            blocks = peer_blocks(name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True)
+        return await send(peer, blocks, self._connect_to(peer))
+
+    async def send_file(
+        self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget
+    ) -> None:
+        """Send a file. Raises EdgeLakeError (20, 21, 208)."""
+        if not isinstance(content, bytes):
+            content = b"".join([piece async for piece in content])
+        command = f"file write {destination.replace(' ', chr(9))}"
+        blocks = peer_blocks(
+            command, content, address_of(self.source_for(peer)), generic_flag=int(target), is_file=True
+        )
+        await send(peer, blocks, self._connect_to(peer))
+
+    def _connect_to(self, peer: str) -> str:
+        """A node reaches itself by its inner address: the outer one may not come back through its router."""
+        host, _ = address_of(peer)
+        return self.config.internal[0] if host == self.config.external[0] else ""
+
+    # ---- from other nodes
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one message. Whatever is wrong with it costs this connection alone."""
+        ip = str((writer.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
+        self._open[ip] += 1
+        reply: tuple[PeerMessage, str, Answer | None] | None = None
+        try:
+            if self._open[ip] > self.config.connections_per_ip:
+                raise NotPermittedError(f"more than {self.config.connections_per_ip} connections")
+            reply = await self._message(reader, ip)
+        except TimeoutError:
+            self._refuse(ip, f"no whole block within {self.config.block_s:g} seconds")
+        except (ValueError, OSError, EdgeLakeError) as problem:
+            self._refuse(ip, str(problem))
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            self._open[ip] -= 1
+            if not self._open[ip]:
+                del self._open[ip]
+        if reply is not None and reply[2] is not None:
+            await self._reply(*reply)
+
+    def _refuse(self, ip: str, why: str) -> None:
+        self.refused += 1
+        log.warning("a message from %s is refused: %s", ip, why)
+
+    async def _message(self, reader: asyncio.StreamReader, ip: str) -> tuple[PeerMessage, str, Answer | None] | None:
+        """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
+        joined = PeerReader(self.config.message_bytes)
+        file: File | None = None
+        has_begun = False
+        try:
+            while True:
+                async with asyncio.timeout(self.config.block_s):
+                    data = await reader.read(READ_BYTES)
+                if not data:
+                    if has_begun:
+                        raise ValueError("the connection ended within a message")
+                    return None
+                has_begun = True
+                messages = joined.feed(data)
+                if messages and messages[0].command.startswith("file write "):
+                    file = await self._pieces(file, messages)
+                if messages and messages[-1].is_complete:
+                    found, file = file, None
+                    return await self._complete(messages[-1], found, ip)
+        finally:
+            if file is not None:
+                file.path.unlink(missing_ok=True)
+
+    async def _pieces(self, file: File | None, messages: list[PeerMessage]) -> File:
+        file = file or self._dispatch.open(messages[0].command, messages[0].generic_flag)
+        await asyncio.to_thread(file.append, b"".join(message.data for message in messages))
+        if file.size_bytes > (self.config.message_bytes if file.flag == LARGE_COMMAND else self.config.file_bytes):
+            file.path.unlink(missing_ok=True)
+            raise ValueError(f"a file of more than {file.size_bytes:,} bytes")
+        return file
+
+    async def _complete(
+        self, message: PeerMessage, file: File | None, ip: str
+    ) -> tuple[PeerMessage, str, Answer | None] | None:
+        head = message.command.partition(" ")[0]
+        if message.job[1] and head in ("print", "echo", "job"):
+            self.jobs.take(message, ip)
+            return None
+        try:
+            reply_to = self._reply_to(message, ip)
+            async with self.pool.place():
+                if file is not None:
+                    return message, reply_to, await self._dispatch.file(file, ip, reply_to)
+                return message, reply_to, await self._dispatch.command(message.command, message.data, ip, reply_to)
+        finally:
+            if file is not None:
+                file.path.unlink(missing_ok=True)
+
+    def _reply_to(self, message: PeerMessage, ip: str) -> str:
+        """Where replies go: to who sent it, or to a node of the policies; nobody makes us call others.
+
+        Raises NotPermittedError.
+        """
+        host, port = message.source
+        if host in ("", "0.0.0.0"):
+            host = ip
+        if host != ip and not self._is_known(host):
+            raise NotPermittedError(f"its source address {join_address(host, port)} is not that of a known node")
+        return join_address(host, port)
+
+    async def _reply(self, message: PeerMessage, reply_to: str, answer: Answer | None) -> None:
+        """Send what there is to say to a request."""
+        if answer is None:
+            return
+        try:
+            source = address_of(self.source_for(reply_to))
+            verb = "echo" if answer.error else "print"
+            if answer.in_command:
+                verb, answer = f"{verb} {answer.text}", Answer(error=answer.error)
+            flag = 2 if answer.is_json else 1
+            blocks = peer_blocks(
+                verb,
+                answer.text.encode(),
+                source,
+                job=message.job,
+                info=_TEXT,
+                error=answer.error,
+                generic_flag=flag,
+            )
+            await send(reply_to, blocks, self._connect_to(reply_to))
+        except (EdgeLakeError, ValueError) as problem:
+            log.warning("the reply to %s did not arrive: %s", reply_to, problem)
+
+
+def _is_private(host: str) -> bool:
+    """Networks in which a node shows its inner address."""
+    try:
+        found = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return False
+    return found.is_loopback or found in _SHARED or (found.is_private and not found.is_unspecified)
