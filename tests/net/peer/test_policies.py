@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from edgelake.errors import EdgeLakeError
 from edgelake.node import Node
 from tests.net.peer.nodes import node, until
 from tests.net.peer.raw import RawPeer, block, send
@@ -84,3 +87,21 @@ async def test_a_ledger_that_nobody_asked_for_is_refused(tmp_path: Path) -> None
         assert said.error == 212
         assert await names(a, "plan") == "mine"
         assert not list(a.ctx.directories.path("prep_dir").glob("peer-*"))
+
+
+async def test_a_script_waits_for_the_next_copy(tmp_path: Path) -> None:
+    async with node(tmp_path / "m", "m") as (master, at_master), node(tmp_path / "a", "a") as (a, _):
+        await be_master(master, at_master)
+        with pytest.raises(EdgeLakeError, match="no synchronizer"):
+            await a.execute("wait 10 for sync")
+        await a.execute(
+            f"run blockchain sync where source = master and time = 1 day and dest = file and connection = {at_master}"
+        )
+        await master.execute('blockchain push {"plan": {"name": "later"}}')
+        await a.execute("r = wait 20 for sync")
+        assert a.ctx.variables.get("r") == "True"
+
+        async def there() -> bool:
+            return await names(a, "plan") == "later"
+
+        await until(there)

@@ -25,7 +25,8 @@ from edgelake.command.registry import command
 from edgelake.command.render import to_json
 from edgelake.command.tokenizer import tokenise
 from edgelake.command.variables import Variables
-from edgelake.errors import CommandError, NotAvailableError, UnknownCommandError
+from edgelake.errors import CommandError, UnknownCommandError
+from edgelake.metadata.sync import Synchronizer
 from edgelake.model import CommandClass, Reply
 
 _REFERENCE = re.compile(r"[!$][A-Za-z_][\w-]*(?:\.(?:int|float|str|bool|name|len|replies|diff)\b)?")
@@ -183,23 +184,34 @@ async def subprocess(ctx: Context, program: str, *words: str) -> Reply:
     "sleep",
     cls=CommandClass.ADMIN,
     topics=("script",),
-    examples=("wait 5", "r = wait 10 for !tables.len == 3", "sleep 1"),
+    examples=("wait 5", "r = wait 10 for !tables.len == 3", "wait 10 for sync", "sleep 1"),
 )
 async def wait(ctx: Context, seconds: float, condition: Annotated[str, Tail("for")] = "") -> Reply:
-    """Wait a number of seconds, or until a condition holds (then the reply says True or False)."""
+    """Wait a number of seconds, or until a condition holds (then the reply says True or False).
+
+    ``for sync``: until the metadata was synchronised once more.
+    """
     if not 0 <= seconds <= 86400 * 7:
         raise CommandError(f"'{seconds}' seconds cannot be waited for")
     if not condition:
         await asyncio.sleep(seconds)
         return Reply.done()
     if condition.strip() == "sync":
-        raise NotAvailableError("'wait for sync'")
+        return Reply(value=str(await _synchronized(ctx, seconds)))
     parsed = parse_condition(tokenise(condition).words)
     end = time.monotonic() + seconds
     # Polled, as the reference does: what a condition speaks of (a variable) tells nobody when it changes.
     while not (holds := parsed.holds(ctx.visible)) and (left := end - time.monotonic()) > 0:  # noqa: ASYNC110
         await asyncio.sleep(min(1.0, left))
     return Reply(value=str(holds))
+
+
+async def _synchronized(ctx: Context, seconds: float) -> bool:
+    """A round of the synchroniser that began now has ended in time. Raises CommandError when none runs."""
+    running = ctx.services.get(Synchronizer.name)
+    if not isinstance(running, Synchronizer):
+        raise CommandError("no synchronizer runs", hint="run blockchain sync where source = master and time = ...")
+    return await running.round(timeout_s=seconds)
 
 
 @command("random substr", cls=CommandClass.DATA, topics=("script",), examples=('random substr "," "a,b,c"',))
