@@ -105,3 +105,17 @@ async def test_a_script_waits_for_the_next_copy(tmp_path: Path) -> None:
             return await names(a, "plan") == "later"
 
         await until(there)
+
+
+async def test_only_who_waits_is_told_that_it_is_done(tmp_path: Path) -> None:
+    async with node(tmp_path / "m", "m") as (master, at_master), RawPeer() as peer:
+        await be_master(master, at_master)
+        await send(at_master, block('blockchain push {"plan": {"name": "one"}}', peer.address))
+        said = await peer.request(at_master, 'blockchain push {"plan": {"name": "two"}}', job=(1, 9, 1, 0))
+        assert (said.command, said.data, said.job[1]) == ("print", b"OK", 9)
+
+        async def both() -> bool:
+            return sorted((await names(master, "plan")).split(",")) == ["one", "two"]
+
+        await until(both)
+        assert peer.messages.empty()

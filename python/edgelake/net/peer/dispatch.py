@@ -93,8 +93,7 @@ class Dispatch:
             return Answer(f"Command '{' '.join(words[:2])}' not recoginzed", error=1, in_command=True)
         except EdgeLakeError as failure:
             return Answer(str(failure), error=failure.number)
-        # Whoever waits gets an answer, if only that it is done.
-        return Answer(said or "OK", is_json)
+        return Answer(said, is_json)
 
     async def file(self, arrived: File, ip: str, reply_to: str) -> Answer | None:
         """A file is complete; the temporary one is removed in any case."""

@@ -291,6 +291,10 @@ class PeerServer:
         """Send what there is to say to a request."""
         if answer is None:
             return
+        if not (answer.text or answer.error):
+            if not message.job[1]:
+                return
+            answer = Answer("OK")  # whoever waits is told that it is done
         try:
             source = address_of(self.source_for(reply_to))
             verb = "echo" if answer.error else "print"
