@@ -279,7 +279,7 @@ class Synchronizer:
 
         Raises EdgeLakeError: 212 it was not asked for, 59 empty, 69 not readable, 63 disk; the copy here stays then.
         """
-        if not self._expects(peer, name):
+        if not self.expects(peer, name):
             raise NotPermittedError(f"no copy of the ledger was asked of {peer}")
         try:
             await self._merge(await asyncio.to_thread(path.read_bytes))
@@ -289,7 +289,7 @@ class Synchronizer:
             raise
         await self._resend(self._policies.unconfirmed)
 
-    def _expects(self, peer: str, name: str) -> bool:
+    def expects(self, peer: str, name: str) -> bool:
         """Whether a pull to that master is pending. It may name itself by its other address."""
         now = asyncio.get_running_loop().time()
         self._pending = {one: until for one, until in self._pending.items() if until > now}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from pathlib import Path
 
@@ -68,6 +69,8 @@ async def test_who_does_not_answer_is_named(tmp_path: Path) -> None:
     ("line", "number"),
     [
         ("system ls", 212),
+        ('blockchain push {"plan": {"name": "p"}}', 212),  # this node is no master
+        ("blockchain delete local file", 212),
         ("sql d select 1", 212),
         ("file get a b", 212),
         ("set node name x", 212),
@@ -106,9 +109,11 @@ async def test_lenient_in_what_is_accepted(tmp_path: Path) -> None:
         block("get status", "127.0.0.1:1", last=False),
         block("get status", "192.0.2.1:9"),  # a reply to somebody else is asked for
         block("file write /etc/passwd", "127.0.0.1:1", data=b"x", info=0, generic=0),
+        block("file write cmd.1.lmsg", "127.0.0.1:1", data=b"x", last=False, info=0, generic=3)
+        + block("print", "127.0.0.1:1", number=2, job=(1, 1, 1, 0)),
         b"",
     ],
-    ids=["http", "number", "length", "order", "half", "reflected", "file", "nothing"],
+    ids=["http", "number", "length", "order", "half", "reflected", "file", "changed", "nothing"],
 )
 async def test_a_bad_message_costs_its_connection_alone(tmp_path: Path, content: bytes) -> None:
     async with node(tmp_path, "a") as (a, address), RawPeer() as peer:
@@ -184,3 +189,24 @@ async def test_an_address_in_use_is_said(tmp_path: Path) -> None:
         with pytest.raises(EdgeLakeError, match=port) as used:
             await a.execute(f"run tcp server where external_ip = 127.0.0.1 and external_port = {port}")
         assert used.value.number == 81
+
+
+async def test_a_slow_block_is_not_waited_for(tmp_path: Path) -> None:
+    async with node(tmp_path, "a") as (a, address), RawPeer() as peer:
+        server(a).config = dataclasses.replace(server(a).config, block_s=0.2)
+        host, port = address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(block("get status", peer.address)[:100])
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+        assert server(a).refused == 1
+        writer.close()
+
+
+async def test_who_waits_is_told_that_the_server_ends(tmp_path: Path) -> None:
+    async with node(tmp_path, "a") as (a, _), RawPeer() as silent:
+        asked = asyncio.ensure_future(a.execute(f"run client ({silent.address}, timeout = 1000) get status"))
+        await silent.next()
+        await a.execute("exit tcp")
+        with pytest.raises(EdgeLakeError, match="has ended"):
+            await asked

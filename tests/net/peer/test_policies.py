@@ -9,7 +9,7 @@ import pytest
 
 from edgelake.errors import EdgeLakeError
 from edgelake.node import Node
-from tests.net.peer.nodes import node, until
+from tests.net.peer.nodes import node, server, until
 from tests.net.peer.raw import RawPeer, block, send
 
 
@@ -83,8 +83,12 @@ async def test_a_ledger_that_nobody_asked_for_is_refused(tmp_path: Path) -> None
         await a.execute('blockchain insert where policy = {"plan": {"name": "mine"}} and local = true')
         forged = b'{"plan": {"name": "theirs", "id": "1", "date": "2026-01-01T00:00:00.000000Z"}}\n'
         name = f"file write {a.ctx.directories.path('blockchain_file').with_suffix('.new')}"
-        said = await peer.request(address, name, data=forged, info=0, generic=2)
-        assert said.error == 212
+        await send(address, block(name, peer.address, data=forged, info=0, generic=2))
+
+        async def refused() -> bool:
+            return server(a).refused == 1
+
+        await until(refused)
         assert await names(a, "plan") == "mine"
         assert not list(a.ctx.directories.path("prep_dir").glob("peer-*"))
 

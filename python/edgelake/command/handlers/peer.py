@@ -12,6 +12,8 @@ from typing import Annotated
 from edgelake.command.context import Context
 from edgelake.command.destinations import Destination, resolve
 from edgelake.command.grammar import Tail
+from edgelake.command.handlers.ledger import master_of
+from edgelake.command.handlers.synchronizer import synchronizer_of
 from edgelake.command.permissions import classes_for
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
@@ -91,6 +93,8 @@ def _hooks(ctx: Context) -> Hooks:
         run=run,
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
+        is_master=lambda: master_of(ctx).exists,
+        expects_ledger=lambda peer, name: (sync := synchronizer_of(ctx)) is not None and sync.expects(peer, name),
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         caller=lambda ip: Caller("peer", classes_for("peer", ip), ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),

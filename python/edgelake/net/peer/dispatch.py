@@ -21,8 +21,11 @@ LARGE_COMMAND: Final = 3
 
 GET_BLOCKCHAIN: Final = "get_blockchain"
 
-ALLOWED: Final = ("get ", "test ", "help", "blockchain ", "print ", "echo ")
+ALLOWED: Final = ("get ", "test ", "help ", "blockchain get ", "blockchain test ")
 """Beginnings of commands that peers may send; what else there is needs a right of its own, which nobody has yet."""
+
+LEDGER: Final = tuple(f"blockchain {verb} " for verb in ("push", "drop", "replace", "submit", "withdraw", "changes"))
+"""What a master takes as well: the ledger is its own, and others are told to write there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Hooks:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
         shown: text that a peer sends for the console.
         get_blockchain: a peer asks for the ledger: where its answer goes, words of the command. Raises EdgeLakeError.
+        is_master: whether the ledger of the network is kept here.
+        expects_ledger: whether a copy was asked of that peer, under that name.
         on_ledger: a copy of the ledger came: from whom, its name, the file (removed afterwards). Raises EdgeLakeError.
         caller: rights of an address.
         working_dir: for files that arrive.
@@ -51,6 +56,8 @@ class Hooks:
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
+    is_master: Callable[[], bool]
+    expects_ledger: Callable[[str, str], bool]
     on_ledger: Callable[[str, str, Path], Awaitable[None]]
     caller: Callable[[str], Caller]
     working_dir: Callable[[], Path]
@@ -86,13 +93,16 @@ class Dispatch:
             if words[0] in ("event", "job"):
                 log.info("%s of %s is not known here", " ".join(words[:2]), reply_to)
                 return None
-            if not f"{line} ".startswith(ALLOWED):
+            if not f"{line} ".startswith((*ALLOWED, *LEDGER) if self._hooks.is_master() else ALLOWED):
                 raise NotPermittedError(f"'{' '.join(words[:2])}' is not taken from other nodes")
             said, is_json = await self._hooks.run(line, self._hooks.caller(ip))
         except UnknownCommandError:
             return Answer(f"Command '{' '.join(words[:2])}' not recoginzed", error=1, in_command=True)
         except EdgeLakeError as failure:
             return Answer(str(failure), error=failure.number)
+        except Exception as fault:  # who waits is told of a fault, too
+            log.exception("fault in a command of %s: %s", reply_to, " ".join(words[:2]))
+            return Answer(f"{type(fault).__name__}: {fault}", error=3)
         return Answer(said, is_json)
 
     async def file(self, arrived: File, ip: str, reply_to: str) -> Answer | None:
@@ -108,11 +118,14 @@ class Dispatch:
         finally:
             arrived.path.unlink(missing_ok=True)
 
-    def open(self, command: str, flag: int) -> File:
-        """A file begins: ``file write <name>``. Raises NotPermittedError for files that peers may not send."""
+    def open(self, command: str, flag: int, peer: str) -> File:
+        """A file begins: ``file write <name>``. Raises NotPermittedError, before anything is kept, for files that
+        peers may not send and for copies of the ledger that nobody asked for."""
+        name = command.removeprefix("file write ").replace("\t", " ").strip()
         if flag not in (FileTarget.LEDGER, LARGE_COMMAND):
             raise NotPermittedError("files of other nodes are not taken here")
-        name = command.removeprefix("file write ").replace("\t", " ").strip()
+        if flag == FileTarget.LEDGER and not self._hooks.expects_ledger(peer, name):
+            raise NotPermittedError(f"no copy of the ledger was asked of {peer}")
         folder = self._hooks.working_dir()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix="peer-", suffix=".transfer", delete=False) as made:

@@ -76,6 +76,12 @@ class Jobs:
         """Nobody waits any more; what comes later is dropped."""
         self._jobs.pop(job.location, None)
 
+    def end_all(self, why: str) -> None:
+        """Who waits gets what there is, and is told why nothing more comes."""
+        for job in list(self._jobs.values()):
+            for receiver, peer in enumerate(job.peers):
+                job.put(receiver, PeerAnswer(peer, why, error=NO_ANSWER))
+
     def take(self, message: PeerMessage, ip: str) -> bool:
         """Hand a reply to its job. False, and counted, for one that nobody waits for or that another node sent."""
         location, number, _, receiver = message.job

@@ -25,6 +25,7 @@ from edgelake.peering import UNREACHABLE, FileTarget, PeerAnswer
 log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 1 << 16
+BLOCK_BYTES: Final = 2048
 MAX_COMMAND_BYTES: Final = 1800
 """A longer command goes as a file; a block has room for 1,841 bytes with everything."""
 WAITING: Final = 1000
@@ -85,6 +86,7 @@ class PeerServer:
             return
         server, self._server = self._server, None
         server.close()
+        self.jobs.end_all("the TCP server of this node has ended")
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -136,12 +138,13 @@ class PeerServer:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
         for peer in peers:
             self.source_for(peer)
+        if not peers:
+            return []
         job = self.jobs.begin(peers)
         gate = asyncio.Semaphore(SENDING)
         sending = [asyncio.ensure_future(self._ask(job, n, command, gate)) for n in range(len(peers))]
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.gather(*sending)
                 await job.done.wait()
         except TimeoutError:
             pass  # the answers say who is silent
@@ -208,8 +211,6 @@ class PeerServer:
             if self._open[ip] > self.config.connections_per_ip:
                 raise NotPermittedError(f"more than {self.config.connections_per_ip} connections")
             reply = await self._message(reader, ip)
-        except TimeoutError:
-            self._refuse(ip, f"no whole block within {self.config.block_s:g} seconds")
         except (ValueError, OSError, EdgeLakeError) as problem:
             self._refuse(ip, str(problem))
         finally:
@@ -230,19 +231,26 @@ class PeerServer:
         """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
         joined = PeerReader(self.config.message_bytes)
         file: File | None = None
-        has_begun = False
+        command, received, loop = "", 0, asyncio.get_running_loop()
+        deadline = loop.time() + self.config.block_s
         try:
             while True:
-                async with asyncio.timeout(self.config.block_s):
-                    data = await reader.read(READ_BYTES)
+                data = await self._read(reader, deadline)
                 if not data:
-                    if has_begun:
+                    if received:
                         raise ValueError("the connection ended within a message")
                     return None
-                has_begun = True
+                if (received + len(data)) // BLOCK_BYTES > received // BLOCK_BYTES:
+                    deadline = loop.time() + self.config.block_s
+                received += len(data)
                 messages = joined.feed(data)
-                if messages and messages[0].command.startswith("file write "):
-                    file = await self._pieces(file, messages)
+                for message in messages:
+                    if (command := command or message.command) != message.command:
+                        raise ValueError("the command changes within a message")
+                if messages and command.startswith("file write "):
+                    if file is None:
+                        file = self._dispatch.open(command, messages[0].generic_flag, self._reply_to(messages[0], ip))
+                    await self._pieces(file, messages)
                 if messages and messages[-1].is_complete:
                     found, file = file, None
                     return await self._complete(messages[-1], found, ip)
@@ -250,22 +258,27 @@ class PeerServer:
             if file is not None:
                 file.path.unlink(missing_ok=True)
 
-    async def _pieces(self, file: File | None, messages: list[PeerMessage]) -> File:
-        file = file or self._dispatch.open(messages[0].command, messages[0].generic_flag)
+    async def _read(self, reader: asyncio.StreamReader, deadline: float) -> bytes:
+        """What has come. Raises ValueError when the block takes too long."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await reader.read(READ_BYTES)
+        except TimeoutError:
+            raise ValueError(f"no whole block within {self.config.block_s:g} seconds") from None
+
+    async def _pieces(self, file: File, messages: list[PeerMessage]) -> None:
         await asyncio.to_thread(file.append, b"".join(message.data for message in messages))
         if file.size_bytes > (self.config.message_bytes if file.flag == LARGE_COMMAND else self.config.file_bytes):
-            file.path.unlink(missing_ok=True)
             raise ValueError(f"a file of more than {file.size_bytes:,} bytes")
-        return file
 
     async def _complete(
         self, message: PeerMessage, file: File | None, ip: str
     ) -> tuple[PeerMessage, str, Answer | None] | None:
         head = message.command.partition(" ")[0]
-        if message.job[1] and head in ("print", "echo", "job"):
-            self.jobs.take(message, ip)
-            return None
         try:
+            if message.job[1] and head in ("print", "echo", "job"):
+                self.jobs.take(message, ip)
+                return None
             reply_to = self._reply_to(message, ip)
             async with self.pool.place():
                 if file is not None:
@@ -283,7 +296,8 @@ class PeerServer:
         host, port = message.source
         if host in ("", "0.0.0.0"):
             host = ip
-        if host != ip and not self._is_known(host):
+        own = (self.config.external[0], self.config.internal[0])
+        if host != ip and host not in own and not self._is_known(host):
             raise NotPermittedError(f"its source address {join_address(host, port)} is not that of a known node")
         return join_address(host, port)
 
