@@ -70,7 +70,7 @@ class BlockMember(Member):
         await send(peer, [block(1, True, self.address, command.encode(), b"", info=6, generic=0)])
 
     async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
-        raise NotImplementedError
+        raise AssertionError("nodes of the reference's kind are not asked")
 
     async def send_file(
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget

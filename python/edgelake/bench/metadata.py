@@ -195,7 +195,7 @@ class _Wire:
     async def send_file(
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget
     ) -> None:
-        raise NotImplementedError
+        raise AssertionError("changes are asked for here, not whole copies")
 
 
 async def _sync(settings: Settings, folder: Path) -> Result:

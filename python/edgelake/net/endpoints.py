@@ -53,6 +53,20 @@ class Endpoints:
         return ("::" if ":" in host else "0.0.0.0"), port
 
 
+class Addressed:
+    """A service that listens: its addresses as text, for status commands."""
+
+    config: Endpoints
+
+    @property
+    def external(self) -> str:
+        return join_address(*self.config.external)
+
+    @property
+    def internal(self) -> str:
+        return join_address(*self.config.internal)
+
+
 def is_loopback(ip: str) -> bool:
     """Whether an address (or its IPv4-in-IPv6 form) never leaves the machine."""
     ip = ip.removeprefix("::ffff:")

@@ -12,7 +12,7 @@ from pathlib import Path
 from edgelake import _rust
 from edgelake.errors import ServiceError
 from edgelake.model import Status
-from edgelake.net.endpoints import is_loopback, join_address
+from edgelake.net.endpoints import Addressed, is_loopback, join_address
 from edgelake.net.mqtt.acl import AclFile
 from edgelake.net.mqtt.config import BrokerConfig, Rows
 from edgelake.net.mqtt.logins import Login, Logins
@@ -53,7 +53,7 @@ class Client:
     expiry_s: int
 
 
-class MqttBroker:
+class MqttBroker(Addressed):
     """MQTT 3.1, 3.1.1 and 5 for clients, on a native thread.
 
     Args:
@@ -63,6 +63,7 @@ class MqttBroker:
     """
 
     name = "message broker"
+    config: BrokerConfig
 
     def __init__(
         self,
@@ -197,14 +198,6 @@ class MqttBroker:
             details += f", Warning: {self.warning}"
         counters: dict[str, int | float] = {**native.stats()}
         return Status("MSG Broker", True, details, self._since_us, counters=counters)
-
-    @property
-    def external(self) -> str:
-        return join_address(*self.config.external)
-
-    @property
-    def internal(self) -> str:
-        return join_address(*self.config.internal)
 
     @property
     def bound(self) -> str:

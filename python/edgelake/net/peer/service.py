@@ -14,7 +14,7 @@ from typing import Final
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
 from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, error
 from edgelake.model import Status
-from edgelake.net.endpoints import join_address
+from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
 from edgelake.net.peer.jobs import Job, Jobs
@@ -36,7 +36,7 @@ _REQUEST, _TEXT = 6, 4
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
 
-class PeerServer:
+class PeerServer(Addressed):
     """Listens for other nodes and talks to them; implements ``peering.Peers``.
 
     Args:
@@ -45,6 +45,7 @@ class PeerServer:
     """
 
     name = "tcp server"
+    config: PeerConfig
 
     def __init__(
         self,
@@ -101,14 +102,6 @@ class PeerServer:
             "waiting": len(self.jobs),
         }
         return Status("TCP", self._server is not None, details, self._since_us, counters=counters)
-
-    @property
-    def external(self) -> str:
-        return join_address(*self.config.external)
-
-    @property
-    def internal(self) -> str:
-        return join_address(*self.config.internal)
 
     @property
     def bound(self) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from edgelake.model import Execute, Status, Submit, SubmitThen
-from edgelake.net.endpoints import join_address
+from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.pool import Pool
 from edgelake.net.rest.callers import caller_rule
 from edgelake.net.rest.calls import CallStatistics
@@ -36,7 +36,7 @@ DRAIN_SECONDS = 1.8  # for running requests; with what follows, ``stop`` takes l
 CLOSE_SECONDS = 0.3
 
 
-class RestServer:
+class RestServer(Addressed):
     """HTTP and HTTPS listener: commands in, replies out; readings in, acknowledged when they are durable.
 
     Args:
@@ -52,6 +52,7 @@ class RestServer:
     """
 
     name = "rest"
+    config: RestConfig
 
     def __init__(
         self,
@@ -138,14 +139,6 @@ class RestServer:
     def port(self) -> int:
         """The port that is bound."""
         return self._port
-
-    @property
-    def external(self) -> str:
-        return join_address(*self.config.external)
-
-    @property
-    def internal(self) -> str:
-        return join_address(*self.config.internal)
 
     @property
     def bound(self) -> str:
