@@ -29,13 +29,8 @@ LATER: dict[str, dict[str, str]] = {
     _PEERS: {
         "set servers ping": "set servers ping",
         "set internal ip": "set internal ip with eth0",
-        "test network": "test network with master",
         "get reply ip": "get reply ip",
         "set reply ip": "set reply ip = dynamic",
-        "test cluster setup": "test cluster setup",
-        "test cluster data": "test cluster data",
-        "test cluster databases": "test cluster databases",
-        "test cluster partitions": "test cluster partitions",
         "drop network table": "drop network table where name = t and dbms = d and master = !master_node",
     },
     _BROKER: {

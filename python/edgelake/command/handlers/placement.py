@@ -88,14 +88,19 @@ def _rows(routes: Routes, places: Any) -> Iterator[tuple[Any, ...]]:
 )
 async def get_cluster_info(ctx: Context) -> Reply:
     """The cluster that this operator belongs to: its members, and the tables that it has."""
-    routes = routes_of(ctx)
+    cluster, member = own_cluster(ctx)
+    return _cluster_reply(routes_of(ctx), cluster, member)
+
+
+def own_cluster(ctx: Context) -> tuple[Cluster, int]:
+    """The cluster of this node's operator, and its member number. Raises EdgeLakeError (222)."""
     running = ctx.services.get(OperatorService.name)
     if not isinstance(running, OperatorService) or not running.config.cluster:
         raise error(222, "no operator of a cluster runs here", hint="run operator where policy = ...")
-    cluster = routes.routing.clusters.get(running.config.cluster)
+    cluster = routes_of(ctx).routing.clusters.get(running.config.cluster)
     if cluster is None:
         raise error(222, f"no active cluster policy with id = {running.config.cluster}")
-    return _cluster_reply(routes, cluster, running.config.member)
+    return cluster, running.config.member
 
 
 def _ip_port(address: str) -> tuple[str, str]:

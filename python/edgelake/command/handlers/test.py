@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Annotated, Any
+from typing import Annotated
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Tail
 from edgelake.command.handlers.status import ROW_OF, listening, process_rows
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, EdgeLakeError, error
+from edgelake.metadata.ids import body_of
 from edgelake.model import CommandClass, Reply, Table
+from edgelake.store.sqlite import SqliteStore
+from edgelake.store.statement import user_columns
 
 CONNECT_S = 5.0
 
@@ -114,17 +117,25 @@ def _ask_rest(url: str) -> str:
 async def check_table(ctx: Context, name: str, *, dbms: str) -> Reply:
     """Compare a local table (or ``*``) with its policy in the metadata."""
     store = ctx.stores.get(dbms)
-    names = sorted(await store.tables()) if name == "*" else [name.lower()]
-    failures = [failure for table in names if (failure := await _table_failure(ctx, store, dbms.lower(), table))]
+    names = sorted(store.tables) if name == "*" else [name.lower()]
+    failures = [failure for table in names if (failure := _table_failure(ctx, store, dbms.lower(), table))]
     return Reply.of_text("\r\n".join(failures) if failures else "Passed")
 
 
-async def _table_failure(ctx: Context, store: Any, dbms: str, table: str) -> str:
+def _table_failure(ctx: Context, store: SqliteStore, dbms: str, table: str) -> str:
+    """What differs between a local table and its policy; empty when nothing does."""
     head = f"Test table {dbms}.{table} schema failed:"
-    info = await store.table(table)
+    info = store.tables.get(table)
     if info is None:
         return f"{head} no local table"
-    policies = ctx.policies.tables(dbms, table)
+    policies = ctx.policies.find("table", dbms=dbms, name=table)
     if not policies:
         return f"{head} the table is not declared in the metadata"
-    return ""
+    try:
+        declared = {c.name: c.kind for c in user_columns(str(body_of(policies[0]).get("create", "")))}
+    except EdgeLakeError as failure:
+        return f"{head} {failure}"
+    local = {c.name: c.kind for c in info.user_columns}
+    differing = [name for name in {**declared, **local} if declared.get(name) != local.get(name)]
+    shown = [f"{name}: {local.get(name, 'none')} here, {declared.get(name, 'none')} declared" for name in differing]
+    return f"{head} {'; '.join(shown)}" if shown else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 
@@ -39,7 +40,7 @@ async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str 
     except TimeoutError:
         raise error(208, f"{peer}: no connection within {CONNECT_S:g} seconds") from None
     except OSError as problem:
-        raise error(208, f"{peer}: {problem.strerror or problem}", hint="is that node's TCP server running?") from None
+        raise error(208, f"{peer}: {_reason(problem)}", hint="is that node's TCP server running?") from None
     try:
         link: socket.socket = writer.get_extra_info("socket")
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -52,12 +53,18 @@ async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str 
     except TimeoutError:
         raise error(208, f"{peer}: it takes nothing for {SEND_S:g} seconds") from None
     except OSError as problem:
-        raise error(208, f"{peer}: {problem.strerror or problem}") from None
+        raise error(208, f"{peer}: {_reason(problem)}") from None
     finally:
         writer.close()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(SEND_S):
                 await writer.wait_closed()
+
+
+def _reason(problem: OSError) -> str:
+    """What the system says; asyncio's own text names the address, which stands beside it."""
+    number = problem.errno or 0  # that of a name that is not found is none of the system's
+    return os.strerror(number) if number > 0 else str(problem.strerror or problem)
 
 
 async def _write(writer: asyncio.StreamWriter, piece: bytes) -> None:
