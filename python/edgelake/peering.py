@@ -46,6 +46,9 @@ class Peers(Protocol):
     def source_for(self, peer: str) -> str:
         """Our own address as that peer should see it. Raises EdgeLakeError (21) without a TCP server."""
 
+    def is_own(self, address: str) -> bool:
+        """Whether ``ip:port`` is this node itself."""
+
     def is_upgraded(self, peer: str) -> bool:
         """Whether the peer is known to be of our kind, so that it takes what only our nodes understand."""
 

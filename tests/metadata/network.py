@@ -74,6 +74,9 @@ class Member:
     def source_for(self, peer: str) -> str:
         return self.address
 
+    def is_own(self, address: str) -> bool:
+        return address == self.address
+
     def is_upgraded(self, peer: str) -> bool:
         return self.wire.upgraded
 

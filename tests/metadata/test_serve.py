@@ -30,6 +30,9 @@ class Sent:
     def source_for(self, peer: str) -> str:
         return "10.0.0.1:32048"
 
+    def is_own(self, address: str) -> bool:
+        return address == "10.0.0.1:32048"
+
     def is_upgraded(self, peer: str) -> bool:
         return False
 

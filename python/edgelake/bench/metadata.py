@@ -181,6 +181,9 @@ class _Wire:
     def source_for(self, peer: str) -> str:
         return "127.0.0.1:32148"
 
+    def is_own(self, address: str) -> bool:
+        return address == "127.0.0.1:32148"
+
     def is_upgraded(self, peer: str) -> bool:
         return True
 

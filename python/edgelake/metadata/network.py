@@ -43,10 +43,7 @@ class Network:
         peers = self._peers()
         if not self._master.exists or peers is None or not master:
             return False
-        try:
-            return peers.source_for(master) == master
-        except EdgeLakeError:  # without a TCP server nobody has our address
-            return False
+        return peers.is_own(master)
 
     async def push(self, master: str, policy: Policy, *, again: bool = False) -> None:
         """Add a policy to a master's ledger. ``again``: it may be there already.

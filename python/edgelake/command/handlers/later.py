@@ -28,9 +28,6 @@ _AGENTS = "tools for assistants"
 LATER: dict[str, dict[str, str]] = {
     _PEERS: {
         "set servers ping": "set servers ping",
-        "set internal ip": "set internal ip with eth0",
-        "get reply ip": "get reply ip",
-        "set reply ip": "set reply ip = dynamic",
         "drop network table": "drop network table where name = t and dbms = d and master = !master_node",
     },
     _BROKER: {

@@ -12,6 +12,7 @@ from typing import Annotated
 from edgelake.command.context import Context
 from edgelake.command.destinations import Destination, resolve
 from edgelake.command.grammar import Tail
+from edgelake.command.handlers.addresses import reply_address
 from edgelake.command.handlers.ledger import master_of
 from edgelake.command.handlers.synchronizer import synchronizer_of
 from edgelake.command.permissions import classes_for
@@ -62,7 +63,12 @@ async def run_tcp_server(
     config.check_ports("TCP Server")
     if threads < 1:
         raise CommandError("threads: at least 1")
-    server = PeerServer(config, Dispatch(_hooks(ctx)), is_known=lambda host: _is_known(ctx, host))
+    server = PeerServer(
+        config,
+        Dispatch(_hooks(ctx)),
+        is_known=lambda host: _is_known(ctx, host),
+        reply_address=lambda: reply_address(ctx),
+    )
     await ctx.services.start(server)
     ctx.parts[PEERS] = server
     ctx.variables.set("anylog_server_port", str(config.external[1]))

@@ -101,6 +101,10 @@ def process_rows(ctx: Context) -> Iterator[tuple[str, str, str]]:
             yield row, NOT_DECLARED, idle
 
 
+REPLY_ADDRESS = "reply address"
+"""Setting: where replies go instead of to an address of the TCP server."""
+
+
 @command(
     "get processes",
     cls=CommandClass.DATA,
@@ -129,11 +133,9 @@ async def get_connections(ctx: Context) -> Reply:
         parts = [address.external, address.internal, address.bound] if address else [NOT_DECLARED] * 3
         rows.append([title, *parts])
         data[title] = dict(zip(("external", "local", "bind"), parts, strict=True))
-    for key, title in (("reply_ip", "Reply Address"), ("self_ip", "Self Address")):
-        declared = ctx.variables.get(key)
-        if declared:
-            rows.append([title, declared, "", ""])
-            data[key.removesuffix("_ip")] = declared
+    if declared := ctx.node.settings.get(REPLY_ADDRESS):
+        rows.append(["Reply Address", declared, "", ""])
+        data["reply"] = declared
     titles = ("Type", "External Address", "Internal Address", "Bind Address")
     return Reply.of_table(Table(titles, rows), data=data)
 

@@ -116,8 +116,12 @@ class PeerServer(Addressed):
         given = self._reply_address()
         if given:
             host = "0.0.0.0" if given == "dynamic" else given
-            return host if ":" in host else join_address(host, self.config.external[1])
+            has_port = host.count(":") == 1 or host.startswith("[")
+            return host if has_port else join_address(host, self.config.external[1])
         return self.internal if _is_private(address_of(peer)[0]) else self.external
+
+    def is_own(self, address: str) -> bool:
+        return self._server is not None and address in (self.external, self.internal)
 
     def is_upgraded(self, peer: str) -> bool:
         """No: the one protocol that is spoken is the one that all nodes speak."""
