@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.flow import Flow
@@ -54,6 +54,10 @@ from edgelake.store.stores import SYSTEM_NAMES, Stores
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+
+PING_TASK: Final = "Metadata Ping"
+PING_S: Final = 60
 
 
 def version() -> str:
@@ -198,7 +202,15 @@ class Node:
         """Read the ledger, start the system's scheduler. Raises EdgeLakeError for a ledger that cannot be read."""
         await self.ctx.policies.load(self.ctx.directories.path("blockchain_file"))
         await self.ctx.services.start(self.ctx.queries)
+        self._ping_each_minute()
         self.ctx.scheduler.start(0)
+
+    def _ping_each_minute(self) -> None:
+        """Nodes that did not answer are asked again."""
+        tasks = self.ctx.scheduler.system
+        if PING_TASK not in tasks.tasks:
+            first_us = time.time_ns() // 1000 + PING_S * 1_000_000
+            tasks.add(PING_TASK, "set servers ping", PING_S, first_us, self.ctx.caller)
 
     async def stop(self) -> None:
         """Stop in the order of the data's way: tasks and scripts, entries, journal and writers, databases.

@@ -352,6 +352,15 @@ class Routes:
             log.log(logging.INFO if active else logging.WARNING, "%s %s", address, _said(active))
         state.is_active, state.recorded, state.since = active, utc_text(), time.monotonic()
 
+    def heard_of(self, address: str) -> None:
+        """Put down that a node answers again; it may name an address of its policy that we do not send to."""
+        named = [
+            o.address for c in self.routing.clusters.values() for o in c.operators if address in (o.external, o.local)
+        ]
+        for one in {address, *named}:
+            if not self.is_active(one):
+                self.mark(one, active=True)
+
     def is_active(self, address: str) -> bool:
         """Whether a node answered the last time; one that was never asked counts as active."""
         state = self._states.get(address)

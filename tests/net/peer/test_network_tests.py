@@ -13,9 +13,10 @@ import pytest
 from edgelake.command.handlers import peer_tests
 from edgelake.errors import EdgeLakeError
 from edgelake.metadata.ids import id_of
+from edgelake.metadata.routing import ROUTING
 from edgelake.node import Node
-from tests.net.peer.nodes import free_port, node
-from tests.net.peer.raw import RawPeer
+from tests.net.peer.nodes import free_port, node, until
+from tests.net.peer.raw import RawPeer, block, send
 
 CREATE = "CREATE TABLE IF NOT EXISTS t (row_id SERIAL PRIMARY KEY, timestamp timestamp, value int);"
 
@@ -204,3 +205,33 @@ async def test_no_cluster_is_said(tmp_path: Path) -> None:
             await a.execute("test cluster data")
         assert fault.value.number == 222
         assert (await a.execute("test cluster setup")).data["Operator"] == "Not running"
+
+
+async def test_nodes_that_did_not_answer_are_asked_again(tmp_path: Path) -> None:
+    async with node(tmp_path / "q", "q") as (q, _), node(tmp_path / "o", "o") as (o, at_o):
+        await declare(q, "operator", "o", at_o)
+        await o.execute("exit tcp")
+        assert "refused" in rows_of(await q.execute("test network"))[0][-1]
+        await q.execute("set servers ping")
+        routes = q.ctx.parts[ROUTING]
+        assert not routes.is_active(at_o)
+        port = at_o.rpartition(":")[2]
+        await o.execute(f"run tcp server where external_ip = 127.0.0.1 and external_port = {port}")
+        await q.execute("set servers ping")
+
+        async def active() -> bool:
+            return bool(routes.is_active(at_o))
+
+        await until(active)
+        await q.execute("exit tcp")
+        routes.mark(at_o, active=False)
+        await q.execute("set servers ping")  # nobody to ask with
+        assert "set servers ping" in str((await q.execute("get scheduler 0")).text)
+
+
+async def test_a_ping_is_answered_where_it_came_from(tmp_path: Path) -> None:
+    async with node(tmp_path, "a") as (_, address), RawPeer() as peer:
+        said = await peer.request(address, "event metadata_ping")
+        assert (said.command, said.data, said.job[:2], said.source) == ("event metadata_pong", b"", (0, 0), address)
+        await send(address, block("event metadata_pong", peer.address))  # of a node that nobody asked
+        assert (await peer.request(address, "get status")).data.decode() == f"a@{address} running"

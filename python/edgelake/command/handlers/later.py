@@ -27,7 +27,6 @@ _AGENTS = "tools for assistants"
 
 LATER: dict[str, dict[str, str]] = {
     _PEERS: {
-        "set servers ping": "set servers ping",
         "drop network table": "drop network table where name = t and dbms = d and master = !master_node",
     },
     _BROKER: {

@@ -25,6 +25,7 @@ from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
 from edgelake.model import Caller, CommandClass, Reply
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
+from edgelake.net.peer.dispatch import PONG
 from edgelake.net.peer.service import MAX_COMMAND_BYTES
 from edgelake.peering import PeerAnswer, Peers
 
@@ -99,6 +100,8 @@ def _hooks(ctx: Context) -> Hooks:
         run=run,
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
+        pinged=lambda peer: peers_of(ctx).tell(peer, f"event {PONG}"),
+        alive=ctx.parts[ROUTING].heard_of,
         is_master=lambda: master_of(ctx).exists,
         expects_ledger=lambda peer, name: (sync := synchronizer_of(ctx)) is not None and sync.expects(peer, name),
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),

@@ -6,6 +6,7 @@ Source: spec "Services and status", section 13; "Network protocol", section 6.6.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ from typing import Annotated, Final
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Key
-from edgelake.command.handlers.peer import peers_of
+from edgelake.command.handlers.peer import PEERS, peers_of
 from edgelake.command.handlers.placement import routes_of
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, EdgeLakeError, error
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.ids import body_of, type_of
 from edgelake.model import CommandClass, Reply, Table
-from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer
+from edgelake.net.peer.dispatch import PING
+from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer, Peers
 
 KINDS: Final = ("master", "operator", "query", "publisher")
 """Types of the policies of nodes."""
@@ -105,6 +107,24 @@ async def check_network_table(
     titles = ("Operator", "IP:Port", "Status")
     data = [dict(zip(("operator", "address", "status"), row, strict=True)) for row in rows]
     return Reply.of_table(Table(titles, rows, f"Network status for DBMS: '{dbms}' Table '{named}'"), data=data)
+
+
+@command("set servers ping", cls=CommandClass.ADMIN, topics=("network",), examples=("set servers ping",))
+async def ping_servers(ctx: Context) -> Reply:
+    """Ask nodes that did not answer whether they are there; the system's scheduler does so each minute."""
+    peers: Peers | None = ctx.parts.get(PEERS)
+    silent = [address for address, state in routes_of(ctx).states().items() if not state.is_active]
+    if peers is None or not silent:
+        return Reply.done()
+    gate = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def ping(address: str) -> None:
+        async with gate:
+            with contextlib.suppress(EdgeLakeError):  # it stays marked
+                await peers.tell(address, f"event {PING}")
+
+    await asyncio.gather(*map(ping, silent))
+    return Reply.done()
 
 
 async def _network_reply(

@@ -21,6 +21,11 @@ LARGE_COMMAND: Final = 3
 
 GET_BLOCKCHAIN: Final = "get_blockchain"
 
+PING: Final = "metadata_ping"
+"""Event that asks whether a node is there; it answers with ``PONG``."""
+
+PONG: Final = "metadata_pong"
+
 ALLOWED: Final = ("get ", "test ", "help ", "blockchain get ", "blockchain test ")
 """Beginnings of commands that peers may send; what else there is needs a right of its own, which nobody has yet."""
 
@@ -46,6 +51,8 @@ class Hooks:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
         shown: text that a peer sends for the console.
         get_blockchain: a peer asks for the ledger: where its answer goes, words of the command. Raises EdgeLakeError.
+        pinged: a peer asks whether this node is there. Raises EdgeLakeError.
+        alive: a peer says that it is there.
         is_master: whether the ledger of the network is kept here.
         expects_ledger: whether a copy was asked of that peer, under that name.
         on_ledger: a copy of the ledger came: from whom, its name, the file (removed afterwards). Raises EdgeLakeError.
@@ -56,6 +63,8 @@ class Hooks:
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
+    pinged: Callable[[str], Awaitable[None]]
+    alive: Callable[[str], None]
     is_master: Callable[[], bool]
     expects_ledger: Callable[[str, str], bool]
     on_ledger: Callable[[str, str, Path], Awaitable[None]]
@@ -89,6 +98,12 @@ class Dispatch:
             if words[:2] == ["event", GET_BLOCKCHAIN]:
                 # The folder that the peer names may hold blanks, which came as TABs.
                 await self._hooks.get_blockchain(reply_to, text.split(" "))
+                return None
+            if words[:2] == ["event", PING]:
+                await self._hooks.pinged(reply_to)
+                return None
+            if words[:2] == ["event", PONG]:
+                self._hooks.alive(reply_to)
                 return None
             if words[0] in ("event", "job"):
                 log.info("%s of %s is not known here", " ".join(words[:2]), reply_to)
