@@ -25,6 +25,7 @@ from edgelake.command.handlers.script import engine
 from edgelake.command.handlers.synchronizer import ledger_arrived
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
+from edgelake.command.peerfiles import PEER_FILES, PeerFiles
 from edgelake.command.variables import RowVariables
 from edgelake.errors import EdgeLakeError
 from edgelake.ingest.blobs import BlobFolder
@@ -126,6 +127,7 @@ class Node:
         self._wire_metadata()
         ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
+        ctx.parts[PEER_FILES] = PeerFiles(ctx)
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts
 

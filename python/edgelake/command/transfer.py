@@ -39,20 +39,42 @@ def usable(ctx: Context, text: str) -> Path:
     Callers without the class exec stay beneath the node's directories, and out of its keys and its ledger.
     Raises EdgeLakeError 78, NotPermittedError.
     """
-    try:
-        path = Path(text).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as cause:
-        raise error(78, f"'{text[:200]}': {cause}") from cause
+    path = _resolved(text)
     if not ctx.may(CommandClass.EXEC) and not ctx.directories.inside(path):
         raise error(78, f"'{text[:200]}' is not inside the node's directories")
-    if _beneath(ctx, path, _STATE) or path.is_relative_to(ctx.directories.root.resolve() / "data" / "journal"):
-        raise NotPermittedError(f"'{text[:200]}' belongs to the node's databases and its journal")
+    _keep_off_databases(ctx, path, text)
     if not ctx.may(CommandClass.EXEC) and _beneath(ctx, path, _PRIVATE):
         raise NotPermittedError(f"'{text[:200]}' belongs to the node's keys or ledger", hint="use the node's prompt")
+    return path
+
+
+def below(ctx: Context, text: str, folders: Iterable[Path]) -> Path:
+    """The path that another node names, links resolved: below one of the folders, whatever the caller may do here.
+
+    Keys, the ledger and databases stay out of it, also when a folder holds them. Raises NotPermittedError, 78.
+    """
+    path = _resolved(text)
+    if not any(path != folder and path.is_relative_to(folder.resolve()) for folder in folders):
+        raise NotPermittedError(f"'{text[:200]}' is not below a directory for files of other nodes")
+    _keep_off_databases(ctx, path, text)
+    if _beneath(ctx, path, _PRIVATE):
+        raise NotPermittedError(f"'{text[:200]}' belongs to the node's keys or ledger")
+    return path
+
+
+def _resolved(text: str) -> Path:
+    try:
+        return Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as cause:
+        raise error(78, f"'{text[:200]}': {cause}") from cause
+
+
+def _keep_off_databases(ctx: Context, path: Path, text: str) -> None:
+    if _beneath(ctx, path, _STATE) or path.is_relative_to(ctx.directories.root.resolve() / "data" / "journal"):
+        raise NotPermittedError(f"'{text[:200]}' belongs to the node's databases and its journal")
     locations = [Path(store.location) for store in ctx.stores or ()]
     if any(path.parent == place.parent.resolve() and path.name.startswith(place.name) for place in locations):
         raise NotPermittedError(f"'{text[:200]}' is a database of the node")
-    return path
 
 
 def _beneath(ctx: Context, path: Path, names: Iterable[str]) -> bool:

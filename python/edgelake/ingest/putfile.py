@@ -126,7 +126,7 @@ class _Incoming:
 
 def _complete(incoming: _Incoming, working: Path, watch: Path, name: FileName) -> tuple[int, str]:
     rows, file_hash = incoming.finish()
-    _hand_over(working, watch, replace(name, hash=file_hash))
+    hand_over(working, watch, replace(name, hash=file_hash))
     return rows, file_hash
 
 
@@ -151,7 +151,7 @@ def _clear(prep: Path, watch: Path, before_ns: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def _hand_over(working: Path, watch: Path, name: FileName) -> None:
+def hand_over(working: Path, watch: Path, name: FileName) -> None:
     """Into the watch directory by a rename, which its watcher takes at once.
 
     A waiting file of equal content is another file: nothing is replaced. Its own name with ``_tmp`` holds a name for

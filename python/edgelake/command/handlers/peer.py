@@ -15,11 +15,12 @@ from edgelake.command.grammar import Tail
 from edgelake.command.handlers.addresses import reply_address
 from edgelake.command.handlers.ledger import master_of
 from edgelake.command.handlers.synchronizer import synchronizer_of
+from edgelake.command.peerfiles import PEER_FILES
 from edgelake.command.permissions import classes_for
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
 from edgelake.command.tokenizer import tokenise
-from edgelake.errors import CommandError, EdgeLakeError, NotAvailableError, error
+from edgelake.errors import CommandError, EdgeLakeError, NotAvailableError, NotPermittedError, error
 from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
@@ -105,6 +106,7 @@ def _hooks(ctx: Context) -> Hooks:
         is_master=lambda: master_of(ctx).exists,
         expects_ledger=lambda peer, name: (sync := synchronizer_of(ctx)) is not None and sync.expects(peer, name),
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
+        files=ctx.parts[PEER_FILES],
         caller=lambda ip: Caller("peer", classes_for("peer", ip), ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),
     )
@@ -134,6 +136,8 @@ def peers_of(ctx: Context) -> Peers:
         "run client (10.0.0.78:7848, 10.0.0.79:7848) get processes where format = json",
         "run client (operator where [country] contains US, subset = true, timeout = 5) get status",
         "run client (dbms = lsl_demo and table = ping_sensor) get disk usage .",
+        "run client (10.0.0.78:7848) file copy !tmp_dir/map.json !!tmp_dir/map.json",
+        "run client (10.0.0.78:7848) file get !!archive_dir/a.json !tmp_dir/a.json",
     ),
 )
 async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
@@ -146,6 +150,10 @@ async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
     if not line:
         raise CommandError(f"no command behind '{written}'", hint="run client (10.0.0.78:7848) get status")
     destination = resolve_for(ctx, written)
+    if line.lower().startswith(("file copy ", "file get ")):
+        words = wire_text(line, ctx).split(" ")
+        done = await ctx.parts[PEER_FILES].run(ctx, peers_of(ctx), destination.peers, words, destination.timeout_s)
+        return _joined(done, line, subset=destination.subset)
     if destination.by_query or line.split()[0].lower() == "sql":
         raise NotAvailableError("queries of other nodes' data", hint="sql runs at the node that holds the table")
     message = wire_text(line, ctx)
@@ -228,6 +236,8 @@ def _failure(failed: Sequence[PeerAnswer], asked: int) -> EdgeLakeError:
     """One error for all that failed, with the number of the first."""
     texts = "; ".join(f"{answer.peer}: {answer.text.removeprefix(f'{answer.peer}: ')}" for answer in failed)
     hint = "subset = true in the brackets takes the answers of the others" if asked > 1 else ""
+    if failed[0].error == NotPermittedError.number:
+        return NotPermittedError(texts, hint=hint)
     try:
         return error(failed[0].error, texts, hint=hint)
     except KeyError:  # a number of another edition

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from edgelake.errors import EdgeLakeError, NotPermittedError, UnknownCommandError
+from edgelake.errors import EdgeLakeError, NotPermittedError, UnknownCommandError, error
 from edgelake.model import Caller
 from edgelake.peering import FileTarget
 
@@ -31,6 +31,19 @@ ALLOWED: Final = ("get ", "test ", "help ", "blockchain get ", "blockchain test 
 
 LEDGER: Final = tuple(f"blockchain {verb} " for verb in ("push", "drop", "replace", "submit", "withdraw", "changes"))
 """What a master takes as well: the ledger is its own, and others are told to write there."""
+
+
+class Files(Protocol):
+    """Files of other nodes, and files for them."""
+
+    def check(self, peer: str, name: str, target: FileTarget) -> None:
+        """A file of that name begins. Raises NotPermittedError when it may not come."""
+
+    async def take(self, peer: str, name: str, target: FileTarget, path: Path) -> None:
+        """It is complete, at ``path`` (removed afterwards). Raises EdgeLakeError."""
+
+    async def deliver(self, peer: str, source: str, target: str) -> None:
+        """A peer asks for files, to be sent under the name ``target``. Raises EdgeLakeError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class Hooks:
         is_master: whether the ledger of the network is kept here.
         expects_ledger: whether a copy was asked of that peer, under that name.
         on_ledger: a copy of the ledger came: from whom, its name, the file (removed afterwards). Raises EdgeLakeError.
+        files: that come from peers and go to them.
         caller: rights of an address.
         working_dir: for files that arrive.
     """
@@ -68,6 +82,7 @@ class Hooks:
     is_master: Callable[[], bool]
     expects_ledger: Callable[[str, str], bool]
     on_ledger: Callable[[str, str, Path], Awaitable[None]]
+    files: Files
     caller: Callable[[str], Caller]
     working_dir: Callable[[], Path]
 
@@ -99,6 +114,8 @@ class Dispatch:
                 # The folder that the peer names may hold blanks, which came as TABs.
                 await self._hooks.get_blockchain(reply_to, text.split(" "))
                 return None
+            if words[:2] == ["file", "get"]:
+                return await self._file_get(text, reply_to)
             if words[:2] == ["event", PING]:
                 await self._hooks.pinged(reply_to)
                 return None
@@ -120,16 +137,30 @@ class Dispatch:
             return Answer(f"{type(fault).__name__}: {fault}", error=3)
         return Answer(said, is_json)
 
+    async def _file_get(self, text: str, reply_to: str) -> Answer:
+        """``file get source [target]``; blanks of a name came as TABs."""
+        names = [word.replace("\t", " ").strip() for word in text.split(" ") if word][2:]
+        try:
+            if len(names) not in (1, 2):
+                raise error(64, "file get <source> <target>")
+            await self._hooks.files.deliver(reply_to, names[0], names[-1])
+        except EdgeLakeError as failure:
+            return _not_done("get", failure)
+        return Answer()
+
     async def file(self, arrived: File, ip: str, reply_to: str) -> Answer | None:
         """A file is complete; the temporary one is removed in any case."""
         try:
             if arrived.flag == LARGE_COMMAND:
                 text = await asyncio.to_thread(arrived.path.read_text, errors="replace")
                 return await self.command(text, b"", ip, reply_to)
-            await self._hooks.on_ledger(reply_to, arrived.name, arrived.path)
+            if arrived.flag == FileTarget.LEDGER:
+                await self._hooks.on_ledger(reply_to, arrived.name, arrived.path)
+            else:
+                await self._hooks.files.take(reply_to, arrived.name, FileTarget(arrived.flag), arrived.path)
             return None
         except EdgeLakeError as failure:
-            return Answer(f"'File write' operation failed: <{failure}>", error=failure.number)
+            return self.refused(failure)
         finally:
             arrived.path.unlink(missing_ok=True)
 
@@ -137,14 +168,24 @@ class Dispatch:
         """A file begins: ``file write <name>``. Raises NotPermittedError, before anything is kept, for files that
         peers may not send and for copies of the ledger that nobody asked for."""
         name = command.removeprefix("file write ").replace("\t", " ").strip()
-        if flag not in (FileTarget.LEDGER, LARGE_COMMAND):
-            raise NotPermittedError("files of other nodes are not taken here")
+        if flag in (FileTarget.PATH, FileTarget.WATCH_DIRECTORY):
+            self._hooks.files.check(peer, name, FileTarget(flag))
+        elif flag not in (FileTarget.LEDGER, LARGE_COMMAND):
+            raise NotPermittedError(f"files with the flag {flag} are not taken here")
         if flag == FileTarget.LEDGER and not self._hooks.expects_ledger(peer, name):
             raise NotPermittedError(f"no copy of the ledger was asked of {peer}")
         folder = self._hooks.working_dir()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix="peer-", suffix=".transfer", delete=False) as made:
             return File(name, flag, Path(made.name))
+
+    def refused(self, failure: EdgeLakeError) -> Answer:
+        """What the sender of a file is told."""
+        return _not_done("write", failure)
+
+
+def _not_done(verb: str, failure: EdgeLakeError) -> Answer:
+    return Answer(f"'File {verb}' operation failed: <{failure}>", error=failure.number)
 
 
 @dataclass(slots=True)

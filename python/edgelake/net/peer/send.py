@@ -23,20 +23,21 @@ def address_of(peer: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str = "") -> str:
+async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str = "", *, taken_s: float = 0) -> str:
     """Send the blocks of one message; returns the address that was connected to.
 
     The reference tries three times over half a minute; we try once and say so: who asks can try another node at once.
 
     Args:
         connect_to: connect to this host instead of the peer's (a node reaches itself by its inner address).
+        taken_s: wait at most so long until the peer closes, which is when it has dealt with the message.
 
     Raises EdgeLakeError (20, 208).
     """
     host, port = address_of(peer)
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(connect_to or host, port)
+            reader, writer = await asyncio.open_connection(connect_to or host, port)
     except TimeoutError:
         raise error(208, f"{peer}: no connection within {CONNECT_S:g} seconds") from None
     except OSError as problem:
@@ -49,6 +50,8 @@ async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str 
         else:
             async for piece in pieces:
                 await _write(writer, piece)
+        if taken_s:
+            await _until_closed(reader, taken_s)
         return str(writer.get_extra_info("peername")[0])
     except TimeoutError:
         raise error(208, f"{peer}: it takes nothing for {SEND_S:g} seconds") from None
@@ -59,6 +62,13 @@ async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str 
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(SEND_S):
                 await writer.wait_closed()
+
+
+async def _until_closed(reader: asyncio.StreamReader, longest_s: float) -> None:
+    """A peer of another edition may close late: no failure."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            await reader.read()
 
 
 def _reason(problem: OSError) -> str:

@@ -17,6 +17,7 @@ from edgelake.model import Status
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
+from edgelake.net.peer.files import BLOCK_BYTES, file_blocks
 from edgelake.net.peer.jobs import Job, Jobs
 from edgelake.net.peer.send import address_of, send
 from edgelake.net.pool import Pool
@@ -25,13 +26,14 @@ from edgelake.peering import UNREACHABLE, FileTarget, PeerAnswer
 log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 1 << 16
-BLOCK_BYTES: Final = 2048
 MAX_COMMAND_BYTES: Final = 1800
 """A longer command goes as a file; a block has room for 1,841 bytes with everything."""
 WAITING: Final = 1000
 SENDING: Final = 64
 """Connections to peers that are opened at a time for one command."""
 _LARGE_NAMES: Final = 100
+TAKEN_S: Final = 30.0
+"""Who sends a file waits so long until the peer has put it in its place."""
 _REQUEST, _TEXT = 6, 4
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
@@ -178,14 +180,12 @@ class PeerServer(Addressed):
     async def send_file(
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget
     ) -> None:
-        """Send a file. Raises EdgeLakeError (20, 21, 208)."""
-        if not isinstance(content, bytes):
-            content = b"".join([piece async for piece in content])
+        """Send a file; what comes in pieces is never in memory as a whole. Raises EdgeLakeError (9, 20, 21, 208)."""
         command = f"file write {destination.replace(' ', chr(9))}"
-        blocks = peer_blocks(
-            command, content, address_of(self.source_for(peer)), generic_flag=int(target), is_file=True
-        )
-        await send(peer, blocks, self._connect_to(peer))
+        source = address_of(self.source_for(peer))
+        blocks = file_blocks(command, content, source, int(target))
+        taken_s = 0 if target == FileTarget.LEDGER else TAKEN_S
+        await send(peer, blocks, self._connect_to(peer), taken_s=taken_s)
 
     def _connect_to(self, peer: str) -> str:
         """A node reaches itself by its inner address: the outer one may not come back through its router."""
@@ -246,7 +246,12 @@ class PeerServer(Addressed):
                         raise ValueError("the command changes within a message")
                 if messages and command.startswith("file write "):
                     if file is None:
-                        file = self._dispatch.open(command, messages[0].generic_flag, self._reply_to(messages[0], ip))
+                        reply_to = self._reply_to(messages[0], ip)
+                        try:
+                            file = self._dispatch.open(command, messages[0].generic_flag, reply_to)
+                        except EdgeLakeError as failure:
+                            self._refuse(ip, str(failure))
+                            return messages[0], reply_to, self._dispatch.refused(failure)
                     await self._pieces(file, messages)
                 if messages and messages[-1].is_complete:
                     found, file = file, None

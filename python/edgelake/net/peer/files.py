@@ -1,0 +1,47 @@
+"""A file on its way out, some blocks at a time (network protocol, section 3.5)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator
+from typing import Final
+
+from edgelake._rust import peer_blocks
+from edgelake.errors import error
+
+BLOCK_BYTES: Final = 2048
+HEADER_BYTES: Final = 207
+AT_ONCE: Final = 64
+"""Blocks that are made and sent together."""
+
+_NUMBER: Final = struct.Struct(">I")
+_NUMBER_AT: Final = 30
+
+
+async def file_blocks(
+    command: str, content: bytes | AsyncIterator[bytes], source: tuple[str, int], flag: int
+) -> AsyncIterator[bytes]:
+    """The blocks of a file, numbered through; the first one with room left is the last. Raises EdgeLakeError (9)."""
+    room = BLOCK_BYTES - HEADER_BYTES - len(command.encode())
+    if room < 1:
+        raise error(9, f"the name of the file leaves no room for it: '{command[:100]}...'")
+    held, number = bytearray(), 1
+    async for piece in _once(content) if isinstance(content, bytes) else content:
+        held += piece
+        while len(held) >= AT_ONCE * room:
+            full = peer_blocks(command, bytes(held[: AT_ONCE * room]), source, generic_flag=flag, is_file=True)
+            del held[: AT_ONCE * room]
+            yield _numbered(full[: AT_ONCE * BLOCK_BYTES], number)  # without the empty one that would end the file
+            number += AT_ONCE
+    yield _numbered(peer_blocks(command, bytes(held), source, generic_flag=flag, is_file=True), number)
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+def _numbered(blocks: bytes, first: int) -> bytes:
+    numbered = bytearray(blocks)
+    for at in range(len(blocks) // BLOCK_BYTES):
+        _NUMBER.pack_into(numbered, at * BLOCK_BYTES + _NUMBER_AT, first + at)
+    return bytes(numbered)
