@@ -7,7 +7,10 @@ that the owner of the node has not opened a directory for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
+import itertools
+import os
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -99,21 +102,22 @@ class PeerFiles:
 
     # ---- files that come
 
-    def check(self, peer: str, name: str, target: FileTarget) -> None:
+    def check(self, ip: str, name: str, target: FileTarget) -> None:
         """Raises NotPermittedError for a file that may not come."""
-        wanted = self._wanted_of(peer, name, target)
+        wanted = self._wanted_of(ip, name, target)
         if wanted is not None:
             wanted.events, wanted.begun = wanted.events + 1, wanted.begun + 1
         elif target == FileTarget.WATCH_DIRECTORY:
             if not self.allowed.watch_dir:
                 raise _closed("files of other nodes are not taken into the watch directory", "watch_dir = true")
             _data_file(name)
+            self._check_room()
         else:
             self._path(name)
 
-    async def take(self, peer: str, name: str, target: FileTarget, path: Path) -> None:
+    async def take(self, ip: str, name: str, target: FileTarget, path: Path) -> None:
         """Put a file in its place. Raises EdgeLakeError."""
-        wanted = self._wanted_of(peer, name, target)
+        wanted = self._wanted_of(ip, name, target)
         if wanted is None:
             if target == FileTarget.WATCH_DIRECTORY:
                 await self._to_watch_directory(_data_file(name), path)
@@ -121,7 +125,7 @@ class PeerFiles:
                 await _store(path, self._path(name))
             return
         try:
-            place = wanted.place_of(address_of(peer)[0], name)
+            place = wanted.place_of(ip, name)
             assert place is not None
             await _store(path, place)
             wanted.count += 1
@@ -133,11 +137,19 @@ class PeerFiles:
             if not wanted.many or wanted.failure is not None:
                 wanted.done.set()
 
-    def _wanted_of(self, peer: str, name: str, target: FileTarget) -> Wanted | None:
+    def _wanted_of(self, ip: str, name: str, target: FileTarget) -> Wanted | None:
         if target != FileTarget.PATH:
             return None
-        host = address_of(peer)[0]
-        return next((one for one in self._wanted if one.place_of(host, name) is not None), None)
+        return next((one for one in self._wanted if one.place_of(ip, name) is not None), None)
+
+    def _check_room(self) -> None:
+        """Others cannot fill the watch directory while nobody loads its files."""
+        watch = self._ctx.directories.path("watch_dir")
+        if not watch.is_dir():
+            raise error(35, "the watch directory is missing", hint="create work directories")
+        with os.scandir(watch) as waiting:
+            if next(itertools.islice(waiting, MAX_FILES, None), None) is not None:
+                raise NotPermittedError(f"more than {MAX_FILES:,} files wait in the watch directory")
 
     def _path(self, name: str) -> Path:
         if not self.allowed.write:
@@ -224,7 +236,7 @@ class PeerFiles:
         place = transfer.usable(ctx, str(ctx.visible.translate(target.removesuffix("*"))))
         if many and not place.is_dir():
             raise error(78, f"'{place}' is no directory", hint="the files of a directory go into one")
-        wanted = Wanted(self._hosts_of(address_of(node)[0]), str(place), place, many)
+        wanted = Wanted(await self._hosts_of(address_of(node)[0]), str(place), place, many)
         self._wanted.append(wanted)
         request = f"file get {_word(source)} {_word(str(place))}{'/' if many else ''}"
         asking = asyncio.ensure_future(peers.ask([node], request, timeout_s=FILE_S))
@@ -245,9 +257,11 @@ class PeerFiles:
                 task.cancel()
             await asyncio.gather(asking, coming, return_exceptions=True)
 
-    def _hosts_of(self, host: str) -> frozenset[str]:
-        """The addresses under which a node may send: the one asked, and the others of its policy."""
+    async def _hosts_of(self, host: str) -> frozenset[str]:
+        """The addresses from which a node may send: the one asked, and the others of its policy."""
         found = {host}
+        with contextlib.suppress(OSError):  # the request says what is wrong with the name
+            found |= {str(info[4][0]) for info in await asyncio.get_running_loop().getaddrinfo(host, None)}
         for policy in self._ctx.policies.of_type(*_NODES):
             known = {str(address) for key in _ADDRESSES if (address := body_of(policy).get(key))}
             found |= known if host in known else set()

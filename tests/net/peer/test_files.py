@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgelake._rust import peer_blocks
+from edgelake.command import peerfiles
 from edgelake.errors import EdgeLakeError
 from edgelake.model import Caller, CommandClass
 from edgelake.net.peer.files import AT_ONCE, BLOCK_BYTES, HEADER_BYTES, file_blocks
@@ -246,3 +247,32 @@ async def test_what_is_open_is_shown_and_closed(tmp_path: Path) -> None:
         }
         await a.execute("reset peer files")
         assert (await a.execute("get peer files where format = json")).data["watch_dir"] is False
+
+
+async def test_the_watch_directory_is_not_filled_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peerfiles, "MAX_FILES", 1)
+    async with node(tmp_path, "a") as (a, address), RawPeer() as peer:
+        await a.execute("set peer files where watch_dir = true")
+        for number in range(2):
+            await send(address, block(f"file write {DATA_FILE}", peer.address, data=b"{}", info=0, generic=1))
+
+            async def there(least: int = number + 1) -> bool:
+                return len(list(folder(a, "watch_dir").glob("*.json"))) >= least
+
+            await until(there)
+        said = await peer.request(address, f"file write {DATA_FILE}", data=b"{}", info=0, generic=1)
+        assert said.error == 212
+        assert b"wait in the watch directory" in said.data
+
+
+async def test_what_a_killed_node_was_taking_in_is_removed(tmp_path: Path) -> None:
+    async with node(tmp_path, "a") as (a, address):
+        left = folder(a, "prep_dir") / "peer-x1.transfer"
+        left.write_bytes(b"half")
+        other = folder(a, "prep_dir") / "other.json"
+        other.write_bytes(b"{}")
+        await a.execute("exit tcp")
+        port = address.rpartition(":")[2]
+        await a.execute(f"run tcp server where external_ip = 127.0.0.1 and external_port = {port}")
+        assert not left.exists()
+        assert other.exists()

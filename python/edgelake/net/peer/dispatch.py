@@ -26,6 +26,9 @@ PING: Final = "metadata_ping"
 
 PONG: Final = "metadata_pong"
 
+_BEGIN, _END = "peer-", ".transfer"
+"""Of the names of files on their way."""
+
 ALLOWED: Final = ("get ", "test ", "help ", "blockchain get ", "blockchain test ")
 """Beginnings of commands that peers may send; what else there is needs a right of its own, which nobody has yet."""
 
@@ -36,10 +39,10 @@ LEDGER: Final = tuple(f"blockchain {verb} " for verb in ("push", "drop", "replac
 class Files(Protocol):
     """Files of other nodes, and files for them."""
 
-    def check(self, peer: str, name: str, target: FileTarget) -> None:
-        """A file of that name begins. Raises NotPermittedError when it may not come."""
+    def check(self, ip: str, name: str, target: FileTarget) -> None:
+        """A file of that name begins, from that connection. Raises NotPermittedError when it may not come."""
 
-    async def take(self, peer: str, name: str, target: FileTarget, path: Path) -> None:
+    async def take(self, ip: str, name: str, target: FileTarget, path: Path) -> None:
         """It is complete, at ``path`` (removed afterwards). Raises EdgeLakeError."""
 
     async def deliver(self, peer: str, source: str, target: str) -> None:
@@ -157,26 +160,31 @@ class Dispatch:
             if arrived.flag == FileTarget.LEDGER:
                 await self._hooks.on_ledger(reply_to, arrived.name, arrived.path)
             else:
-                await self._hooks.files.take(reply_to, arrived.name, FileTarget(arrived.flag), arrived.path)
+                await self._hooks.files.take(ip, arrived.name, FileTarget(arrived.flag), arrived.path)
             return None
         except EdgeLakeError as failure:
             return self.refused(failure)
         finally:
             arrived.path.unlink(missing_ok=True)
 
-    def open(self, command: str, flag: int, peer: str) -> File:
+    def clear(self) -> None:
+        """Remove what was on its way when the node was killed."""
+        for left in self._hooks.working_dir().glob(f"{_BEGIN}*{_END}"):
+            left.unlink(missing_ok=True)
+
+    def open(self, command: str, flag: int, peer: str, ip: str) -> File:
         """A file begins: ``file write <name>``. Raises NotPermittedError, before anything is kept, for files that
         peers may not send and for copies of the ledger that nobody asked for."""
         name = command.removeprefix("file write ").replace("\t", " ").strip()
         if flag in (FileTarget.PATH, FileTarget.WATCH_DIRECTORY):
-            self._hooks.files.check(peer, name, FileTarget(flag))
+            self._hooks.files.check(ip, name, FileTarget(flag))
         elif flag not in (FileTarget.LEDGER, LARGE_COMMAND):
             raise NotPermittedError(f"files with the flag {flag} are not taken here")
         if flag == FileTarget.LEDGER and not self._hooks.expects_ledger(peer, name):
             raise NotPermittedError(f"no copy of the ledger was asked of {peer}")
         folder = self._hooks.working_dir()
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="peer-", suffix=".transfer", delete=False) as made:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=_BEGIN, suffix=_END, delete=False) as made:
             return File(name, flag, Path(made.name))
 
     def refused(self, failure: EdgeLakeError) -> Answer:

@@ -73,6 +73,7 @@ class PeerServer(Addressed):
     async def start(self) -> None:
         """Bind and serve. Raises AddressInUseError."""
         host, port = self.config.listening
+        self._dispatch.clear()
         try:
             self._server = await asyncio.start_server(self._accepted, host, port, limit=READ_BYTES)
         except OSError as problem:
@@ -248,7 +249,7 @@ class PeerServer(Addressed):
                     if file is None:
                         reply_to = self._reply_to(messages[0], ip)
                         try:
-                            file = self._dispatch.open(command, messages[0].generic_flag, reply_to)
+                            file = self._dispatch.open(command, messages[0].generic_flag, reply_to, ip)
                         except EdgeLakeError as failure:
                             self._refuse(ip, str(failure))
                             return messages[0], reply_to, self._dispatch.refused(failure)
