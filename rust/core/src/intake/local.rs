@@ -70,6 +70,8 @@ pub struct LocalIntake {
     /// Workers that it was made with.
     threads: usize,
     workers: Vec<Worker>,
+    /// The last round that the journal was told of by `receipted`.
+    receipted: u64,
 }
 
 type Worker = (Sender<Piece>, JoinHandle<()>);
@@ -125,6 +127,7 @@ impl LocalIntake {
             known: HashMap::new(),
             known_of: 0,
             hash: FixedState::default(),
+            receipted: 0,
         })
     }
 
@@ -304,6 +307,13 @@ impl Intake for LocalIntake {
             }
         }
         progress.take()
+    }
+
+    fn receipted(&mut self, round: u64) {
+        if round > self.receipted {
+            self.receipted = round;
+            self.shared.submitter.receipted(round);
+        }
     }
 
     fn open_lines(

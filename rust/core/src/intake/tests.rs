@@ -1,3 +1,5 @@
+mod crash;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -303,6 +305,9 @@ fn types_and_receipts_come_back_with_the_journal() {
         bench.pipeline.receipts(),
         [receipts("c1", 7), receipts("c2", 8)]
     );
+    bench.pipeline.receipted(4);
+    assert_eq!(bench.pipeline.receipts().len(), 2);
+    bench.pipeline.receipted(5);
     assert_eq!(bench.pipeline.receipts(), []);
     let key = crate::pipeline::Key::new("d", "three");
     let declared = bench.pipeline.declared(&key);
@@ -338,6 +343,27 @@ fn a_journal_without_room_refuses_rounds_and_tells_when_there_is_room() {
     bench.pipeline.synced("d").expect("freed");
     bench.woken.recv_timeout(WAIT).expect("told of room");
     assert_eq!(bench.intake.completed(), None);
+}
+
+#[test]
+fn a_segment_is_emptied_when_the_last_receipt_in_it_is_kept_elsewhere() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut bench = Bench::open(dir.path(), 0);
+    declare(&bench.clients, 1, &json!([readings("t", "t")]));
+    let messages = (0..20_000).map(|n| with_receipt(number("t", n), "c", n as u16));
+    bench.intake.submit(3, messages.collect());
+    bench.until(3);
+    assert_eq!(bench.drain()["t"].len(), 20_000);
+    bench.pipeline.synced("d").expect("freed");
+    let full = bench.pipeline.journal_bytes();
+    bench.intake.receipted(2);
+    assert_eq!(bench.pipeline.receipts().len(), 1);
+    bench.intake.receipted(3);
+    let until = std::time::Instant::now() + WAIT;
+    while bench.pipeline.journal_bytes() >= full {
+        assert!(std::time::Instant::now() < until, "not emptied");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl Submitter {
         self.pipeline.enqueue_mapped(rows);
     }
 
+    /// As `Pipeline::receipted`.
+    pub fn receipted(&self, round: u64) {
+        self.pipeline.receipted(round);
+    }
+
     /// A command that somebody is to run.
     pub fn act(&self, action: Action) {
         self.pipeline.act(action);

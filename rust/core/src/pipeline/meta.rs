@@ -1,9 +1,7 @@
 //! What a journal record needs so that its payload becomes the same rows again.
 
-use std::sync::Arc;
-
-use super::Key;
 use super::run::Origin;
+use super::{Key, Receipts};
 use crate::rows::ColumnDef;
 
 /// Head of a record of rows.
@@ -20,18 +18,9 @@ pub struct Meta {
     pub receipts: Receipts,
 }
 
-/// QoS 2 messages that a record's rows come from: whoever knows the row knows the packet id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Receipts {
-    /// Of the broker.
-    pub round: u64,
-    /// (client id, packet id)
-    pub messages: Vec<(Arc<str>, u16)>,
-}
-
 impl Meta {
     /// Arrival (i64), rows (u32), booked (u8), then each text as length (u16) and bytes. Where there is more: the
-    /// number of columns (u16) with name, type and default (u8); the round (u64) and the receipts to the end.
+    /// number of columns (u16) with name, type and default (u8); the receipts to the end.
     pub fn encode(&self) -> Vec<u8> {
         let texts = [
             &self.key.dbms,
@@ -60,13 +49,8 @@ impl Meta {
             push_text(&column.kind.to_string(), out);
             out.push(u8::from(column.default_now));
         }
-        if self.receipts.messages.is_empty() {
-            return;
-        }
-        out.extend_from_slice(&self.receipts.round.to_le_bytes());
-        for (client, packet) in &self.receipts.messages {
-            push_text(client, out);
-            out.extend_from_slice(&packet.to_le_bytes());
+        if !self.receipts.messages.is_empty() {
+            self.receipts.encode(out);
         }
     }
 
@@ -99,11 +83,7 @@ impl Meta {
             }
         }
         if !rest.is_empty() {
-            made.receipts.round = u64::from_le_bytes(take_bytes(&mut rest)?);
-            while !rest.is_empty() {
-                let client = take_text(&mut rest)?.into();
-                made.receipts.messages.push((client, take_u16(&mut rest)?));
-            }
+            made.receipts = Receipts::decode(rest)?;
         }
         Some(made)
     }
@@ -150,7 +130,7 @@ impl Filed {
     }
 }
 
-fn push_text(text: &str, out: &mut Vec<u8>) {
+pub(super) fn push_text(text: &str, out: &mut Vec<u8>) {
     // Names are bounded at the entries; a longer one is cut rather than written wrongly.
     let mut len = text.len().min(usize::from(u16::MAX));
     while !text.is_char_boundary(len) {
@@ -160,17 +140,17 @@ fn push_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&text.as_bytes()[..len]);
 }
 
-fn take_bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn take_bytes<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (bytes, after) = rest.split_first_chunk()?;
     *rest = after;
     Some(*bytes)
 }
 
-fn take_u16(rest: &mut &[u8]) -> Option<u16> {
+pub(super) fn take_u16(rest: &mut &[u8]) -> Option<u16> {
     take_bytes(rest).map(u16::from_le_bytes)
 }
 
-fn take_text(rest: &mut &[u8]) -> Option<String> {
+pub(super) fn take_text(rest: &mut &[u8]) -> Option<String> {
     let len = usize::from(take_u16(rest)?);
     let (text, after) = rest.split_at_checked(len)?;
     *rest = after;

@@ -17,6 +17,7 @@ mod mapped;
 mod meta;
 mod publish;
 mod queue;
+mod receipts;
 mod run;
 mod shared;
 mod store;
@@ -46,7 +47,7 @@ pub use conditions::{Action, Then};
 pub use files::{Content, FileBatch};
 pub use flush::{Flush, Part, Threshold, Unread};
 pub use mapped::{MappedRows, Submitter};
-pub use meta::Receipts;
+pub use receipts::Receipts;
 pub use run::Origin;
 pub use shared::Wake;
 pub use store::{Batch, Ended};
@@ -54,9 +55,12 @@ pub use table::TableStats;
 
 /// Payloads up to this are parsed by the caller: handing them over would cost more.
 const INLINE_BYTES: usize = 8 * 1024;
-/// Record kinds: rows as JSON; the note that rows became a file.
+/// Record kinds: rows as JSON; the note that rows became a file; receipts without their rows.
 const ROWS_JSON: u8 = 1;
 const FILED: u8 = 2;
+const RECEIPTS: u8 = 3;
+/// What a journal that nobody needs may keep on the disk.
+const IDLE_BYTES: u64 = 256 << 10;
 /// What a payload costs on its way beside its bytes and rows.
 const TICKET_BYTES: usize = 512;
 /// The number under which completions tell that there is room again.
@@ -147,8 +151,6 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     journal: Arc<Journal<Tag>>,
     next_ticket: AtomicU64,
-    /// What the journal held at the start, until it is taken.
-    receipts: Mutex<Vec<Receipts>>,
     jobs: Mutex<Option<Sender<Job>>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -159,7 +161,6 @@ impl Pipeline {
         let shared = Arc::new(Shared::new(options.limit_bytes, options.zone.clone(), wake));
         let publisher = Box::new(Publisher::new(shared.clone()));
         let mut unread = Ok(());
-        let mut receipts = Vec::new();
         let journal = Journal::open(&options.journal, publisher, &mut |place, record| {
             let mut tables = shared.tables.lock();
             if let (ROWS_JSON, Some(meta)) = (record.kind, Meta::decode(&record.meta)) {
@@ -168,8 +169,12 @@ impl Pipeline {
                 let table = tables.table(&meta.key);
                 table.declare(&meta.declared);
                 table.recover(run, meta.booked);
-                if !meta.receipts.messages.is_empty() {
-                    receipts.push(meta.receipts);
+                tables.receipts.add(place.segment, meta.receipts);
+            } else if let (RECEIPTS, Some(all)) =
+                (record.kind, receipts::decode_all(&record.payload))
+            {
+                for receipts in all {
+                    tables.receipts.add(place.segment, receipts);
                 }
             } else if let (FILED, Some(filed)) = (record.kind, Filed::decode(&record.meta)) {
                 let table = tables.table(&filed.key);
@@ -194,7 +199,6 @@ impl Pipeline {
             shared,
             journal,
             next_ticket: AtomicU64::new(ROOM + 1),
-            receipts: Mutex::new(receipts),
             jobs: Mutex::new(Some(sender)),
             workers: Mutex::new(workers),
         })
@@ -328,11 +332,6 @@ impl Pipeline {
     pub fn declared(&self, key: &Key) -> Vec<ColumnDef> {
         let mut tables = self.shared.tables.lock();
         tables.table(key).declared().columns.clone()
-    }
-
-    /// The receipts that the journal held at the start; later calls have none.
-    pub fn receipts(&self) -> Vec<Receipts> {
-        std::mem::take(&mut self.receipts.lock())
     }
 
     /// How safe payloads are before they are acknowledged. An empty table means the database, an empty database the
@@ -542,6 +541,7 @@ fn entry_of(shared: &Shared, mut record: Record) -> Option<Entry<Tag>> {
             arrival_us: record.arrival_us,
             key: meta.key,
             origin: Arc::new(meta.origin),
+            receipts: meta.receipts,
         })),
         payload: record.payload,
     })

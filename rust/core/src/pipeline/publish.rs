@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::flush::{Arrived, Asking};
+use super::receipts::{Moving, Receipts};
 use super::run::{Origin, Run};
 use super::tables::Tables;
 use super::{Key, Outcome, Shared, TICKET_BYTES};
@@ -21,6 +22,7 @@ pub(super) enum Tag {
         rows: u64,
         done: Sender<Result<(), JournalError>>,
     },
+    Receipts(Moving),
     /// Somebody waits until everything up to here is stored.
     Flush {
         ticket: u64,
@@ -41,6 +43,7 @@ pub(super) struct Ticket {
     pub arrival_us: i64,
     pub key: Key,
     pub origin: Arc<Origin>,
+    pub receipts: Receipts,
 }
 
 pub(super) struct Publisher {
@@ -136,8 +139,10 @@ impl Publish<Tag> for Publisher {
             };
             offset += place.bytes;
             match entry.tag {
-                Tag::Rows(ticket) => {
+                Tag::Rows(mut ticket) => {
                     freed += ticket.charged;
+                    let receipts = std::mem::take(&mut ticket.receipts);
+                    tables.receipts.add(place.segment, receipts);
                     done.extend(self.place(&mut tables, *ticket, position, Some(place), &mut due));
                 }
                 Tag::Filed {
@@ -149,6 +154,10 @@ impl Publish<Tag> for Publisher {
                     tables.table(&key).filed(rows);
                     // Nobody may be left to hear it.
                     let _ = noted.send(Ok(()));
+                }
+                Tag::Receipts(moving) => {
+                    tables.receipts.moved(moving.before, place.segment);
+                    let _ = moving.done.send(Ok(()));
                 }
                 Tag::Flush { .. } => {}
             }
@@ -179,6 +188,9 @@ impl Publish<Tag> for Publisher {
                 Tag::Filed { done: noted, .. } => {
                     freed += TICKET_BYTES;
                     let _ = noted.send(Err(error.clone()));
+                }
+                Tag::Receipts(moving) => {
+                    let _ = moving.done.send(Err(error.clone()));
                 }
                 Tag::Flush { .. } => {}
             }

@@ -7,12 +7,9 @@ use std::time::{Duration, Instant};
 use super::flush::{Arrived, Buffer, Unread};
 use super::run::{Origin, Reader, Run, Runs};
 use super::table::Taken;
-use super::{Flush, Key, Outcome, Part, Pipeline, Threshold};
+use super::{Flush, IDLE_BYTES, Key, Outcome, Part, Pipeline, Threshold};
 use crate::journal::JournalError;
 use crate::rows;
-
-/// What a journal that nobody needs may keep on the disk.
-const IDLE_BYTES: u64 = 256 << 10;
 
 /// Rows that the database has, and whose archive file is not written yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,6 +254,8 @@ impl Pipeline {
     pub(super) fn free_segments(&self) -> Result<(), JournalError> {
         // A segment that the journal goes on to meanwhile has a higher number than any that is freed.
         let last = self.journal.segments().last().copied().unwrap_or_default();
+        let needs = self.shared.tables.lock().needs_for_rows();
+        self.move_receipts(needs.unwrap_or(last).min(last));
         let needs = self.shared.tables.lock().needs();
         let needed = needs.unwrap_or(last).min(last);
         let freed = needed > 0 && self.journal.remove_through(needed - 1)?;

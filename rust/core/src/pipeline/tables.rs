@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::flush::Threshold;
+use super::receipts::Held;
 use super::table::{Table, TableStats};
 use super::{Key, Outcome};
 use crate::journal::Level;
@@ -52,6 +53,7 @@ pub(super) struct Tables {
     filing: Option<u64>,
     /// Memory of buffers and of flushes that are out.
     pub buffered: usize,
+    pub receipts: Held,
 }
 
 impl Default for Tables {
@@ -64,6 +66,7 @@ impl Default for Tables {
             barriers: Vec::new(),
             filing: None,
             buffered: 0,
+            receipts: Held::default(),
         }
     }
 }
@@ -233,8 +236,14 @@ impl Tables {
     }
 
     /// The first segment that any table needs.
-    pub fn needs(&mut self) -> Option<u64> {
+    pub fn needs_for_rows(&mut self) -> Option<u64> {
         self.known.values_mut().filter_map(Table::needs).min()
+    }
+
+    /// The first segment that is needed.
+    pub fn needs(&mut self) -> Option<u64> {
+        let rows = self.needs_for_rows();
+        rows.into_iter().chain(self.receipts.needs()).min()
     }
 
     pub fn stats(&self) -> Vec<(Key, TableStats)> {

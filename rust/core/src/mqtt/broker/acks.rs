@@ -196,6 +196,7 @@ impl Broker {
             self.refuse(refusal, |need| need.kept > from && need.kept <= round, cx);
         }
         self.keep.kept = round;
+        self.keep.note_receipts(round, result);
         self.release_held(round, result.is_ok(), cx);
         self.release_all(cx);
     }

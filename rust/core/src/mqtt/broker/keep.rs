@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::change::{Change, Round};
-use super::seam::Inbound;
+use super::seam::{Inbound, Refusal};
 
 /// What a client gets of a QoS 2 message when its round is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,10 @@ pub(super) struct Keep {
     pub mapped: u64,
     /// Receipts of rounds up to it are among the changes.
     pub receipted: u64,
+    /// The same by rounds that are not kept yet: (round, receipts up to).
+    receipting: VecDeque<(u64, u64)>,
+    /// Receipts of rounds up to it are in the store.
+    pub receipts_kept: u64,
     next_message_id: u64,
     next_session_id: u64,
     pub held: VecDeque<Held>,
@@ -57,6 +61,8 @@ impl Keep {
             kept: 0,
             mapped: 0,
             receipted: 0,
+            receipting: VecDeque::new(),
+            receipts_kept: 0,
             next_message_id: 1,
             next_session_id: 1,
             held: VecDeque::new(),
@@ -71,9 +77,21 @@ impl Keep {
     /// The changes of the open round have, with those before, all receipts up to `round`.
     pub fn receipts_are_recorded(&mut self, round: u64) {
         self.receipted = self.receipted.max(round);
+        self.receipting.push_back((self.round, self.receipted));
         self.change(Change::Mapped {
             round: self.receipted,
         });
+    }
+
+    /// What the intake may forget when rounds up to `round` are kept or refused. With a full disk the messages are
+    /// refused and come again anyway; the intake's journal must be able to give its room back.
+    pub fn note_receipts(&mut self, round: u64, result: Result<(), Refusal>) {
+        while let Some(&(_, receipted)) = self.receipting.front().filter(|(by, _)| *by <= round) {
+            self.receipting.pop_front();
+            if result != Err(Refusal::Failed) {
+                self.receipts_kept = receipted;
+            }
+        }
     }
 
     pub fn map(&mut self, message: Inbound) {

@@ -274,6 +274,11 @@ impl Broker {
         self.on_kept(round, result, &mut Cx { now, host });
     }
 
+    /// The store has the receipts of rounds up to this one, which the intake need not keep any longer.
+    pub fn receipts_kept(&self) -> u64 {
+        self.keep.receipts_kept
+    }
+
     /// The rows of all rounds up to `round` are durable, or those since the last call are refused.
     pub fn mapped(
         &mut self,

@@ -20,7 +20,7 @@ pub(super) struct Replay {
     messages: HashMap<u64, Arc<Message>>,
     /// Index by the id that outlives the process.
     sessions: HashMap<u64, u32>,
-    /// Round of the last receipt that the changes did not have.
+    /// Round of the last receipt.
     receipted: u64,
 }
 
@@ -207,12 +207,12 @@ impl Broker {
     }
 
     pub(super) fn replay_receipt(&mut self, round: u64, receipt: &Receipt) {
+        let replay = self.replay.get_or_insert_default();
+        replay.receipted = replay.receipted.max(round);
         if round <= self.keep.receipted {
             return;
         }
         self.keep.continue_after(round);
-        let replay = self.replay.get_or_insert_default();
-        replay.receipted = replay.receipted.max(round);
         let Some(session) = self
             .sessions
             .find(&receipt.client_id)
@@ -233,6 +233,7 @@ impl Broker {
         if let Some(replay) = self.replay.take()
             && replay.receipted > 0
         {
+            // Also when the changes had them all: the intake waits to hear of it.
             self.keep.receipts_are_recorded(replay.receipted);
         }
         let all: Vec<u32> = self.sessions.iter_from(0).map(|(index, _)| index).collect();

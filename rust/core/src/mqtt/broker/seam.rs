@@ -98,6 +98,9 @@ pub trait Intake: Send {
     /// The highest round for which everything is durable, when there is news since the last call.
     fn completed(&mut self) -> Option<(u64, Result<(), Refusal>)>;
 
+    /// The store has the receipts of rounds up to this one. Until then they are kept here.
+    fn receipted(&mut self, _round: u64) {}
+
     /// What becomes of a connection of `peer` that begins with `first`, which is no MQTT. `is_all`: it has said all
     /// that it will say. `is_anonymous`: clients of its address need no name; otherwise the address itself must be
     /// known to the intake.

@@ -448,6 +448,9 @@ impl EventLoop {
         }
         self.refuse_publications(round, result);
         broker.kept(round, result, self.now, &mut self.sockets);
+        if let Some(intake) = &mut self.sockets.intake {
+            intake.receipted(broker.receipts_kept());
+        }
     }
 
     // ---- the end

@@ -135,6 +135,54 @@ fn a_receipt_counts_until_the_store_has_it_whatever_else_is_stored() {
 }
 
 #[test]
+fn the_intake_keeps_receipts_until_the_store_has_them() {
+    let mut world = World::new();
+    world.net.mapped = vec!["row"];
+    world.connect(1, connect_lasting(Version::V5, "from"));
+    world.keeps = false;
+    for (packet_id, told) in [
+        (1, Err(Refusal::Failed)),
+        (2, Ok(())),
+        (3, Err(Refusal::Full)),
+    ] {
+        let known = world.broker.receipts_kept();
+        world.publish(1, "row", "x", Q2, packet_id);
+        let row = world.ended;
+        world.mapped(row, Ok(()));
+        let receipts = world.round();
+        assert_eq!(world.broker.receipts_kept(), known);
+        world.kept(receipts, told);
+        let expected = if told == Err(Refusal::Failed) {
+            known
+        } else {
+            row
+        };
+        assert_eq!(world.broker.receipts_kept(), expected);
+    }
+}
+
+#[test]
+fn the_intake_is_told_after_a_restart_of_receipts_that_the_store_had() {
+    let mut before = World::new();
+    before.connect(1, connect_lasting(Version::V311, "from"));
+    let mut after = World::with(before.broker.options().clone());
+    for change in &before.log {
+        after.broker.apply(change.clone());
+    }
+    after.broker.apply(Change::Mapped { round: 9 });
+    after.broker.continue_after(9);
+    let receipt = Receipt {
+        client_id: "from".into(),
+        packet_id: 7,
+    };
+    after.broker.apply_receipt(9, &receipt);
+    after.broker.recovered(after.now);
+    assert_eq!(after.broker.receipts_kept(), 0);
+    after.round();
+    assert_eq!(after.broker.receipts_kept(), 9);
+}
+
+#[test]
 fn a_row_in_the_journal_makes_its_id_known() {
     let mut world = World::new();
     world.net.mapped = vec!["row"];
