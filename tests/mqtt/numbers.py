@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import queue
-import socket
 import threading
 import time
 from pathlib import Path
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MessageState
 
 IN_FLIGHT = 100
 PACE_S = 0.0005  # a build for tests has to follow
 
 
 class _Client(paho.Client):
-    """Paho forgets with a second attempt to reconnect that a message was received (PUBREC), and publishes it again:
-    there is one attempt, once somebody listens."""
+    """Paho forgets with a second attempt to reconnect that a message was received (PUBREC), and publishes it again,
+    although the broker may have released its id: here PUBREL is sent again, however many attempts it takes."""
 
-    def reconnect(self) -> MQTTErrorCode:
-        ends = time.monotonic() + 20
-        while time.monotonic() < ends:
-            try:
-                socket.create_connection((self._host, self._port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.02)  # nothing tells another process that a port is open
-        return super().reconnect()
+    def _messages_reconnect_reset_out(self) -> None:
+        received = [m for m in self._out_messages.values() if m.state == MessageState.MQTT_MS_RESEND_PUBREL]
+        super()._messages_reconnect_reset_out()
+        for message in received:
+            message.state = MessageState.MQTT_MS_RESEND_PUBREL
 
 
 class Publisher:
