@@ -643,6 +643,7 @@ class Select:
         timezone: str | None = None,
         reference_order: bool = False,
         leading: tuple[int | None] | None = None,
+        part: Literal["whole", "leaf", "query"] = "whole",
     ) -> Plan:
         """The plan over ``tables``: those of ``Select.tables``, in their order.
 
@@ -656,7 +657,7 @@ class Plan:
     """What is to be done for a select."""
 
     @property
-    def kind(self) -> Literal["leading", "rows", "groups", "engine"]: ...
+    def kind(self) -> Literal["leading", "rows", "groups", "engine", "network"]: ...
     @property
     def sql(self) -> str:
         """The statement; of groups, the one over ``edgelake_batch``."""
@@ -667,8 +668,12 @@ class Plan:
         The span is the column that has an index, with the first and the last value that the condition lets through.
         """
     @property
+    def network(self) -> tuple[str, str, tuple[int | None, int] | None] | None:
+        """Of the kind ``network``: statement for other nodes, kinds of its columns as JSON; limit and offset of rows
+        that are passed on, None where ``sql`` puts them together."""
+    @property
     def group_spec(self) -> str:
-        """For GroupScan."""
+        """For GroupScan and PeerMerge."""
     @property
     def outputs(self) -> str:
         """Columns of the answer, for RowReader: JSON; empty where the engine's statement tells them."""
@@ -683,6 +688,32 @@ class Plan:
     def increments(self) -> tuple[str, int] | None: ...
     @property
     def warnings(self) -> list[str]: ...
+
+@final
+class PeerMerge:
+    """Rows that other nodes send, put together: printed as they come (``render``), grouped (``group_spec``), or kept."""
+
+    def __new__(
+        cls,
+        kinds_json: str,
+        *,
+        group_spec: str = "",
+        render: str = "",
+        limit: int | None = None,
+        offset: int = 0,
+        limit_bytes: int = 268_435_456,
+    ) -> Self: ...
+    def add(self, messages: list[PeerMessage]) -> bytes:
+        """Take rows; the text that they become, where they are printed. Raises QueryError."""
+    @property
+    def rows(self) -> int: ...
+    @property
+    def is_full(self) -> bool:
+        """Whether more rows change nothing."""
+    def end(self, elapsed_s: int, target_nodes: int, participating_nodes: int) -> bytes:
+        """What stands behind the printed rows."""
+    def take(self) -> Rows:
+        """The rows or groups as a batch with the columns c0, c1 ...; they are gone from here. Raises QueryError."""
 
 # -- broker ------------------------------------------------------------------------------------------------------------
 
@@ -787,6 +818,12 @@ class PeerMessage:
     @property
     def generic_flag(self) -> int: ...
     @property
+    def has_rows(self) -> bool: ...
+    @property
+    def partitions(self) -> int:
+        """Streams of rows that the sender sends, at least 1."""
+
+    @property
     def job(self) -> tuple[int, int, int, int]:
         """Location and id of the job, number of receivers, id of this one."""
 
@@ -814,3 +851,13 @@ def peer_blocks(
     is_file: bool = False,
 ) -> bytes:
     """The blocks of a message; ``data`` is a text or bytes of a file. Raises ValueError for what does not fit."""
+
+@final
+class PeerRowWriter:
+    """Blocks of the rows that answer a query. ``job``: as the request has it. Raises ValueError for a long host."""
+
+    def __new__(cls, source: tuple[str, int], job: tuple[int, int, int, int]) -> Self: ...
+    def rows(self, lines: bytes) -> bytes:
+        """The blocks that these rows, a line each, fill. Raises ValueError."""
+    def finish(self, error: int = 0) -> bytes:
+        """The last block; with an error the rows are not whole."""

@@ -47,12 +47,12 @@ mod _rust {
     #[pymodule_export]
     use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
     #[pymodule_export]
-    use crate::peer::{PeerMessage, PeerReader, peer_blocks};
+    use crate::peer::{PeerMessage, PeerReader, PeerRowWriter, peer_blocks};
     #[pymodule_export]
     use crate::pipeline::Pipeline;
     #[pymodule_export]
     use crate::query::{
-        GroupScan, Plan, RowReader, Select, change_statement, statement_word, time_expression,
+        GroupScan, PeerMerge, Plan, RowReader, Select, change_statement, statement_word, time_expression,
         time_text,
     };
     #[pymodule_export]

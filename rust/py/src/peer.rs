@@ -1,6 +1,8 @@
 //! Messages of the protocol between nodes: bytes to messages and back (spec: network protocol, sections 1 to 3).
 
-use edgelake_core::peer::{Address, BLOCK_BYTES, Flow, Header, Incoming, Info, Message, Outgoing};
+use edgelake_core::peer::{
+    Address, BLOCK_BYTES, Flow, Header, Incoming, Info, Message, Outgoing, OutgoingRows,
+};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -12,7 +14,7 @@ fn wrong(error: impl std::fmt::Display) -> PyErr {
 
 /// A whole message, or one block of a file.
 #[pyclass(frozen)]
-pub struct PeerMessage(Message);
+pub struct PeerMessage(pub(crate) Message);
 
 #[pymethods]
 impl PeerMessage {
@@ -40,6 +42,17 @@ impl PeerMessage {
     #[getter]
     fn generic_flag(&self) -> u16 {
         self.0.header.generic_flag
+    }
+
+    #[getter]
+    fn has_rows(&self) -> bool {
+        !self.0.rows.is_empty()
+    }
+
+    /// Streams of rows that the receiver sends.
+    #[getter]
+    fn partitions(&self) -> u16 {
+        self.0.header.flow.partitions.max(1)
     }
 
     /// Location and id of the job, number of receivers, id of this one.
@@ -97,7 +110,7 @@ impl PeerReader {
         let left = blocks.remainder().len();
         for block in blocks {
             let message = incoming.take(block).map_err(wrong)?;
-            if message.is_complete || !message.data.is_empty() {
+            if message.is_complete || !message.data.is_empty() || !message.rows.is_empty() {
                 found.push(PeerMessage(message));
             }
         }
@@ -145,4 +158,54 @@ pub fn peer_blocks<'py>(
         outgoing.text(std::str::from_utf8(data).map_err(wrong)?)
     };
     Ok(PyBytes::new(py, &blocks.map_err(wrong)?))
+}
+
+/// Blocks of the rows that answer a query.
+#[pyclass(frozen)]
+pub struct PeerRowWriter(Mutex<OutgoingRows<'static>>);
+
+#[pymethods]
+impl PeerRowWriter {
+    /// `job`: as the request has it. Raises ValueError for a host that is too long.
+    #[new]
+    fn new(source: (&str, u32), job: (u16, u32, u16, u16)) -> PyResult<Self> {
+        let header = Header {
+            info: Info::ROWS,
+            flow: Flow {
+                job_location: job.0,
+                job_id: job.1,
+                receivers: job.2,
+                receiver_id: job.3,
+                partitions: 1,
+                partition_id: 0,
+            },
+            source: Address::new(source.0, source.1)
+                .ok_or_else(|| wrong("a host of more than 128 bytes"))?,
+            ..Header::default()
+        };
+        let blocks = Outgoing::new(header, "job reply").map_err(wrong)?;
+        Ok(Self(Mutex::new(OutgoingRows::new(blocks))))
+    }
+
+    /// The blocks that these rows fill; a row a line.
+    fn rows<'py>(&self, py: Python<'py>, lines: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let text = std::str::from_utf8(lines).map_err(wrong)?;
+        let blocks = py.detach(|| {
+            let mut out = Vec::with_capacity(text.len() + text.len() / 8);
+            let mut writer = self.0.lock();
+            for row in text.split_terminator('\n') {
+                writer.row(&mut out, row)?;
+            }
+            Ok::<_, edgelake_core::peer::BlockError>(out)
+        });
+        Ok(PyBytes::new(py, &blocks.map_err(wrong)?))
+    }
+
+    /// The last block; with an error the rows are not whole.
+    #[pyo3(signature = (error = 0))]
+    fn finish<'py>(&self, py: Python<'py>, error: u16) -> PyResult<Bound<'py, PyBytes>> {
+        let mut out = Vec::new();
+        self.0.lock().finish(&mut out, error).map_err(wrong)?;
+        Ok(PyBytes::new(py, &out))
+    }
 }

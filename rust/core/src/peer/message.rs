@@ -77,36 +77,75 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Rows, one JSON text each, a segment each; long ones go over several blocks, cut at borders of characters.
-    pub fn rows<'r>(
-        mut self,
-        rows: impl IntoIterator<Item = &'r str>,
-    ) -> Result<Vec<u8>, BlockError> {
-        self.header.structure = Structure::SEGMENTS;
+    pub fn rows<'r>(self, rows: impl IntoIterator<Item = &'r str>) -> Result<Vec<u8>, BlockError> {
         let mut out = Vec::new();
-        let (mut data, mut count) = (Vec::with_capacity(CAPACITY), 0);
+        let mut stream = OutgoingRows::new(self);
         for row in rows {
-            let (mut rest, mut is_begun) = (row, false);
-            loop {
-                let free = self.room().saturating_sub(data.len() + HEAD_BYTES);
-                if rest.len() <= free {
-                    let part = if is_begun { Part::Last } else { Part::Whole };
-                    segments::write(&mut data, part, rest.as_bytes());
-                    count += 1;
-                    break;
-                }
-                if free >= SMALLEST_PART {
-                    let (piece, left) = cut(rest, free);
-                    segments::write(&mut data, Part::More, piece.as_bytes());
-                    count += 1;
-                    (rest, is_begun) = (left, true);
-                }
-                self.block(&mut out, &data, count, false)?;
-                data.clear();
-                count = 0;
-            }
+            stream.row(&mut out, row)?;
         }
-        self.block(&mut out, &data, count, true)?;
+        stream.finish(&mut out, 0)?;
         Ok(out)
+    }
+}
+
+/// Rows of a reply, put into blocks as they become known.
+pub struct OutgoingRows<'a> {
+    blocks: Outgoing<'a>,
+    data: Vec<u8>,
+    count: u16,
+}
+
+impl<'a> OutgoingRows<'a> {
+    pub fn new(mut blocks: Outgoing<'a>) -> Self {
+        blocks.header.structure = Structure::SEGMENTS;
+        Self {
+            blocks,
+            data: Vec::with_capacity(CAPACITY),
+            count: 0,
+        }
+    }
+
+    /// Append the blocks that a row fills.
+    pub fn row(&mut self, out: &mut Vec<u8>, row: &str) -> Result<(), BlockError> {
+        let (mut rest, mut is_begun) = (row, false);
+        loop {
+            let free = self
+                .blocks
+                .room()
+                .saturating_sub(self.data.len() + HEAD_BYTES);
+            if rest.len() <= free {
+                let part = if is_begun { Part::Last } else { Part::Whole };
+                segments::write(&mut self.data, part, rest.as_bytes());
+                self.count += 1;
+                return Ok(());
+            }
+            if free >= SMALLEST_PART {
+                let (piece, left) = cut(rest, free);
+                segments::write(&mut self.data, Part::More, piece.as_bytes());
+                self.count += 1;
+                (rest, is_begun) = (left, true);
+            }
+            self.flush(out, false)?;
+        }
+    }
+
+    /// Append the last block. `error`: the rows break off.
+    pub fn finish(&mut self, out: &mut Vec<u8>, error: u16) -> Result<(), BlockError> {
+        self.blocks.header.error = error;
+        if error != 0 {
+            self.data.clear();
+            self.count = 0;
+        }
+        self.flush(out, true)
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>, is_last: bool) -> Result<(), BlockError> {
+        let (data, count) = (std::mem::take(&mut self.data), self.count);
+        self.count = 0;
+        let written = self.blocks.block(out, &data, count, is_last);
+        self.data = data;
+        self.data.clear();
+        written
     }
 }
 

@@ -10,7 +10,7 @@ mod segments;
 
 pub use block::{BLOCK_BYTES, Block, BlockError, CAPACITY, HEADER_BYTES};
 pub use header::{Address, Flow, Header, Info, Structure};
-pub use message::{Incoming, Message, Outgoing};
+pub use message::{Incoming, Message, Outgoing, OutgoingRows};
 pub use segments::{Part, Segments};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod error;
 pub mod group;
 mod lexer;
 mod moments;
+pub mod peer_rows;
 pub mod plan;
 mod ranges;
 pub mod render;

@@ -70,6 +70,9 @@ pub enum Format {
     JsonOutput,
     #[serde(rename = "table")]
     Table,
+    /// A line for each row as it travels between nodes: positions for titles, each value a text.
+    #[serde(rename = "peer")]
+    Peer,
 }
 
 /// A null in the json formats; tables print `null`.

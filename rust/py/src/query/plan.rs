@@ -4,7 +4,9 @@ use edgelake_core::query::cast::Cast;
 use edgelake_core::query::catalogue::{Column, Partition, Table};
 use edgelake_core::query::dialect::{self, Prepared};
 use edgelake_core::query::error::QueryError;
-use edgelake_core::query::plan::{self, Constant, Extend, Leading, Settings, Work, with_stack};
+use edgelake_core::query::plan::{
+    self, Constant, Extend, Leading, Merge, Part, Settings, Work, with_stack,
+};
 use edgelake_core::query::time::Zone;
 use edgelake_core::query::value::Kind;
 use pyo3::exceptions::PyValueError;
@@ -129,7 +131,7 @@ impl Select {
         })
     }
 
-    #[pyo3(signature = (tables, *, dbms, now_us, included = vec![], extend = vec![], timezone = None, reference_order = false, leading = None))]
+    #[pyo3(signature = (tables, *, dbms, now_us, included = vec![], extend = vec![], timezone = None, reference_order = false, leading = None, part = "whole"))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
         &self,
@@ -142,7 +144,13 @@ impl Select {
         timezone: Option<&str>,
         reference_order: bool,
         leading: Option<(Option<i64>,)>,
+        part: &str,
     ) -> PyResult<Plan> {
+        let part = match part {
+            "leaf" => Part::Leaf,
+            "query" => Part::Query,
+            _ => Part::Whole,
+        };
         let made = self.made(
             tables,
             included,
@@ -155,6 +163,7 @@ impl Select {
                 extend: Vec::new(),
                 reference_order,
                 leading: leading.map(|(us,)| Leading(us)),
+                part,
             },
         );
         made.map(|plan| Plan { plan })
@@ -222,6 +231,7 @@ impl Plan {
             Work::Leading { .. } => "leading",
             Work::Rows { .. } => "rows",
             Work::Groups { .. } => "groups",
+            Work::Network(_) => "network",
             Work::Engine { .. } => "engine",
         }
     }
@@ -231,6 +241,10 @@ impl Plan {
         match &self.plan.work {
             Work::Leading { sql } | Work::Rows { sql } | Work::Engine { sql } => sql,
             Work::Groups { merge, .. } => merge,
+            Work::Network(network) => match &network.merge {
+                Merge::Pass { .. } => "",
+                Merge::Rows { sql } | Merge::Groups { sql, .. } => sql,
+            },
         }
     }
 
@@ -246,8 +260,26 @@ impl Plan {
     fn group_spec(&self) -> PyResult<String> {
         match &self.plan.work {
             Work::Groups { spec, .. } => json(spec),
+            Work::Network(network) => match &network.merge {
+                Merge::Groups { spec, .. } => json(spec),
+                _ => Ok(String::new()),
+            },
             _ => Ok(String::new()),
         }
+    }
+
+    /// (statement for the leaves, kinds of their columns, limit and offset of rows that are passed on)
+    #[getter]
+    #[allow(clippy::type_complexity)] // a tuple of Python
+    fn network(&self) -> PyResult<Option<(&str, String, Option<(Option<u64>, u64)>)>> {
+        let Work::Network(network) = &self.plan.work else {
+            return Ok(None);
+        };
+        let pass = match network.merge {
+            Merge::Pass { limit, offset } => Some((limit, offset)),
+            _ => None,
+        };
+        Ok(Some((&network.statement, json(&network.kinds)?, pass)))
     }
 
     #[getter]

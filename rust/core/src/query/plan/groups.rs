@@ -6,7 +6,7 @@ use super::aggregate::{self, contains_aggregate, is_function};
 use super::period::named;
 use super::source::{Columns, Physical, Sources};
 use super::statement::{Item, Statement, whole_number};
-use super::{Plan, Scan, Settings, Work, order, shortcut};
+use super::{Part, Plan, Scan, Settings, Work, network, order, shortcut};
 use crate::query::bucket;
 use crate::query::emit::{Leaves, Sql, emit};
 use crate::query::error::{Result, parse_error};
@@ -21,14 +21,18 @@ const MOST_COLUMNS: usize = 2000;
 
 pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -> Result<Plan> {
     let (items, bucket) = split_bucket(statement, sources)?;
-    if items.is_empty() {
+    if items.is_empty() && settings.part != Part::Leaf {
         return parse_error(
             "increments groups rows: select something beside it, such as min(timestamp)",
         );
     }
-    let mut groups = Groups::new(statement, sources, bucket.as_ref())?;
-    let mut outputs = Vec::new();
-    let mut list = Vec::new();
+    let mut groups = Groups::new(statement, sources, bucket.as_ref(), settings.part)?;
+    let (mut outputs, mut list) = (Vec::new(), Vec::new());
+    if settings.part == Part::Leaf
+        && let Some(bucket) = &bucket
+    {
+        bucket_columns(bucket, &mut outputs, &mut list);
+    }
     for extend in sources.extend {
         let sql = emit(&named(&extend.title), &mut groups)?;
         list.push(sql.text);
@@ -64,12 +68,17 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
     merge.push_str(&having);
     merge.push_str(&order);
     merge.push_str(&statement.limit);
-    let (spec, scans) = groups.scans(statement.selection.as_ref())?;
-    if spec.keys.len() + spec.aggregates.len() > MOST_COLUMNS {
-        return parse_error(format!("more than {MOST_COLUMNS} columns"));
-    }
+    let work = if settings.part == Part::Query {
+        network::groups(statement, sources, &groups, bucket.as_ref(), merge)?
+    } else {
+        let (spec, scans) = groups.scans(statement.selection.as_ref())?;
+        if spec.keys.len() + spec.aggregates.len() > MOST_COLUMNS {
+            return parse_error(format!("more than {MOST_COLUMNS} columns"));
+        }
+        Work::Groups { spec, scans, merge }
+    };
     Ok(Plan {
-        work: Work::Groups { spec, scans, merge },
+        work,
         outputs,
         per_column_limit: None,
         warnings: Vec::new(),
@@ -80,10 +89,55 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
 }
 
 /// `increments(...)`, resolved.
-struct Bucket {
-    unit: Unit,
-    n: i64,
-    column: Expr,
+pub(super) struct Bucket {
+    pub unit: Unit,
+    pub n: i64,
+    pub column: Expr,
+}
+
+impl Bucket {
+    /// Columns that stand for it in the rows of a leaf: the truncated time, and the divided unit; of years only that.
+    pub fn leaf_kinds(&self) -> &'static [Kind] {
+        match self.unit {
+            Unit::Year => &[Kind::Int],
+            _ => &[Kind::Timestamp, Kind::Int],
+        }
+    }
+}
+
+/// What a leaf shows of a bucket, from the one number that it is in `c0` (`bucket::Bucket::key`), in the form that
+/// the reference's leaves have.
+fn bucket_columns(bucket: &Bucket, outputs: &mut Vec<Output>, list: &mut Vec<String>) {
+    let value = "((c0 % 64 + 64) % 64)";
+    let from = format!("((c0 - {value}) / 64)");
+    let fixed = |form: &str, seconds: i64| {
+        format!("strftime('{form}:0.0', {from} * {seconds}, 'unixepoch')")
+    };
+    let start = match bucket.unit {
+        Unit::Second => Some(fixed("%Y-%m-%d %H:%M", 60)),
+        Unit::Minute => Some(fixed("%Y-%m-%d %H:00", 3600)),
+        Unit::Hour => Some(fixed("%Y-%m-%d 00:00", 86_400)),
+        Unit::Day | Unit::Week => Some(format!(
+            "printf('%04d-%02d-01 00:00:0.0', {from} / 12, {from} % 12 + 1)"
+        )),
+        Unit::Month => Some(format!("printf('%04d-01-01 00:00:0.0', {from})")),
+        Unit::Year => None,
+    };
+    let mut show = |title: &str, kind, sql: String| {
+        list.push(format!("iif(c0 IS NULL, NULL, {sql})"));
+        outputs.push(Output {
+            title: title.to_owned(),
+            kind,
+            casts: Vec::new(),
+        });
+    };
+    match start {
+        Some(start) => {
+            show("edgelake_bucket", Kind::Text, start);
+            show("edgelake_bucket_number", Kind::Int, value.to_owned());
+        }
+        None => show("edgelake_bucket_number", Kind::Int, "c0".to_owned()),
+    }
 }
 
 fn split_bucket<'a>(
@@ -172,25 +226,26 @@ fn read_bucket(call: &Call, statement: &Statement, moments: &Moments) -> Result<
 }
 
 /// A column of the scans: its expression, and its text over the main table.
-struct Scanned {
-    expr: Expr,
+pub(super) struct Scanned {
+    pub expr: Expr,
     text: String,
 }
 
 /// What is known of a column of the merged groups.
-struct Merged {
+pub(super) struct Merged {
     text: String,
-    kind: Kind,
+    pub kind: Kind,
 }
 
 /// Collects keys and aggregates, and stands for them in the merge statement.
-struct Groups<'a> {
+pub(super) struct Groups<'a> {
     sources: &'a Sources<'a>,
     columns: Columns<'a>,
-    scanned: Vec<Scanned>,
-    keys: Vec<Key>,
-    merged: Vec<Merged>,
-    aggregates: Vec<(Aggregate, Kind)>,
+    pub scanned: Vec<Scanned>,
+    pub keys: Vec<Key>,
+    pub merged: Vec<Merged>,
+    pub aggregates: Vec<(Aggregate, Kind)>,
+    part: Part,
     /// Titles of the select list, for `having`.
     titles: Vec<(String, Expr)>,
 }
@@ -200,8 +255,10 @@ impl<'a> Groups<'a> {
         statement: &Statement,
         sources: &'a Sources<'a>,
         bucket: Option<&Bucket>,
+        part: Part,
     ) -> Result<Self> {
         let mut made = Self {
+            part,
             sources,
             columns: sources.columns(),
             scanned: Vec::new(),
@@ -213,16 +270,23 @@ impl<'a> Groups<'a> {
         if let Some(Bucket { unit, n, column }) = bucket {
             let (at, _) = made.scan(column)?;
             let (unit, n) = (*unit, *n);
-            made.keys.push(Key::Bucket {
+            let key = Key::Bucket {
                 column: at,
                 unit,
                 n,
-            });
-            // No expression of the statement stands for a bucket.
-            made.merged.push(Merged {
-                text: String::new(),
-                kind: Kind::Int,
-            });
+            };
+            let kinds = match (part, bucket) {
+                (Part::Query, Some(bucket)) => bucket.leaf_kinds(),
+                _ => &[Kind::Int],
+            };
+            for kind in kinds {
+                made.keys.push(key.clone());
+                // No expression of the statement stands for a bucket.
+                made.merged.push(Merged {
+                    text: String::new(),
+                    kind: *kind,
+                });
+            }
         }
         for extend in sources.extend {
             made.add_key(&named(&extend.title))?;
@@ -302,25 +366,43 @@ impl<'a> Groups<'a> {
         if adds && (kind.is_text() || (kind == Kind::Timestamp && function != Function::Range)) {
             return parse_error(format!("'{call}': the column holds no numbers"));
         }
-        let wanted = Aggregate { function, column };
+        let part = self.part;
+        let mut column_of = |function| self.aggregated(Aggregate { function, column }, kind);
+        Ok(match (function, part) {
+            // What several nodes answer is put together: their sums and counts, not their averages.
+            (Function::Avg, Part::Query) => {
+                let (sum, count) = (column_of(Function::Sum), column_of(Function::Count));
+                let text = format!("(CAST({sum} AS REAL) / nullif({count}, 0))");
+                Sql::new(text, Kind::Float)
+            }
+            (Function::Range, Part::Query) => {
+                let (low, high) = (column_of(Function::Min), column_of(Function::Max));
+                ranged(format!("abs({high} - {low})"), kind)
+            }
+            (Function::CountRows | Function::Count | Function::CountDistinct, part) => {
+                let text = column_of(function);
+                // No node had rows, so that nothing was counted.
+                let text = match part {
+                    Part::Query => format!("coalesce({text}, 0)"),
+                    _ => text,
+                };
+                Sql::new(text, Kind::Int)
+            }
+            (Function::Avg, _) => Sql::new(column_of(function), Kind::Float),
+            (Function::Range, _) => ranged(column_of(function), kind),
+            (Function::Sum, _) if kind == Kind::Bool => Sql::new(column_of(function), Kind::Int),
+            _ => Sql::new(column_of(function), kind),
+        })
+    }
+
+    /// The column of an aggregate in the merged groups.
+    fn aggregated(&mut self, wanted: Aggregate, kind: Kind) -> String {
         let known = self.aggregates.iter().position(|(a, _)| *a == wanted);
         let at = known.unwrap_or(self.aggregates.len());
         if known.is_none() {
             self.aggregates.push((wanted, kind));
         }
-        let text = format!("c{}", self.keys.len() + at);
-        Ok(match function {
-            Function::CountRows | Function::Count | Function::CountDistinct => {
-                Sql::new(text, Kind::Int)
-            }
-            Function::Avg => Sql::new(text, Kind::Float),
-            // Seconds between the first and the last time.
-            Function::Range if kind == Kind::Timestamp => {
-                Sql::new(format!("({text} / 1000000.0)"), Kind::Float)
-            }
-            Function::Sum if kind == Kind::Bool => Sql::new(text, Kind::Int),
-            _ => Sql::new(text, kind),
-        })
+        format!("c{}", self.keys.len() + at)
     }
 
     /// The condition on groups, which may use the titles of the select list.
@@ -425,6 +507,15 @@ impl<'a> Groups<'a> {
         let columns: Vec<Option<&str>> = self.aggregates.iter().map(|(a, _)| text(a)).collect();
         let aggregates: Vec<Aggregate> = self.aggregates.iter().map(|(a, _)| a.clone()).collect();
         shortcut::columns(one, &aggregates, &columns)
+    }
+}
+
+/// A range; of times the seconds between the first and the last.
+fn ranged(text: String, kind: Kind) -> Sql {
+    if kind == Kind::Timestamp {
+        Sql::new(format!("({text} / 1000000.0)"), Kind::Float)
+    } else {
+        Sql::new(text, kind)
     }
 }
 

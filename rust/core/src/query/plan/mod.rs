@@ -3,6 +3,7 @@
 mod aggregate;
 mod as_is;
 mod groups;
+mod network;
 mod order;
 mod period;
 mod rows;
@@ -21,6 +22,8 @@ use super::moments::Moments;
 use super::spec::{GroupSpec, Output};
 use super::time::{Unit, Zone};
 use super::value::Kind;
+
+pub use network::{Merge, Network};
 
 use source::Sources;
 use statement::Statement;
@@ -55,6 +58,19 @@ pub struct Settings {
     pub reference_order: bool,
     /// What the leading query found (`period`); `None`: it has not run yet.
     pub leading: Option<Leading>,
+    pub part: Part,
+}
+
+/// Which part of a query a plan is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it: the rows are here.
+    #[default]
+    Whole,
+    /// What a node with rows does for another one, which puts the answers together.
+    Leaf,
+    /// What the node that was asked does: a statement for the leaves, and the merge of their rows.
+    Query,
 }
 
 /// The latest time before the end of a period; `None` = there is no row.
@@ -87,6 +103,8 @@ pub enum Work {
         scans: Vec<Scan>,
         merge: String,
     },
+    /// A statement for other nodes (`Part::Query`), and what becomes of their rows.
+    Network(Network),
     /// A statement of the engine that is none of the dialect. Titles and kinds of its columns are the engine's,
     /// where `Plan::outputs` does not tell.
     Engine { sql: String },
@@ -131,6 +149,9 @@ pub fn plan(
             local: settings.local.clone(),
         };
         match dialect_plan(prepared, tables, included, settings, &moments) {
+            Err(QueryError::Unsupported(reason)) if settings.part == Part::Query => parse_error(format!(
+                "{reason}: a select over other nodes reads one table"
+            )),
             Err(QueryError::Unsupported(reason)) => {
                 if !included.is_empty() || !settings.extend.is_empty() {
                     return parse_error(format!("{reason} does not go with include and extend"));
@@ -178,7 +199,10 @@ fn dialect_plan(
             return parse_error("period and increments do not go together");
         }
         let Some(Leading(latest)) = settings.leading else {
-            let sql = rows::leading(&sources, &period)?;
+            let sql = match settings.part {
+                Part::Query => network::leading(&sources, &period)?,
+                _ => rows::leading(&sources, &period)?,
+            };
             return Ok(Plan {
                 work: Work::Leading { sql },
                 outputs: Vec::new(),
@@ -190,6 +214,9 @@ fn dialect_plan(
             });
         };
         statement.selection = Some(period.condition(latest)?);
+    }
+    if settings.part == Part::Leaf {
+        statement.split_for_leaf();
     }
     let mut made = if statement.is_grouped() {
         groups::plan(&statement, &sources, settings)?

@@ -6,7 +6,7 @@ use super::order::{self, OrderKey};
 use super::period::{Period, named};
 use super::source::{Physical, Sources};
 use super::statement::Statement;
-use super::{Plan, Settings, Work};
+use super::{Part, Plan, Settings, Work, network};
 use crate::query::emit::{Sql, emit};
 use crate::query::error::{Result, parse_error};
 use crate::query::spec::Output;
@@ -48,6 +48,18 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
                 key.expr
             ));
         }
+    }
+    if settings.part == Part::Query {
+        let exprs: Vec<&Expr> = shown.iter().map(|s| &s.expr).collect();
+        return Ok(Plan {
+            work: network::rows(statement, sources, &exprs, &outputs, &keys)?,
+            outputs,
+            per_column_limit: None,
+            warnings: Vec::new(),
+            dbms: sources.main.dbms.clone(),
+            attached: Vec::new(),
+            increments: None,
+        });
     }
     let sql = match physical.as_slice() {
         [] => format!("SELECT {} LIMIT 0", vec!["NULL"; shown.len()].join(", ")),

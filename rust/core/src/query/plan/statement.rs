@@ -3,16 +3,16 @@
 use std::fmt::Write;
 
 use sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
+    Distinct, Expr, GroupByExpr, Ident, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
     TableFactor, Value,
 };
 
-use super::aggregate::{contains_aggregate, is_function};
+use super::aggregate::{self, contains_aggregate, is_function};
 use crate::query::cast::Cast;
 use crate::query::catalogue::Table;
 use crate::query::dialect::Prepared;
 use crate::query::error::{QueryError, Result, parse_error};
-use crate::query::spec::Output;
+use crate::query::spec::{Function, Output};
 
 /// A column of the select list.
 #[derive(Clone, Debug)]
@@ -21,6 +21,33 @@ pub struct Item {
     pub casts: Vec<Cast>,
     /// None for `*`, until the table is known.
     pub expr: Option<Expr>,
+}
+
+impl Item {
+    fn of(expr: Expr) -> Self {
+        Self {
+            title: expr.to_string().to_lowercase(),
+            casts: Vec::new(),
+            expr: Some(expr),
+        }
+    }
+
+    fn split(self) -> Vec<Self> {
+        let names = match self.expr.as_ref().map(aggregate::of) {
+            Some(Ok(Some((Function::Avg, _)))) => ["sum", "count"],
+            Some(Ok(Some((Function::Range, _)))) => ["min", "max"],
+            _ => return vec![self],
+        };
+        let Some(Expr::Function(call)) = self.expr else {
+            return vec![self];
+        };
+        let renamed = names.map(|name| {
+            let mut call = call.clone();
+            call.name = Ident::new(name).into();
+            Self::of(Expr::Function(call))
+        });
+        renamed.into()
+    }
 }
 
 /// A select over one table.
@@ -96,6 +123,21 @@ impl Statement {
         }
         self.items = expanded;
         Ok(())
+    }
+
+    /// Put what can be merged in place of what cannot: sum and count for an average, the ends of a range, the
+    /// different values that are to be counted.
+    pub fn split_for_leaf(&mut self) {
+        if let [Item { expr: Some(expr), .. }] = self.items.as_slice()
+            && let Ok(Some((Function::CountDistinct, Some(argument)))) = aggregate::of(expr)
+            && self.group_by.is_empty()
+        {
+            self.distinct = true;
+            self.items = vec![Item::of(argument.clone())];
+            return;
+        }
+        let items = std::mem::take(&mut self.items);
+        self.items = items.into_iter().flat_map(Item::split).collect();
     }
 
     pub fn is_increments(&self) -> bool {

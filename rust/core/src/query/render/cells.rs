@@ -122,6 +122,28 @@ impl Cells {
         }
     }
 
+    /// Append a value as it travels to another node: a JSON text, whatever it is; null as an empty one, truth values
+    /// as the database prints them (network protocol, section 3.3). Raises CastFailed.
+    pub fn push_peer<R: Row + ?Sized>(
+        &mut self,
+        out: &mut Vec<u8>,
+        row: &R,
+        at: usize,
+    ) -> Result<()> {
+        let start = out.len();
+        self.push_json(out, row, at, b"\"\"")?;
+        match &out[start..] {
+            [b'"', ..] => {}
+            b"true" => out.splice(start.., *b"\"1\"").for_each(drop),
+            b"false" => out.splice(start.., *b"\"0\"").for_each(drop),
+            _ => {
+                out.insert(start, b'"');
+                out.push(b'"');
+            }
+        }
+        Ok(())
+    }
+
     /// Append a value as a table shows it; null as `null`. Raises CastFailed.
     pub fn push_plain<R: Row + ?Sized>(
         &mut self,

@@ -39,6 +39,10 @@ impl Renderer {
     pub fn new(spec: Render, now_us: i64) -> Result<Self> {
         let cells = Cells::new(&spec, now_us)?;
         let heads = spec.outputs.iter().enumerate().map(|(at, output)| {
+            if spec.format == Format::Peer {
+                let open = if at == 0 { r#"{"Query":[{"# } else { "," };
+                return format!("{open}\"{at}\":").into_bytes();
+            }
             let mut head = if at == 0 {
                 b"{".to_vec()
             } else {
@@ -65,6 +69,14 @@ impl Renderer {
         self.rows
     }
 
+    /// Nodes of the statistics, where they are known late.
+    pub fn set_nodes(&mut self, target: u32, participating: u32) {
+        self.spec.nodes = Nodes {
+            target,
+            participating,
+        };
+    }
+
     /// Append a row. Raises CastFailed.
     pub fn row<R: Row + ?Sized>(&mut self, out: &mut Vec<u8>, row: &R) -> Result<()> {
         if !self.counted.admit(row)? {
@@ -75,6 +87,12 @@ impl Renderer {
             if table.is_full() {
                 table.write(out, self.spec.line_end.bytes());
             }
+        } else if self.spec.format == Format::Peer {
+            for (at, head) in self.heads.iter().enumerate() {
+                out.extend_from_slice(head);
+                self.cells.push_peer(out, row, at)?;
+            }
+            out.extend_from_slice(b"}]}\n");
         } else {
             out.extend_from_slice(match (self.spec.format, self.rows) {
                 (Format::Json, 0) => br#"{"Query": ["#,
@@ -101,6 +119,9 @@ impl Renderer {
 
     /// Append what stands behind the rows.
     pub fn finish(&mut self, out: &mut Vec<u8>, elapsed_s: u64) {
+        if self.spec.format == Format::Peer {
+            return;
+        }
         let end = self.spec.line_end.bytes();
         if self.rows == 0 {
             if self.spec.statistics {
@@ -125,7 +146,7 @@ impl Renderer {
                 return;
             }
             Format::JsonList => out.push(b']'),
-            Format::JsonOutput => {}
+            Format::JsonOutput | Format::Peer => {}
             Format::Table => {
                 if let Some(table) = &mut self.table {
                     table.write(out, end);

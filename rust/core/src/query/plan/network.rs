@@ -1,0 +1,292 @@
+//! Selects over other nodes: the statement that goes to them, and the merge of their rows (spec: query, section 9;
+//! network protocol, section 6.2).
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{BinaryOperator, Expr, InTarget, Value, visit_expressions_mut};
+
+use super::groups::{Bucket, Groups};
+use super::order::{self, OrderKey};
+use super::period::Period;
+use super::source::Sources;
+use super::statement::Statement;
+use super::{Work, rows};
+use crate::query::emit::{Leaves, emit};
+use crate::query::error::Result;
+use crate::query::spec::{Aggregate, Function, GroupSpec, Key, Output};
+use crate::query::time::utc_text;
+use crate::query::value::Kind;
+
+/// A statement for the leaves, and what becomes of the rows that they send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    pub statement: String,
+    /// Of the leaves' columns.
+    pub kinds: Vec<Kind>,
+    pub merge: Merge,
+}
+
+/// What becomes of the rows of the leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Merge {
+    /// They are the answer, as they come: from the row `offset` on, `limit` of them.
+    Pass { limit: Option<u64>, offset: u64 },
+    /// They go into `edgelake_batch` as c0, c1 ...; the statement over it is the answer.
+    Rows { sql: String },
+    /// They are grouped; the statement over the groups is the answer.
+    Groups { spec: GroupSpec, sql: String },
+}
+
+/// An expression as it travels: times as absolute instants, quoted texts as such.
+fn wire(expr: &Expr, sources: &Sources<'_>) -> String {
+    let mut expr = expr.clone();
+    // Inner expressions come first, so that the moment of `now() - 3 days` is known when the step is taken.
+    let _ = visit_expressions_mut(&mut expr, |part| {
+        absolute(part, sources);
+        ControlFlow::<()>::Continue(())
+    });
+    expr.to_string()
+}
+
+fn absolute(part: &mut Expr, sources: &Sources<'_>) {
+    let mut columns = sources.columns();
+    if let Expr::Identifier(name) = part
+        && name.quote_style.is_some()
+        && !columns.is_column(&name.value)
+    {
+        let text = name.value.clone();
+        *part = Expr::Value(Value::SingleQuotedString(text).into());
+        return;
+    }
+    if let Ok(Some(us)) = sources.moments.instant_but_text(part) {
+        *part = instant(us);
+        return;
+    }
+    let mut is_time =
+        |expr: &Expr| emit(expr, &mut columns).is_ok_and(|sql| sql.kind == Kind::Timestamp);
+    let fix = |expr: &mut Expr| {
+        if let Ok(Some(us)) = sources.moments.instant(expr) {
+            *expr = instant(us);
+        }
+    };
+    match part {
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+            match (is_time(left), is_time(right)) {
+                (true, false) => fix(right),
+                (false, true) => fix(left),
+                _ => {}
+            }
+        }
+        Expr::Between {
+            expr, low, high, ..
+        } if is_time(expr) => {
+            fix(low);
+            fix(high);
+        }
+        Expr::In {
+            expr,
+            target: InTarget::List(list),
+            ..
+        } if is_time(expr) => list.iter_mut().for_each(fix),
+        _ => {}
+    }
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator as Op;
+    matches!(
+        op,
+        Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq
+    )
+}
+
+fn instant(us: i64) -> Expr {
+    Expr::Value(Value::SingleQuotedString(utc_text(us)).into())
+}
+
+fn filter(selection: Option<&Expr>, sources: &Sources<'_>) -> String {
+    match selection {
+        Some(selection) => format!(" where {}", wire(selection, sources)),
+        None => String::new(),
+    }
+}
+
+/// The statement that finds the latest time before the end of a period.
+pub fn leading(sources: &Sources<'_>, period: &Period) -> Result<String> {
+    rows::leading(sources, period)?;
+    Ok(format!(
+        "select max({}) from {}{}",
+        period.column(),
+        sources.main.name,
+        filter(Some(&period.leading_condition()), sources)
+    ))
+}
+
+/// Rows of the table itself; `shown` begins with the extended columns, which leaves add by themselves.
+pub fn rows(
+    statement: &Statement,
+    sources: &Sources<'_>,
+    shown: &[&Expr],
+    outputs: &[Output],
+    keys: &[OrderKey],
+) -> Result<Work> {
+    let mut list: Vec<String> = shown.iter().map(|e| wire(e, sources)).collect();
+    let mut kinds: Vec<Kind> = outputs.iter().map(|o| o.kind).collect();
+    let (mut leaf_order, mut order) = (Vec::new(), Vec::new());
+    for key in keys {
+        let text = wire(&key.expr, sources);
+        let known = list.iter().position(|l| *l == text);
+        let at = known.unwrap_or(list.len());
+        leaf_order.push(format!("{text}{}", key.direction));
+        order.push(format!("c{at}{}", key.direction));
+        if known.is_none() {
+            kinds.push(emit(&key.expr, &mut sources.columns())?.kind);
+            list.push(text);
+        }
+    }
+    let (limit, offset) = bounds(&statement.limit);
+    let leaf_limit = limit.map_or_else(String::new, |n| {
+        format!(" limit {}", n.saturating_add(offset))
+    });
+    let distinct = if statement.distinct { "distinct " } else { "" };
+    let text = format!(
+        "select {distinct}{} from {}{}{}{leaf_limit}",
+        list[sources.extend.len()..].join(", "),
+        sources.main.name,
+        filter(statement.selection.as_ref(), sources),
+        order::clause(&leaf_order),
+    );
+    let merge = if keys.is_empty() && !statement.distinct {
+        Merge::Pass { limit, offset }
+    } else {
+        let columns: Vec<String> = (0..shown.len()).map(|at| format!("c{at}")).collect();
+        Merge::Rows {
+            sql: format!(
+                "SELECT {distinct}{} FROM edgelake_batch{}{}",
+                columns.join(", "),
+                order::clause(&order),
+                statement.limit
+            ),
+        }
+    };
+    Ok(Work::Network(Network {
+        statement: text,
+        kinds,
+        merge,
+    }))
+}
+
+/// Limit and offset of ` LIMIT n OFFSET m`.
+fn bounds(clause: &str) -> (Option<u64>, u64) {
+    let mut words = clause.split_whitespace();
+    let mut after = |word: &str| {
+        words
+            .by_ref()
+            .find(|w| *w == word)
+            .and_then(|_| words.next())
+            .and_then(|n| n.parse().ok())
+    };
+    (after("LIMIT"), after("OFFSET").unwrap_or(0))
+}
+
+/// Groups: the leaves send theirs, extended columns first, then the bucket, the group columns, the values that are to
+/// be counted once, the aggregates.
+pub fn groups(
+    statement: &Statement,
+    sources: &Sources<'_>,
+    groups: &Groups<'_>,
+    bucket: Option<&Bucket>,
+    sql: String,
+) -> Result<Work> {
+    let buckets = bucket.map_or(&[][..], Bucket::leaf_kinds);
+    let extended = sources.extend.len();
+    let mut kinds: Vec<Kind> = sources.extend.iter().map(|e| e.kind).collect();
+    kinds.extend(buckets);
+    let (mut list, mut by) = (Vec::new(), Vec::new());
+    if let Some(Bucket { unit, n, column }) = bucket {
+        list.push(format!("increments({}, {n}, {column})", unit.name()));
+    }
+    // Position in the leaves' rows of each scanned column that is a key or is counted by its values.
+    let mut keyed: Vec<(usize, usize)> = Vec::new();
+    let mut keys: Vec<Key> = (0..buckets.len())
+        .map(|at| Key::Column(extended + at))
+        .collect();
+    for (at, key) in groups.keys.iter().enumerate().skip(buckets.len()) {
+        let Key::Column(scanned) = key else { continue };
+        let place = at - buckets.len();
+        if place < extended {
+            keyed.push((*scanned, place));
+            keys.push(Key::Column(place));
+            continue;
+        }
+        let text = wire(&groups.scanned[*scanned].expr, sources);
+        keyed.push((*scanned, kinds.len()));
+        keys.push(Key::Column(kinds.len()));
+        kinds.push(groups.merged[at].kind);
+        list.push(text.clone());
+        by.push(text);
+    }
+    for (aggregate, kind) in &groups.aggregates {
+        let (Function::CountDistinct, Some(scanned)) = (aggregate.function, aggregate.column) else {
+            continue;
+        };
+        if keyed.iter().all(|(known, _)| *known != scanned) {
+            let text = wire(&groups.scanned[scanned].expr, sources);
+            keyed.push((scanned, kinds.len()));
+            kinds.push(*kind);
+            list.push(text.clone());
+            by.push(text);
+        }
+    }
+    let mut aggregates = Vec::with_capacity(groups.aggregates.len());
+    for (aggregate, kind) in &groups.aggregates {
+        let argument = aggregate
+            .column
+            .map(|at| wire(&groups.scanned[at].expr, sources));
+        let argument = argument.as_deref().unwrap_or("*");
+        let (name, kind, merged) = match aggregate.function {
+            Function::CountDistinct => {
+                let place = keyed.iter().find(|(s, _)| Some(*s) == aggregate.column);
+                aggregates.push(Aggregate {
+                    function: Function::CountDistinct,
+                    column: place.map(|(_, place)| *place),
+                });
+                continue;
+            }
+            Function::CountRows | Function::Count => ("count", Kind::Int, Function::Sum),
+            Function::Min => ("min", *kind, Function::Min),
+            Function::Max => ("max", *kind, Function::Max),
+            // Averages and ranges were taken apart.
+            Function::Sum | Function::Avg | Function::Range => ("sum", summed(*kind), Function::Sum),
+        };
+        aggregates.push(Aggregate {
+            function: merged,
+            column: Some(kinds.len()),
+        });
+        kinds.push(kind);
+        list.push(format!("{name}({argument})"));
+    }
+    let mut text = format!(
+        "select {} from {}{}",
+        list.join(", "),
+        sources.main.name,
+        filter(statement.selection.as_ref(), sources)
+    );
+    if !by.is_empty() {
+        text.push_str(" group by ");
+        text.push_str(&by.join(", "));
+    }
+    Ok(Work::Network(Network {
+        statement: text,
+        kinds,
+        merge: Merge::Groups {
+            spec: GroupSpec { keys, aggregates },
+            sql,
+        },
+    }))
+}
+
+/// Kind of a sum: that of truth values is their number.
+fn summed(kind: Kind) -> Kind {
+    if kind == Kind::Bool { Kind::Int } else { kind }
+}
