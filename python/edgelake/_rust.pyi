@@ -691,7 +691,7 @@ class Plan:
 
 @final
 class PeerMerge:
-    """Rows that other nodes send, put together: printed as they come (``render``), grouped (``group_spec``), or kept."""
+    """Rows of other nodes, put together: printed as they come (``render``), grouped (``group_spec``), or kept."""
 
     def __new__(
         cls,

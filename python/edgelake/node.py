@@ -21,8 +21,11 @@ from edgelake.command.flow import Flow
 from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.broker import ROWS
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
+from edgelake.command.handlers.peer import peers_of
+from edgelake.command.handlers.query import NETWORK_QUERIES
 from edgelake.command.handlers.script import engine
 from edgelake.command.handlers.synchronizer import ledger_arrived
+from edgelake.command.handlers.tables import find_columns
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
 from edgelake.command.peerfiles import PEER_FILES, PeerFiles
@@ -46,8 +49,9 @@ from edgelake.model import LIBRARY, Caller, Reply, Stored
 from edgelake.net.mqtt import Rows
 from edgelake.peering import Peers
 from edgelake.query.jobs import Job
+from edgelake.query.network import NetworkQueries
 from edgelake.query.service import Queries
-from edgelake.store.base import ColumnInfo
+from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.ledger import LedgerTable
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.statement import user_columns
@@ -140,6 +144,9 @@ class Node:
         ctx.policies.watch(ctx.parts[ROUTING].update)
         ctx.policies.network = Network(self._peers, platforms, master)
         service = LedgerService(master, self._peers, lambda: bool(ctx.variables.get("blockchain_file")))
+        ctx.parts[NETWORK_QUERIES] = NetworkQueries(
+            ctx.queries, lambda: peers_of(ctx), lambda: ctx.parts[ROUTING], self._network_table
+        )
         ctx.parts[GET_BLOCKCHAIN] = service.get_blockchain
         ctx.parts["on_ledger"] = functools.partial(ledger_arrived, ctx)
 
@@ -189,6 +196,13 @@ class Node:
                 with contextlib.suppress(EdgeLakeError):
                     return user_columns(str(create))
         return []
+
+    def _network_table(self, dbms: str, table: str) -> TableInfo | None:
+        """What is known here of a table of the network."""
+        try:
+            return TableInfo(dbms, table, find_columns(self.ctx, dbms, table))
+        except EdgeLakeError:
+            return None
 
     def _query_ended(self, job: Job) -> None:
         """``set query log``: every query, or the slow ones."""

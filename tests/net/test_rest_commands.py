@@ -187,10 +187,16 @@ def test_an_assignment_header_becomes_an_assignment(site: Site, node: FakeNode) 
     assert site.command("get status", assignment="a b = c")[0] == 400
 
 
-def test_other_nodes_are_not_available_yet(site: Site) -> None:
-    status, _, body = site.command("get status", destination="network")
-    assert (status, json.loads(body)["err_code"]) == (400, 150)
+def test_a_destination_sends_the_command_to_other_nodes(site: Site, node: FakeNode) -> None:
     assert site.command("get status", destination="local")[0] == 200
+    found = site.command("sql d select 1", destination="network", subset="true", timeout="5")
+    assert found[0] == 200, found
+    assert site.command("get status", destination="10.0.0.1:7848, 10.0.0.2:7848", timeout="30")[0] == 200
+    assert [line for line, *_ in node.ran] == [
+        "get status",
+        "run client (subset = true, timeout = 5) sql d select 1",
+        "run client (10.0.0.1:7848, 10.0.0.2:7848, timeout = 30) get status",
+    ]
 
 
 @pytest.mark.parametrize("method", ["DELETE", "VIEW", "PATCH"])

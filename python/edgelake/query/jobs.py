@@ -23,6 +23,7 @@ class Job:
     Attributes:
         number: its slot, shown as ``Job``; ``identity`` counts all queries of the node.
         command: options and statement as the user gave them.
+        operators: other nodes that were asked; none for a query of this node's own rows.
         scans: statements over the physical tables; ``merge`` puts their groups together.
     """
 
@@ -35,6 +36,7 @@ class Job:
     scans: list[str] = field(default_factory=list)
     merge: str = ""
     increments: str = ""
+    operators: tuple[str, ...] = ()
     status: Status = "Sending"
     reason: str = ""
     rows: int = 0

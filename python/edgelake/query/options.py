@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from edgelake.errors import EdgeLakeError, NotAvailableError, error
 
@@ -44,6 +44,7 @@ class Options:
         timezone: of printed times; ``local`` is the node's.
         include: other tables, each as (database or empty, table).
         table, drop: keep the result in ``system_query.<table>``; False adds to what is there.
+        all_nodes: members of a cluster are asked in turn, not the main one.
         max_time_s: longest time for the answer; None = no limit.
         test: print the answer as a test case, under ``title``; ``source`` is a file to compare it with.
     """
@@ -57,6 +58,7 @@ class Options:
     file: str = ""
     table: str = ""
     drop: bool = True
+    all_nodes: bool = False
     max_time_s: float | None = None
     output: bool = True
     test: bool = False
@@ -148,13 +150,16 @@ def parse_options(text: str, translate: Callable[[str], str] = str) -> Options:
 
     Raises EdgeLakeError 175 for an unknown key or a wrong value.
     """
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for key, value in _pairs(text, translate):
         reader = _READERS.get(key)
         if reader is None:
             raise error(175, f"'{key}'", hint=f"options: {', '.join(_READERS)}")
-        values.update(reader(key, value))
-    return Options(**values)  # type: ignore[arg-type]
+        read = reader(key, value)
+        if key in _LISTS and key in values:  # other nodes name one table or column at a time
+            read = {key: (*values[key], *read[key])}
+        values.update(read)
+    return Options(**values)
 
 
 def _pairs(text: str, translate: Callable[[str], str]) -> list[tuple[str, str]]:
@@ -208,15 +213,15 @@ def _list(value: str) -> list[str]:
     return [item.strip() for item in items if item.strip()]
 
 
-def _format(key: str, value: str) -> dict[str, object]:
+def _format(key: str, value: str) -> dict[str, Any]:
     found = FORMATS.get(re.sub(r"\s*:\s*", ":", value.lower()))
     if found is None:
         raise _wrong(key, value, ", ".join(FORMATS))
     return {"format": found}
 
 
-def _flag(name: str) -> Callable[[str, str], dict[str, object]]:
-    def read(key: str, value: str) -> dict[str, object]:
+def _flag(name: str) -> Callable[[str, str], dict[str, Any]]:
+    def read(key: str, value: str) -> dict[str, Any]:
         lowered = value.lower()
         if lowered not in {"true", "false"}:
             raise _wrong(key, value, "true, false")
@@ -225,11 +230,11 @@ def _flag(name: str) -> Callable[[str, str], dict[str, object]]:
     return read
 
 
-def _text(name: str) -> Callable[[str, str], dict[str, object]]:
+def _text(name: str) -> Callable[[str, str], dict[str, Any]]:
     return lambda _key, value: {name: value}
 
 
-def _tables(key: str, value: str) -> dict[str, object]:
+def _tables(key: str, value: str) -> dict[str, Any]:
     found = []
     for item in _list(value.lower()):
         dbms, dot, table = item.partition(".")
@@ -239,7 +244,7 @@ def _tables(key: str, value: str) -> dict[str, object]:
     return {"include": tuple(found)}
 
 
-def _extend(key: str, value: str) -> dict[str, object]:
+def _extend(key: str, value: str) -> dict[str, Any]:
     items = []
     for item in _list(value):
         found = _EXTEND.fullmatch(item)
@@ -251,7 +256,7 @@ def _extend(key: str, value: str) -> dict[str, object]:
     return {"extend": tuple(items)}
 
 
-def _destination(key: str, value: str) -> dict[str, object]:
+def _destination(key: str, value: str) -> dict[str, Any]:
     wanted = value.lower()
     if wanted.startswith("kafka@"):
         raise NotAvailableError("dest = kafka", hint="write to a file, or read the reply")
@@ -260,37 +265,33 @@ def _destination(key: str, value: str) -> dict[str, object]:
     return {"destination": wanted}
 
 
-def _seconds(key: str, value: str) -> dict[str, object]:
+def _seconds(key: str, value: str) -> dict[str, Any]:
     found = _SECONDS.fullmatch(value)
     if found is None or float(found[1]) <= 0:
         raise _wrong(key, value, "5, 30 seconds, 2 minutes")
     return {"max_time_s": float(found[1]) * _FACTORS.get((found[2] or "s")[0].lower(), 1.0)}
 
 
-def _one_of(*allowed: str) -> Callable[[str, str], dict[str, object]]:
-    """For options that only other nodes' answers depend on: the value is checked."""
-
-    def read(key: str, value: str) -> dict[str, object]:
-        if value.lower() not in allowed:
-            raise _wrong(key, value, ", ".join(allowed))
-        return {}
-
-    return read
+def _nodes(key: str, value: str) -> dict[str, Any]:
+    if value.lower() not in ("main", "all"):
+        raise _wrong(key, value, "main, all")
+    return {"all_nodes": value.lower() == "all"}
 
 
-def _output(key: str, value: str) -> dict[str, object]:
+def _output(key: str, value: str) -> dict[str, Any]:
     if value.lower() != "none":
         raise _wrong(key, value, "none")
     return {"output": False}
 
 
-_READERS: Final[dict[str, Callable[[str, str], dict[str, object]]]] = {
+_LISTS: Final = ("include", "extend")
+_READERS: Final[dict[str, Callable[[str, str], dict[str, Any]]]] = {
     "format": _format,
     "stat": _flag("statistics"),
     "timezone": _text("timezone"),
     "include": _tables,
     "extend": _extend,
-    "nodes": _one_of("main", "all"),
+    "nodes": _nodes,
     "committed": _flag(""),  # a node alone has no other members to wait for
     "dest": _destination,
     "file": _text("file"),
@@ -304,5 +305,6 @@ _READERS: Final[dict[str, Callable[[str, str], dict[str, object]]]] = {
     "source": _text("source"),
     "option": _text("option"),
     "info": lambda _key, _value: {},
+    "message": lambda _key, _value: {},  # what the reference's second stage carries
     "output": _output,
 }

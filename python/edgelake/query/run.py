@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from edgelake._rust import BatchTable, GroupScan, Plan, RowReader
+from edgelake._rust import BatchTable, GroupScan, Plan, RowReader, Rows
 from edgelake.errors import QueryStoppedError, TimeoutExpiredError
 from edgelake.query.pool import QueryPool
 from edgelake.store import engine
@@ -78,11 +78,27 @@ class Run:
         """A reader over the answer: the statement's rows, or those of the merged groups."""
         if plan.kind == "groups":
             groups = await self._groups(plan)
-            return await self._call(lambda: self._merge(plan, groups, render, elapsed_s))
+            return await self.open_merged(plan.sql, groups.finish, render, elapsed_s=elapsed_s)
 
         def work() -> RowReader:
             connection = self._reader(plan.dbms, plan.attached)
             return self._kept(RowReader(connection.sqlite3_pointer(), plan.sql, render, elapsed_s=elapsed_s))
+
+        return await self._call(work)
+
+    async def open_merged(
+        self, sql: str, rows: Callable[[], Rows], render: str, *, elapsed_s: float = 0.0
+    ) -> RowReader:
+        """A reader over a statement whose rows come from ``rows``, as the table ``edgelake_batch``."""
+
+        def work() -> RowReader:
+            connection = apsw.Connection(":memory:")
+            self._stack.callback(connection.close)
+            self._connections.append(connection)
+            batch = BatchTable(connection.sqlite3_pointer())
+            batch.load(rows())
+            batch.take(0)
+            return self._kept(RowReader(connection.sqlite3_pointer(), sql, render, elapsed_s=elapsed_s))
 
         return await self._call(work)
 
@@ -211,16 +227,6 @@ class Run:
             connection = connections.get(dbms) or connections.setdefault(dbms, self._reader(dbms))
             groups.scan(connection.sqlite3_pointer(), sql, list(values))
         raise QueryStoppedError
-
-    def _merge(self, plan: Plan, groups: GroupScan, render: str, elapsed_s: float) -> RowReader:
-        """A reader over the groups, in a database in memory."""
-        connection = apsw.Connection(":memory:")
-        self._stack.callback(connection.close)
-        self._connections.append(connection)
-        batch = BatchTable(connection.sqlite3_pointer())
-        batch.load(groups.finish())
-        batch.take(0)
-        return self._kept(RowReader(connection.sqlite3_pointer(), plan.sql, render, elapsed_s=elapsed_s))
 
 
 def _share(connection: apsw.Connection, table: str, column: str, first: int, last: int) -> float:

@@ -165,6 +165,7 @@ class Queries:
         constant: Callable[[str], str] = lambda _name: "",
         command: str = "",
         json_null: str = "empty",
+        is_leaf: bool = False,
     ) -> Answer:
         """Begin a select; the answer is read from what this returns.
 
@@ -172,6 +173,7 @@ class Queries:
             constant: value of ``@name`` and ``+name`` in ``extend``.
             command: as the user wrote it, for ``query status``.
             json_null: ``empty`` prints a null as ``""``, ``null`` as ``null``.
+            is_leaf: for another node, which puts the answers of several together: rows as they travel.
 
         Raises QueryError, TableMissingError, DatabaseMissingError, TimeoutExpiredError, EdgeLakeError.
         """
@@ -184,11 +186,13 @@ class Queries:
         run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
         job.stop = run.interrupt
         try:
-            plan = await self._plan(run, dbms, sql, options, constant)
+            plan = await self._plan(run, dbms, sql, options, constant, is_leaf=is_leaf)
             _note(job, plan)
             outputs = await self._outputs(run, plan)
-            render = self._render(plan, outputs, options, json_null)
-            reader = await run.open(plan, render, elapsed_s=time.monotonic() - started)
+            render = self.render(plan, outputs, options, json_null)
+            if is_leaf:
+                render = render | {"format": "peer", "zone": "utc", "iso": True}
+            reader = await run.open(plan, msgspec.json.encode(render).decode(), elapsed_s=time.monotonic() - started)
             job.status = "Processing"
         except BaseException as failure:
             run.close()
@@ -202,7 +206,7 @@ class Queries:
 
     def increments(self, dbms: str, sql: str, options: Options) -> tuple[str, int]:
         """Unit and number that ``increments(column)`` of a select becomes. Raises as ``ask`` does."""
-        found = self._planner().plan(Select(sql), dbms, options).increments
+        found = self.planner().plan(Select(sql), dbms, options).increments
         if found is None:
             raise QueryError("the statement has no increments")
         return found
@@ -249,15 +253,17 @@ class Queries:
             raise error(166, f"'{sql[:100]}' gives no single value", hint="select one function, such as max(timestamp)")
         return found[0][0]
 
-    def _planner(self, constant: Callable[[str], str] = lambda _name: "") -> Planner:
+    def planner(self, constant: Callable[[str], str] = lambda _name: "") -> Planner:
         return Planner(self.stores, self.views, self.timezone, constant, self.limits.reference_order)
 
-    async def _plan(self, run: Run, dbms: str, sql: str, options: Options, constant: Callable[[str], str]) -> Plan:
-        planner = self._planner(constant)
+    async def _plan(
+        self, run: Run, dbms: str, sql: str, options: Options, constant: Callable[[str], str], *, is_leaf: bool = False
+    ) -> Plan:
+        planner = self.planner(constant)
         select = Select(sql)
-        plan = planner.plan(select, dbms, options)
+        plan = planner.plan(select, dbms, options, is_leaf=is_leaf)
         if plan.kind == "leading":
-            plan = planner.plan(select, dbms, options, (await run.value(plan),))
+            plan = planner.plan(select, dbms, options, (await run.value(plan),), is_leaf=is_leaf)
         for warning in plan.warnings:
             log.warning("%s: %s", dbms, warning)
         return plan
@@ -275,10 +281,10 @@ class Queries:
                 raise QueryError("two columns have the same name", hint="name the columns with 'as'")
         return outputs
 
-    def _render(self, plan: Plan, outputs: list[dict[str, Any]], options: Options, json_null: str) -> str:
-        """What RowReader is told."""
+    def render(self, plan: Plan, outputs: list[dict[str, Any]], options: Options, json_null: str) -> dict[str, Any]:
+        """What RowReader and PeerMerge are told, to be sent as JSON."""
         local = options.timezone.lower() == "local"
-        render = {
+        return {
             "format": options.format,
             "outputs": outputs,
             "zone": (self.timezone or "local") if local else options.timezone,
@@ -288,7 +294,6 @@ class Queries:
             "nodes": {"target": 0, "participating": 0},  # a statement for this node alone, as the reference counts
             "per_column_limit": plan.per_column_limit,
         }
-        return msgspec.json.encode(render).decode()
 
     def _kind(self, plan: Plan, table: str, column: str) -> str:
         """Kind of a column of the engine's, by the physical table that it comes from."""

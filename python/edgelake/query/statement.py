@@ -37,7 +37,15 @@ class Planner:
     constant: Callable[[str], str] = lambda _name: ""
     reference_order: bool = False
 
-    def plan(self, select: Select, dbms: str, options: Options, latest: tuple[int | None] | None = None) -> Plan:
+    def plan(
+        self,
+        select: Select,
+        dbms: str,
+        options: Options,
+        latest: tuple[int | None] | None = None,
+        *,
+        is_leaf: bool = False,
+    ) -> Plan:
         """The plan of a select; ``latest`` holds what a plan of the kind ``leading`` found.
 
         Raises QueryError, TableMissingError, DatabaseMissingError, EdgeLakeError 194, 195, 296.
@@ -52,6 +60,29 @@ class Planner:
             timezone=self.timezone,
             reference_order=self.reference_order,
             leading=latest,
+            part="leaf" if is_leaf else "whole",
+        )
+
+    def plan_for_peers(
+        self, select: Select, table: TableInfo, options: Options, latest: tuple[int | None] | None = None
+    ) -> Plan:
+        """As ``plan``, for rows that other nodes have. ``table``: what is known of it; its rows are elsewhere.
+
+        Raises QueryError, EdgeLakeError 194, 195.
+        """
+        extend = [
+            (item.title, "text", f"\0{item.what}", item.kind, list(item.casts))  # what it is, only the leaves know
+            for item in options.extend
+        ]
+        return select.plan(
+            [described(table)],
+            dbms=table.dbms,
+            now_us=time.time_ns() // 1000,
+            extend=extend,
+            timezone=self.timezone,
+            reference_order=self.reference_order,
+            leading=latest,
+            part="query",
         )
 
     def _named(self, select: Select, dbms: str) -> list[tuple[str, str]]:

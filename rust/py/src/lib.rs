@@ -52,8 +52,8 @@ mod _rust {
     use crate::pipeline::Pipeline;
     #[pymodule_export]
     use crate::query::{
-        GroupScan, PeerMerge, Plan, RowReader, Select, change_statement, statement_word, time_expression,
-        time_text,
+        GroupScan, PeerMerge, Plan, RowReader, Select, change_statement, statement_word,
+        time_expression, time_text,
     };
     #[pymodule_export]
     use crate::rows::{

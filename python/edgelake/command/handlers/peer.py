@@ -14,13 +14,14 @@ from edgelake.command.destinations import Destination, resolve
 from edgelake.command.grammar import Tail
 from edgelake.command.handlers.addresses import reply_address
 from edgelake.command.handlers.ledger import master_of
+from edgelake.command.handlers.query import leaf_rows, network_select
 from edgelake.command.handlers.synchronizer import synchronizer_of
 from edgelake.command.peerfiles import PEER_FILES
 from edgelake.command.permissions import classes_for
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
 from edgelake.command.tokenizer import tokenise
-from edgelake.errors import CommandError, EdgeLakeError, NotAvailableError, NotPermittedError, error
+from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
@@ -28,7 +29,9 @@ from edgelake.model import Caller, CommandClass, Reply
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
 from edgelake.net.peer.dispatch import PONG
 from edgelake.net.peer.service import MAX_COMMAND_BYTES
-from edgelake.peering import PeerAnswer, Peers
+from edgelake.peering import PeerAnswer
+from edgelake.query.exchange import QueryPeers
+from edgelake.query.network import Asked
 
 PEERS = "peers"
 """The part that sends messages: ``peering.Peers``, while the TCP server runs."""
@@ -99,6 +102,7 @@ def _hooks(ctx: Context) -> Hooks:
 
     return Hooks(
         run=run,
+        query=lambda line, caller: leaf_rows(ctx.for_caller(caller), line),
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
         pinged=lambda peer: peers_of(ctx).tell(peer, f"event {PONG}"),
@@ -119,9 +123,9 @@ def _is_known(ctx: Context, host: str) -> bool:
     return any(host in (body.get(key) for key in _ADDRESS_KEYS) for body in bodies)
 
 
-def peers_of(ctx: Context) -> Peers:
+def peers_of(ctx: Context) -> QueryPeers:
     """What sends messages. Raises EdgeLakeError (21) without a TCP server."""
-    found: Peers | None = ctx.parts.get(PEERS)
+    found: QueryPeers | None = ctx.parts.get(PEERS)
     if found is None:
         raise error(21, "this node has no TCP server", hint="run tcp server where ...")
     return found
@@ -138,24 +142,28 @@ def peers_of(ctx: Context) -> Peers:
         "run client (dbms = lsl_demo and table = ping_sensor) get disk usage .",
         "run client (10.0.0.78:7848) file copy !tmp_dir/map.json !!tmp_dir/map.json",
         "run client (10.0.0.78:7848) file get !!archive_dir/a.json !tmp_dir/a.json",
+        'run client () sql lsl_demo format = table "select count(*), avg(value) from ping_sensor"',
     ),
 )
 async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
     """Send a command to other nodes and show what they answer: run client (destination) command.
 
-    Destination: ip:port, several with commas, a selection of policies, or dbms and table; ``subset = true``: the
-    answers of some are enough; ``timeout``: seconds.
+    Destination: ip:port, several with commas, a selection of policies, or dbms and table; () with sql: the nodes that
+    hold the table, whose rows are merged. ``subset = true``: the answers of some are enough; ``timeout``: seconds.
     """
     written, line = split_destination(text)
     if not line:
         raise CommandError(f"no command behind '{written}'", hint="run client (10.0.0.78:7848) get status")
     destination = resolve_for(ctx, written)
+    if line.split()[0].lower() == "sql":
+        asked = Asked(destination.peers, destination.subset, destination.timeout_s)
+        return await network_select(ctx, line, asked)
+    if destination.by_query:
+        raise CommandError("() stands for the nodes of a query", hint="run client (operator) " + line[:40])
     if line.lower().startswith(("file copy ", "file get ")):
         words = wire_text(line, ctx).split(" ")
         done = await ctx.parts[PEER_FILES].run(ctx, peers_of(ctx), destination.peers, words, destination.timeout_s)
         return _joined(done, line, subset=destination.subset)
-    if destination.by_query or line.split()[0].lower() == "sql":
-        raise NotAvailableError("queries of other nodes' data", hint="sql runs at the node that holds the table")
     message = wire_text(line, ctx)
     if len(message.encode()) > MAX_COMMAND_BYTES:
         raise error(9, f"a command to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(message)}")

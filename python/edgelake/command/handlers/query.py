@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,11 +19,16 @@ from edgelake.model import CommandClass, Reply, Table
 from edgelake.query import report
 from edgelake.query.destinations import file_path, to_file, to_table
 from edgelake.query.jobs import Job
+from edgelake.query.network import Asked, NetworkQueries, PassedAnswer
 from edgelake.query.options import Options, parse_options, split_statement
-from edgelake.query.service import Queries, with_json
+from edgelake.query.service import Answer, Queries, with_json
 
 _REFERENCE: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|!(?=[A-Za-z_])[\w.]+""")
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+NETWORK_QUERIES: Final = "network_queries"
+"""The node's part that asks other nodes."""
+
+AnyAnswer = Answer | PassedAnswer
 _KINDS: Final = frozenset({"select", "with"})
 
 
@@ -42,21 +48,34 @@ async def sql(ctx: Context, dbms: str, *, statement: Annotated[str, Tail()]) -> 
     Options stand before the statement: ``format``, ``stat``, ``timezone``, ``include``, ``extend``, ``max_time``,
     ``file``, ``table`` and others. A statement that changes something needs the class admin.
     """
-    written, text = split_statement(statement)
-    options = parse_options(written, ctx.visible.translate)
-    text = _filled(text, ctx)
-    dbms = dbms.lower()
+    dbms, text, options = _read(ctx, dbms, statement)
     if _rust.statement_word(text) not in _KINDS:
         return await _change(ctx, dbms, text)
     queries: Queries = ctx.queries
+
+    async def ask(options: Options) -> Answer:
+        return await queries.ask(dbms, text, options, constant=_constant(ctx), command=statement)
+
+    return await _answered(ctx, options, ask)
+
+
+def _read(ctx: Context, dbms: str, statement: str) -> tuple[str, str, Options]:
+    """Database, statement and options."""
+    written, text = split_statement(statement)
+    return dbms.lower(), _filled(text, ctx), parse_options(written, ctx.visible.translate)
+
+
+async def _answered(ctx: Context, options: Options, ask: Callable[[Options], Awaitable[AnyAnswer]]) -> Reply:
+    """The answer of a select where the options want it."""
+    queries: Queries = ctx.queries
     if options.table or options.destination == "dbms":
-        answer = await queries.ask(dbms, text, with_json(options), constant=_constant(ctx), command=statement)
+        answer = await ask(with_json(options))
         table = options.table or f"query_{answer.job.number}"
         rows = await to_table(ctx.stores, answer.pieces(), table, drop=options.drop)
         return _written(f"rows are in system_query.{table}", rows)
     target = _file(ctx, options)
     source = _readable(ctx, options.source) if options.source else None
-    answer = await queries.ask(dbms, text, options, constant=_constant(ctx), command=statement)
+    answer = await ask(options)
     pieces: AsyncIterator[bytes] = answer.pieces()
     if options.test or source is not None:
         pieces = report.framed(pieces, answer.job, options)
@@ -76,6 +95,47 @@ async def sql(ctx: Context, dbms: str, *, statement: Annotated[str, Tail()]) -> 
     framed = options.test
     media_type = "text/plain; charset=utf-8" if framed else queries.media_type(options)
     return Reply(stream=pieces, media_type=media_type)
+
+
+async def network_select(ctx: Context, line: str, asked: Asked) -> Reply:
+    """A select over other nodes: ``sql dbms [options] select ...``. Raises EdgeLakeError."""
+    found = re.match(r"sql\s+(\S+)\s+(.*)", line.strip(), re.IGNORECASE | re.DOTALL)
+    if found is None:
+        raise CommandError("sql needs a database and a statement", hint='run client () sql dbms "select ..."')
+    dbms, text, options = _read(ctx, found[1], found[2])
+    if _rust.statement_word(text) != "select":
+        raise CommandError(
+            "only select goes to other nodes", hint="run other statements at the node that has the table"
+        )
+    network: NetworkQueries = ctx.parts[NETWORK_QUERIES]
+
+    async def ask(options: Options) -> AnyAnswer:
+        return await network.ask(dbms, text, options, asked, command=found[2])
+
+    return await _answered(ctx, options, ask)
+
+
+async def leaf_rows(ctx: Context, line: str) -> AsyncIterator[bytes]:
+    """Rows for another node, a JSON text a line. Raises EdgeLakeError."""
+    if not ctx.may(CommandClass.DATA):
+        raise NotPermittedError("queries are not taken from there")
+    found = re.match(r"sql\s+(\S+)\s+(.*)", line, re.IGNORECASE | re.DOTALL)
+    if found is None:
+        raise error(134, line[:60], hint="sql <dbms> [options] select ...")
+    written, text = split_statement(found[2])
+    if _rust.statement_word(text) != "select":
+        raise NotPermittedError("only select is taken from other nodes")
+    options = parse_options(written)
+    dbms = found[1].lower()
+    known = tuple(
+        (name, table)
+        for name, table in options.include
+        if (store := ctx.stores.find(name or dbms)) is not None and table in store.tables
+    )
+    queries: Queries = ctx.queries
+    options = replace(options, include=known, timezone="utc")
+    answer = await queries.ask(dbms, text, options, constant=_constant(ctx), command=found[2], is_leaf=True)
+    return answer.pieces()
 
 
 def _written(what: str, rows: int) -> Reply:
@@ -189,7 +249,7 @@ async def query_status(ctx: Context, job: str = "") -> Reply:
                 one.identity,
                 one.output,
                 one.shown_time,
-                "local",
+                ", ".join(one.operators) or "local",
                 one.partitions,
                 one.shown_status,
                 one.blocks,
@@ -210,8 +270,12 @@ _DESTINATION: Final = ("Job", "Destination", "DBMS", "Table", "Command")
     examples=("query destination", "query destination all"),
 )
 async def query_destination(ctx: Context, job: str = "") -> Reply:
-    """Where queries went: the node itself, its database and table."""
-    rows = [(one.number, "local", one.dbms, one.table, f"sql {one.dbms} {one.command}") for one in _jobs(ctx, job)]
+    """Where queries went: the node itself or others, database and table."""
+    rows = [
+        (one.number, node, one.dbms, one.table, f"sql {one.dbms} {one.command}")
+        for one in _jobs(ctx, job)
+        for node in one.operators or ("local",)
+    ]
     return Reply.of_table(Table(_DESTINATION, rows), data=[dict(zip(_DESTINATION, row, strict=True)) for row in rows])
 
 

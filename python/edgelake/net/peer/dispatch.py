@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -65,6 +65,7 @@ class Hooks:
 
     Attributes:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
+        query: a select of a peer: its rows, a JSON text a line. Raises EdgeLakeError.
         shown: text that a peer sends for the console.
         get_blockchain: a peer asks for the ledger: where its answer goes, words of the command. Raises EdgeLakeError.
         pinged: a peer asks whether this node is there. Raises EdgeLakeError.
@@ -78,6 +79,7 @@ class Hooks:
     """
 
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
+    query: Callable[[str, Caller], Awaitable[AsyncIterator[bytes]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
     pinged: Callable[[str], Awaitable[None]]
@@ -150,6 +152,17 @@ class Dispatch:
         except EdgeLakeError as failure:
             return _not_done("get", failure)
         return Answer()
+
+    async def query(self, text: str, ip: str) -> AsyncIterator[bytes] | EdgeLakeError:
+        """Begin a select; its rows, or why there are none."""
+        line = text.replace("\t", " ").strip()
+        try:
+            return await self._hooks.query(line, self._hooks.caller(ip))
+        except EdgeLakeError as failure:
+            return failure
+        except Exception as fault:  # who waits is told of a fault, too
+            log.exception("fault in a query of %s: %s", ip, line[:200])
+            return error(3, f"{type(fault).__name__}: {fault}")
 
     async def file(self, arrived: File, ip: str, reply_to: str) -> Answer | None:
         """A file is complete; the temporary one is removed in any case."""

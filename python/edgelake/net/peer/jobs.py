@@ -13,6 +13,8 @@ from edgelake.peering import NO_ANSWER, PeerAnswer
 
 LOCATIONS = 1 << 16
 MAX_JOBS = 10_000
+QUEUED = 16
+"""Messages with rows that wait to be merged."""
 MAX_NOT_AN_ERROR = 1000
 """Codes above this are no errors."""
 
@@ -50,24 +52,97 @@ class Job:
         ]
 
 
+@dataclass(slots=True)
+class RowJob:
+    """A query: rows of several peers, as they come. A peer that is asked anew gets another receiver id.
+
+    Attributes:
+        streams: by receiver, streams of rows that are still to come; None = not known yet.
+        events: what arrived, few at a time: whoever sends more waits.
+    """
+
+    location: int
+    number: int
+    peers: list[str] = field(default_factory=list)
+    sent_to: list[str] = field(default_factory=list)
+    streams: list[int | None] = field(default_factory=list)
+    events: asyncio.Queue[RowEvent] = field(default_factory=lambda: asyncio.Queue(QUEUED))
+
+    def add(self, peer: str, sent_to: str) -> int:
+        """A receiver for a request to this peer."""
+        self.peers.append(peer)
+        self.sent_to.append(sent_to)
+        self.streams.append(None)
+        return len(self.peers) - 1
+
+    async def put(self, message: PeerMessage) -> None:
+        """Take a message of one of the peers; waits for room."""
+        receiver = message.job[3]
+        failed = bool(message.error and message.error <= MAX_NOT_AN_ERROR)
+        if message.is_complete:
+            left = self.streams[receiver]
+            self.streams[receiver] = 0 if failed else (message.partitions if left is None else left) - 1
+        is_end = self.streams[receiver] == 0
+        text = _text(message) if failed else ""
+        code = message.error if failed else 0
+        rows = message if message.has_rows and not failed else None
+        await self.events.put(RowEvent(receiver, rows, is_end, code, text))
+
+
+@dataclass(frozen=True, slots=True)
+class RowEvent:
+    """Rows of a receiver, its end, or its failure."""
+
+    receiver: int
+    rows: PeerMessage | None = None
+    is_end: bool = False
+    error: int = 0
+    text: str = ""
+
+
 class Jobs:
     """The jobs that run. Locations and numbers are random: nobody else can answer by counting on."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
+        self._queries: dict[int, RowJob] = {}
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) + len(self._queries)
+
+    def _place(self) -> tuple[int, int]:
+        """A location and a number that no other job has. Raises EdgeLakeError (108) when too many wait."""
+        if len(self) >= MAX_JOBS:
+            raise error(108, f"{MAX_JOBS} commands wait for peers already")
+        location = secrets.randbelow(LOCATIONS)
+        while location in self._jobs or location in self._queries:
+            location = secrets.randbelow(LOCATIONS)
+        return location, secrets.randbelow((1 << 32) - 1) + 1
+
+    def begin_rows(self) -> RowJob:
+        """A query. Raises EdgeLakeError (108) when too many wait."""
+        job = RowJob(*self._place())
+        self._queries[job.location] = job
+        return job
+
+    def end_rows(self, job: RowJob) -> None:
+        """Nobody wants rows any more; connections that bring some are closed."""
+        self._queries.pop(job.location, None)
+        while not job.events.empty():
+            job.events.get_nowait()
+
+    def query_of(self, message: PeerMessage, ip: str) -> RowJob | None:
+        """The query that a message belongs to; None for one that is over or was never asked there."""
+        location, number, _, receiver = message.job
+        job = self._queries.get(location)
+        if job is not None and job.number == number and receiver < len(job.peers) and job.sent_to[receiver] == ip:
+            return job
+        return None
 
     def begin(self, peers: Sequence[str]) -> Job:
         """A job that waits for these. Raises EdgeLakeError (108) when too many wait."""
-        if len(self._jobs) >= MAX_JOBS:
-            raise error(108, f"{MAX_JOBS} commands wait for peers already")
-        location = secrets.randbelow(LOCATIONS)
-        while location in self._jobs:
-            location = secrets.randbelow(LOCATIONS)
-        number = secrets.randbelow((1 << 32) - 1) + 1
+        location, number = self._place()
         job = Job(location, number, tuple(peers), [""] * len(peers), [None] * len(peers))
         self._jobs[location] = job
         return job

@@ -15,6 +15,7 @@ from edgelake._rust import PeerMessage, PeerReader, peer_blocks
 from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, error
 from edgelake.model import Status
 from edgelake.net.endpoints import Addressed, join_address
+from edgelake.net.peer import rows
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
 from edgelake.net.peer.files import BLOCK_BYTES, file_blocks
@@ -158,7 +159,7 @@ class PeerServer(Addressed):
     async def _ask(self, job: Job, receiver: int, command: str, gate: asyncio.Semaphore) -> None:
         peer = job.peers[receiver]
         # Replies may come before the sending has ended.
-        job.sent_to[receiver] = self._connect_to(peer) or address_of(peer)[0]
+        job.sent_to[receiver] = self.connect_to(peer) or address_of(peer)[0]
         try:
             async with gate:
                 flow = (job.location, job.number, len(job.peers), receiver)
@@ -176,7 +177,18 @@ class PeerServer(Addressed):
             self._large = self._large % _LARGE_NAMES + 1
             name = f"file write cmd.{source[0]}.{self._large}.lmsg"
             blocks = peer_blocks(name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True)
-        return await send(peer, blocks, self._connect_to(peer))
+        return await send(peer, blocks, self.connect_to(peer))
+
+    def query(self) -> rows.RowExchange:
+        """A query at other nodes. Raises EdgeLakeError (21, 108)."""
+        self.source_for("127.0.0.1:1")
+        return rows.RowExchange(self)
+
+    async def send_query(self, peer: str, command: str, flow: tuple[int, int, int, int]) -> str:
+        """Send a query; returns the address that was connected to. Raises EdgeLakeError (9, 20, 21, 208)."""
+        if len(command.encode()) > MAX_COMMAND_BYTES:
+            raise error(9, f"a query to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(command)}")
+        return await self._send(peer, command, flow)
 
     async def send_file(
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget
@@ -186,9 +198,9 @@ class PeerServer(Addressed):
         source = address_of(self.source_for(peer))
         blocks = file_blocks(command, content, source, int(target))
         taken_s = 0 if target == FileTarget.LEDGER else TAKEN_S
-        await send(peer, blocks, self._connect_to(peer), taken_s=taken_s)
+        await send(peer, blocks, self.connect_to(peer), taken_s=taken_s)
 
-    def _connect_to(self, peer: str) -> str:
+    def connect_to(self, peer: str) -> str:
         """A node reaches itself by its inner address: the outer one may not come back through its router."""
         host, _ = address_of(peer)
         return self.config.internal[0] if host == self.config.external[0] else ""
@@ -254,12 +266,25 @@ class PeerServer(Addressed):
                             self._refuse(ip, str(failure))
                             return messages[0], reply_to, self._dispatch.refused(failure)
                     await self._pieces(file, messages)
+                if command.startswith("job ") and any(message.has_rows for message in messages):
+                    await self._rows([m for m in messages if m.has_rows and not m.is_complete], ip)
+                    # Who sends faster than we merge waits; that is no silence of its own.
+                    deadline = loop.time() + self.config.block_s
                 if messages and messages[-1].is_complete:
                     found, file = file, None
                     return await self._complete(messages[-1], found, ip)
         finally:
             if file is not None:
                 file.path.unlink(missing_ok=True)
+
+    async def _rows(self, messages: list[PeerMessage], ip: str) -> None:
+        """Hand rows to their query. Raises ValueError, which ends the connection, when it is over."""
+        for message in messages:
+            job = self.jobs.query_of(message, ip)
+            if job is None:
+                self.jobs.dropped += 1
+                raise ValueError("rows that nobody waits for")
+            await job.put(message)
 
     async def _read(self, reader: asyncio.StreamReader, deadline: float) -> bytes:
         """What has come. Raises ValueError when the block takes too long."""
@@ -280,10 +305,18 @@ class PeerServer(Addressed):
         head = message.command.partition(" ")[0]
         try:
             if message.job[1] and head in ("print", "echo", "job"):
-                self.jobs.take(message, ip)
+                if (query := self.jobs.query_of(message, ip)) is not None:
+                    await query.put(message)
+                else:
+                    self.jobs.take(message, ip)
                 return None
             reply_to = self._reply_to(message, ip)
             async with self.pool.place():
+                if head == "sql":
+                    answer = await self._dispatch.query(message.command, ip)
+                    to = self.connect_to(reply_to)
+                    await rows.reply(message, self.source_for(reply_to), reply_to, to, answer)
+                    return None
                 if file is not None:
                     return message, reply_to, await self._dispatch.file(file, ip, reply_to)
                 return message, reply_to, await self._dispatch.command(message.command, message.data, ip, reply_to)
@@ -327,7 +360,7 @@ class PeerServer(Addressed):
                 error=answer.error,
                 generic_flag=flag,
             )
-            await send(reply_to, blocks, self._connect_to(reply_to))
+            await send(reply_to, blocks, self.connect_to(reply_to))
         except (EdgeLakeError, ValueError) as problem:
             log.warning("the reply to %s did not arrive: %s", reply_to, problem)
 

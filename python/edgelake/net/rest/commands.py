@@ -40,10 +40,10 @@ from edgelake.net.rest.requests import (
     body_lines,
     check_method,
     check_text,
-    is_local,
     json_values,
     product_of,
     takes_file,
+    to_others,
     url_values,
 )
 from edgelake.net.rest.shown import show
@@ -183,15 +183,12 @@ async def _run(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) ->
     if not command:
         raise CommandError("Missing 'command' attribute in header", hint="for example: command: get status")
     check_method(asked.method, command)
-    if not is_local(asked.values.get("destination")):
-        raise NotAvailableError(
-            "Commands for other nodes are not part of this version", hint="leave the header destination out"
-        )
+    limit = serving.timeout_seconds if asked.timeout_seconds is None else asked.timeout_seconds
+    command = to_others(command, asked.values, limit)
     if (name := asked.values.get("assignment")) is not None:
         if not _NAME.fullmatch(name.strip()):
             raise error(302, f"'{name[:60]}' is not a name that a value can be stored under")
         command = f"{name.strip()} = {command}"
-    limit = serving.timeout_seconds if asked.timeout_seconds is None else asked.timeout_seconds
     asked = replace(asked, command=command)
     async with serving.pool.place():
         if asked.values.get("into"):

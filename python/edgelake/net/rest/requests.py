@@ -6,6 +6,7 @@ Spec: "REST API", sections 1 to 4 and 7.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -195,5 +196,17 @@ def json_values(body: bytes) -> dict[str, str] | None:
     return values
 
 
-def is_local(destination: str | None) -> bool:
-    return destination is None or destination.strip().lower() in {"", "local"}
+def to_others(command: str, values: Mapping[str, str], limit_s: float) -> str:
+    """The command as this node sends it to those that the headers ``destination`` and ``subset`` name.
+
+    ``limit_s``: 0 = none.
+    """
+    destination = (values.get("destination") or "").strip()
+    if destination.lower() in {"", "local"}:
+        return command
+    parts = [] if destination.lower() == "network" else [destination.removeprefix("(").removesuffix(")")]
+    if (subset := values.get("subset")) is not None:
+        parts.append(f"subset = {subset}")
+    if limit_s:
+        parts.append(f"timeout = {math.ceil(limit_s)}")
+    return f"run client ({', '.join(parts)}) {command}"

@@ -102,7 +102,9 @@ fn value(text: &str, kind: Kind) -> Val {
         Kind::Timestamp => parse_instant(text, &Zone::Utc).ok().map(Val::Int),
         Kind::Any => int()
             .filter(|v| matches!(v, Val::Int(i) if i.to_string() == text))
-            .or_else(|| float().filter(|_| !text.starts_with(['0', '+']) || text.starts_with("0."))),
+            .or_else(|| {
+                float().filter(|_| !text.starts_with(['0', '+']) || text.starts_with("0."))
+            }),
         Kind::Text | Kind::Date | Kind::Clock => None,
     };
     made.unwrap_or_else(|| Val::text(text))
@@ -138,7 +140,13 @@ mod tests {
 
     #[test]
     fn rows_are_read_by_kind() {
-        let kinds = [Kind::Timestamp, Kind::Text, Kind::Float, Kind::Int, Kind::Bool];
+        let kinds = [
+            Kind::Timestamp,
+            Kind::Text,
+            Kind::Float,
+            Kind::Int,
+            Kind::Bool,
+        ];
         let row = decode(
             br#"{"Query":[{"0":"2025-01-01 00:00:01","1":"it's","2":"4.0","3":"","4":"1"}]}"#,
             &kinds,

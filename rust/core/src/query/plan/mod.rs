@@ -149,9 +149,9 @@ pub fn plan(
             local: settings.local.clone(),
         };
         match dialect_plan(prepared, tables, included, settings, &moments) {
-            Err(QueryError::Unsupported(reason)) if settings.part == Part::Query => parse_error(format!(
-                "{reason}: a select over other nodes reads one table"
-            )),
+            Err(QueryError::Unsupported(reason)) if settings.part == Part::Query => parse_error(
+                format!("{reason}: a select over other nodes reads one table"),
+            ),
             Err(QueryError::Unsupported(reason)) => {
                 if !included.is_empty() || !settings.extend.is_empty() {
                     return parse_error(format!("{reason} does not go with include and extend"));
@@ -224,7 +224,10 @@ fn dialect_plan(
         rows::plan(&statement, &sources, settings)?
     };
     made.warnings.clone_from(&prepared.warnings);
-    statement::check_titles(&made.outputs)?;
+    // Columns travel by position.
+    if settings.part != Part::Leaf {
+        statement::check_titles(&made.outputs)?;
+    }
     if let Some((n, column)) = &prepared.per_column {
         made.per_column_limit = Some((statement::output_named(&made.outputs, column)?, *n));
     }

@@ -227,7 +227,8 @@ pub fn groups(
         by.push(text);
     }
     for (aggregate, kind) in &groups.aggregates {
-        let (Function::CountDistinct, Some(scanned)) = (aggregate.function, aggregate.column) else {
+        let (Function::CountDistinct, Some(scanned)) = (aggregate.function, aggregate.column)
+        else {
             continue;
         };
         if keyed.iter().all(|(known, _)| *known != scanned) {
@@ -257,7 +258,9 @@ pub fn groups(
             Function::Min => ("min", *kind, Function::Min),
             Function::Max => ("max", *kind, Function::Max),
             // Averages and ranges were taken apart.
-            Function::Sum | Function::Avg | Function::Range => ("sum", summed(*kind), Function::Sum),
+            Function::Sum | Function::Avg | Function::Range => {
+                ("sum", summed(*kind), Function::Sum)
+            }
         };
         aggregates.push(Aggregate {
             function: merged,

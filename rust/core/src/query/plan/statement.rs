@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Ident, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    TableFactor, Value,
+    Distinct, Expr, GroupByExpr, Ident, LimitClause, OrderByExpr, OrderByKind, Query, Select,
+    SelectItem, TableFactor, Value,
 };
 
 use super::aggregate::{self, contains_aggregate, is_function};
@@ -128,7 +128,11 @@ impl Statement {
     /// Put what can be merged in place of what cannot: sum and count for an average, the ends of a range, the
     /// different values that are to be counted.
     pub fn split_for_leaf(&mut self) {
-        if let [Item { expr: Some(expr), .. }] = self.items.as_slice()
+        if let [
+            Item {
+                expr: Some(expr), ..
+            },
+        ] = self.items.as_slice()
             && let Ok(Some((Function::CountDistinct, Some(argument)))) = aggregate::of(expr)
             && self.group_by.is_empty()
         {

@@ -1,0 +1,51 @@
+"""What queries see of other nodes: requests go out, rows come in. ``net/peer`` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from edgelake._rust import PeerMessage
+from edgelake.errors import EdgeLakeError
+from edgelake.peering import Peers
+
+
+class RowEvent(Protocol):
+    """Rows of a receiver, its end, or its failure."""
+
+    @property
+    def receiver(self) -> int: ...
+    @property
+    def rows(self) -> PeerMessage | None: ...
+    @property
+    def is_end(self) -> bool: ...
+    @property
+    def error(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+
+
+class RowQuery(Protocol):
+    """A query at other nodes; to be closed."""
+
+    def ask(self, peer: str) -> int:
+        """Number under which the answer of a peer will come; each request has its own."""
+
+    async def send(self, receiver: int, command: str) -> None:
+        """Send the request. Raises EdgeLakeError (9, 20, 21, 208)."""
+
+    async def failed(self, receiver: int, failure: EdgeLakeError) -> None:
+        """Put down that a request did not arrive."""
+
+    async def next(self) -> Sequence[RowEvent]:
+        """What has come, at least one."""
+
+    def close(self) -> None:
+        """Want nothing more."""
+
+
+class QueryPeers(Peers, Protocol):
+    """Messages to other nodes, and queries."""
+
+    def query(self) -> RowQuery:
+        """Begin a query at other nodes. Raises EdgeLakeError (21, 108)."""

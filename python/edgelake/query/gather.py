@@ -1,0 +1,172 @@
+"""The rows of a query at other nodes: who is asked, who instead, when to stop (spec: query, sections 4 and 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from edgelake._rust import PeerMerge, PeerMessage
+from edgelake.errors import EdgeLakeError, QueryStoppedError, TimeoutExpiredError, error
+from edgelake.peering import UNREACHABLE
+from edgelake.query.exchange import RowEvent, RowQuery
+
+
+@dataclass(slots=True)
+class Share:
+    """Rows that one of several nodes gives.
+
+    Attributes:
+        peers: in the order in which to ask them; the next one is asked when one fails before its first row.
+        command: the request.
+        receiver: number of the request that is waited for.
+    """
+
+    peers: Sequence[str]
+    command: str
+    receiver: int = -1
+    asked: int = 0
+    has_rows: bool = False
+    is_done: bool = False
+    failure: str = ""
+
+    @property
+    def peer(self) -> str:
+        """The one that is asked now."""
+        return self.peers[self.asked - 1]
+
+
+@dataclass(slots=True)
+class Gathering:
+    """Asks for all shares at once and merges what comes.
+
+    Attributes:
+        subset: the answers of some are enough.
+        limit_s: longest time spent waiting for others; None = no limit.
+        mark: told whether a node could be reached.
+    """
+
+    query: RowQuery
+    shares: list[Share]
+    merge: PeerMerge
+    subset: bool
+    limit_s: float | None
+    mark: Callable[[str, bool], None]
+    messages: int = 0
+    _sending: set[asyncio.Task[None]] = field(default_factory=set)
+    _waiting: asyncio.Timeout | None = None
+    _is_stopped: bool = False
+
+    @property
+    def failed(self) -> int:
+        return sum(1 for share in self.shares if share.failure)
+
+    async def texts(self) -> AsyncIterator[bytes]:
+        """Merge until all have ended; the text of rows that are passed on. Raises EdgeLakeError."""
+        try:
+            for share in self.shares:
+                self._ask(share)
+            while not (self.merge.is_full or all(share.is_done for share in self.shares)):
+                events = await self._next()
+                found = [event.rows for event in events if event.rows is not None and self._take(event)]
+                if found and (text := await self._merged(found)):
+                    yield text
+                for event in events:
+                    if event.is_end:
+                        self._end(event)
+        finally:
+            for task in self._sending:
+                task.cancel()
+            self.query.close()
+
+    def stop(self) -> None:
+        """Wait no longer; who reads gets QueryStoppedError."""
+        self._is_stopped = True
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def _merged(self, messages: list[PeerMessage]) -> bytes:
+        self.messages += len(messages)
+        if len(messages) == 1:
+            return self.merge.add(messages)
+        return await asyncio.to_thread(self.merge.add, messages)
+
+    async def _next(self) -> Sequence[RowEvent]:
+        """What has come, at least one; nothing more when the time is over and some are enough."""
+        before = time.monotonic()
+        try:
+            async with asyncio.timeout(0 if self._is_stopped else self.limit_s) as self._waiting:
+                events = await self.query.next()
+        except TimeoutError:
+            if self._is_stopped:
+                raise QueryStoppedError from None
+            self._silent()
+            return []
+        finally:
+            self._waiting = None
+        if self.limit_s is not None:
+            self.limit_s = max(self.limit_s - (time.monotonic() - before), 0.001)
+        return events
+
+    def _silent(self) -> None:
+        """Those that did not answer in time have failed."""
+        silent = [share for share in self.shares if not share.is_done]
+        names = ", ".join(share.peer for share in silent)
+        if not self.subset:
+            raise TimeoutExpiredError(
+                f"no answer in time from {names}",
+                hint="raise timeout or max_time, or take the answers of the others: subset = true",
+            )
+        for share in silent:
+            share.failure, share.is_done = "no answer in time", True
+
+    def _ask(self, share: Share) -> None:
+        peer = share.peers[share.asked]
+        share.asked += 1
+        share.receiver = self.query.ask(peer)
+        task = asyncio.ensure_future(self._send(share.receiver, share.command, peer))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, receiver: int, command: str, peer: str) -> None:
+        try:
+            await self.query.send(receiver, command)
+            self.mark(peer, True)
+        except EdgeLakeError as failure:
+            if failure.number == UNREACHABLE:
+                self.mark(peer, False)
+            await self.query.failed(receiver, failure)
+
+    def _share_of(self, event: RowEvent) -> Share | None:
+        return next((share for share in self.shares if share.receiver == event.receiver and not share.is_done), None)
+
+    def _take(self, event: RowEvent) -> bool:
+        """Whether the rows are those of a node that is waited for."""
+        share = self._share_of(event)
+        if share is not None:
+            share.has_rows = True
+        return share is not None
+
+    def _end(self, event: RowEvent) -> None:
+        share = self._share_of(event)
+        if share is None:
+            return
+        if event.error and not share.has_rows and share.asked < len(share.peers):
+            self._ask(share)
+            return
+        share.is_done = True
+        if not event.error:
+            return
+        share.failure = f"{share.peer}: {event.text.removeprefix(f'{share.peer}: ') or f'error {event.error}'}"
+        if share.has_rows or not self.subset:
+            # Rows that are merged cannot be taken back: a part of a share would be counted as all of it.
+            raise failure(event.error, share.failure)
+
+
+def failure(number: int, text: str) -> EdgeLakeError:
+    """What another node says is wrong; numbers of other editions become 3."""
+    try:
+        return error(number, text)
+    except KeyError:
+        return error(3, f"{text} (error {number})")

@@ -1,0 +1,197 @@
+"""Selects over several nodes: the vectors, failures, and what other nodes may not ask."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelake._rust import Rows, parse_time
+from edgelake.errors import EdgeLakeError
+from edgelake.node import Node
+from edgelake.store.base import ColumnInfo
+from edgelake.store.insert import Insertion
+from edgelake.store.statement import create_statement
+from tests.net.peer.nodes import free_port, node
+from tests.query.conftest import VECTORS
+from tests.query.test_vectors import INCREMENTS, QUERIES, ordered, plain, rows_of
+
+CONTENT = json.loads((VECTORS / "increments.json").read_text())
+COLUMNS = [ColumnInfo(name, kind) for name, kind in CONTENT["table"]["columns"]]
+
+
+@dataclass
+class Net:
+    """A node that asks, and two operators of one cluster each."""
+
+    asks: Node
+    operators: list[tuple[Node, str]]
+
+    async def text(self, sql: str, options: str = "stat = false", to: str = "()") -> str:
+        reply = await self.asks.execute(f"run client {to} sql edge {options} {sql}")
+        if reply.stream is None:
+            return reply.text or ""
+        return b"".join([piece async for piece in reply.stream]).decode()
+
+    async def rows(self, sql: str, options: str = "stat = false", to: str = "()") -> list[dict[str, Any]]:
+        return rows_of(await self.text(sql, options, to))
+
+    async def failure(self, sql: str, options: str = "stat = false", to: str = "()") -> EdgeLakeError:
+        with pytest.raises(EdgeLakeError) as caught:
+            await self.text(sql, options, to)
+        return caught.value
+
+
+async def fill(made: Node, rows: list[list[Any]], table: str = "t") -> None:
+    store = await made.ctx.stores.connect("edge", memory=True)
+    await store.change(lambda tx: tx.create_table(table, COLUMNS))
+    names = [column.name for column in COLUMNS]
+    for row in rows:
+        payload = json.dumps(dict(zip(names, row, strict=True))).encode()
+        at = parse_time(row[0], "utc")
+        parsed = await asyncio.to_thread(Rows.parse, payload, timezone="utc")
+        await store.insert(Insertion(table, parsed, at, tsd_name="128", tsd_id=1))
+
+
+async def insert(made: Node, policy: dict[str, object]) -> None:
+    await made.execute(f"blockchain insert where policy = {json.dumps(policy)} and local = true")
+
+
+@asynccontextmanager
+async def network(home: Path) -> AsyncIterator[Net]:
+    async with (
+        node(home / "q", "query") as (asks, _),
+        node(home / "a", "op-a") as (a, at_a),
+        node(home / "b", "op-b") as (b, at_b),
+    ):
+        for name, made in (("cluster_a", a), ("cluster_b", b)):
+            await fill(made, CONTENT["rows"][name])
+        info = a.ctx.stores.table("edge", "t")
+        assert info is not None
+        await insert(asks, {"table": {"name": "t", "dbms": "edge", "create": create_statement(info)}})
+        for name, address in (("a", at_a), ("b", at_b)):
+            host, _, port = address.partition(":")
+            cluster: dict[str, object] = {
+                "company": "acme",
+                "name": name,
+                "status": "active",
+                "table": [{"dbms": "edge", "name": "t", "status": "active"}],
+                "id": f"cluster-{name}",
+            }
+            await insert(asks, {"cluster": cluster})
+            operator = {
+                "name": name,
+                "ip": host,
+                "local_ip": host,
+                "port": int(port),
+                "cluster": f"cluster-{name}",
+                "company": "acme",
+            }
+            await insert(asks, {"operator": operator})
+        for made in (asks, a, b):
+            made.ctx.queries.timezone = "utc"
+        yield Net(asks, [(a, at_a), (b, at_b)])
+
+
+async def _mismatch(net: Net, case: dict[str, Any]) -> str:
+    """What is wrong with the answer to a case; "" for nothing."""
+    sql, expect = case["sql"], case["expect"]
+    options = case.get("options", "stat = false")
+    try:
+        text = await net.text(sql, options)
+    except EdgeLakeError as failure:
+        return "" if "error" in expect else f"failed: {failure}"
+    if "error" in expect:
+        return f"no error but {text}"
+    if "text" in expect:
+        return "" if text == expect["text"] else text
+    if "json" in expect:
+        return "" if plain(json.loads(text)) == plain(expect["json"]) else text
+    if "jsonlines" in expect:
+        return "" if [json.loads(line) for line in text.splitlines()] == expect["jsonlines"] else text
+    found = plain(ordered(rows_of(text), sql))
+    wanted = [{k: None if v == "" else v for k, v in row.items()} for row in expect["rows"]]
+    return "" if found == plain(ordered(wanted, sql)) else f"{text}, wanted {expect['rows']}"
+
+
+@pytest.mark.parametrize("cases", [QUERIES, INCREMENTS], ids=["queries", "increments"])
+async def test_vectors_over_two_clusters(tmp_path: Path, cases: list[dict[str, Any]]) -> None:
+    wrong = []
+    async with network(tmp_path) as net:
+        for case in cases:
+            if said := await _mismatch(net, case):
+                wrong.append(f"{case['id']} {case['sql']} [{case.get('options', '')}]: {said}")
+    assert not wrong, f"{len(wrong)} of {len(cases)}\n" + "\n".join(wrong)
+
+
+async def test_a_dead_member_of_a_cluster_costs_the_query_nothing(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        dead = {
+            "name": "dead",
+            "ip": "127.0.0.1",
+            "local_ip": "127.0.0.1",
+            "port": free_port(),
+            "cluster": "cluster-a",
+            "company": "acme",
+            "main": True,
+        }
+        await insert(net.asks, {"operator": dead})
+        for _ in range(4):  # whoever's turn it is
+            assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
+
+
+async def test_partial_answers_are_given_only_when_asked_for_and_say_so(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        await net.operators[1][0].execute("exit tcp")
+        failure = await net.failure("select count(*) from t")
+        assert failure.number == 208
+        assert net.operators[1][1] in str(failure)
+        text = await net.text("select count(*) from t", "stat = true", "(subset = true)")
+        assert json.loads(text)["Query"] == [{"count(*)": 7}]
+        assert json.loads(text)["Statistics"][0]["Target Nodes"] == 2
+        assert json.loads(text)["Statistics"][0]["Participating Nodes"] == 1
+
+
+async def test_a_silent_node_is_named_when_the_time_is_over(tmp_path: Path) -> None:
+    async def ignored(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with network(tmp_path) as net, await asyncio.start_server(ignored, "127.0.0.1", 0) as silent:
+        at = f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+        failure = await net.failure("select count(*) from t", to=f"({net.operators[0][1]}, {at}, timeout = 1)")
+        assert at in str(failure)
+        assert net.operators[0][1] not in str(failure)
+        found = await net.rows(
+            "select count(*) from t", to=f"({net.operators[0][1]}, {at}, timeout = 1, subset = true)"
+        )
+        assert found == [{"count(*)": 7}]
+
+
+async def test_only_selects_travel(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        failure = await net.failure("delete from t")
+        assert "select" in str(failure)
+        assert (await net.failure("select count(*) from missing")).number == 45
+
+
+async def test_rows_stop_at_the_limit(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        assert len(await net.rows("select name, value from t limit 5")) == 5
+        assert len(await net.rows("select name, value from t limit 50")) == 14
+
+
+async def test_monitoring_shows_what_went_where(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        await net.rows("select avg(value) from t")
+        explained = await net.asks.execute("query explain")
+        assert "sum(value), count(value)" in str(explained.data)
+        where = await net.asks.execute("query destination")
+        for _, address in net.operators:
+            assert address in str(where.data)
