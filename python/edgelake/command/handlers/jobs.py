@@ -45,6 +45,8 @@ def _jobs(ctx: Context) -> Iterator[_Listed]:
     for job in queries.jobs:
         yield _Listed(str(job.number), job)
     for scheduler in ctx.scheduler:
+        if scheduler is ctx.scheduler.system:
+            continue  # the node's own tasks: 'job stop all' is not for them; get scheduler 0 shows them
         for task in scheduler.tasks.values():
             yield _Listed(f"{scheduler.number}.{task.number}", (scheduler, task))
 

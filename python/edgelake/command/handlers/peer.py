@@ -159,7 +159,7 @@ async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
         asked = Asked(destination.peers, destination.subset, destination.timeout_s)
         return await network_select(ctx, line, asked)
     if destination.by_query:
-        raise CommandError("() stands for the nodes of a query", hint="run client (operator) " + line[:40])
+        raise error(155, "() stands for the nodes of a query", hint="run client (operator) " + line[:40])
     if line.lower().startswith(("file copy ", "file get ")):
         words = wire_text(line, ctx).split(" ")
         done = await ctx.parts[PEER_FILES].run(ctx, peers_of(ctx), destination.peers, words, destination.timeout_s)

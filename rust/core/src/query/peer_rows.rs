@@ -91,9 +91,8 @@ fn value(text: &str, kind: Kind) -> Val {
         found.map(Val::Float)
     };
     let made = match kind {
-        Kind::Int => int().or_else(float),
+        Kind::Int | Kind::Decimal => int().or_else(float),
         Kind::Float => float(),
-        Kind::Decimal => int().or_else(float),
         Kind::Bool => match text {
             "1" | "true" | "True" => Some(Val::Int(1)),
             "0" | "false" | "False" => Some(Val::Int(0)),

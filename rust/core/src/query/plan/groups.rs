@@ -68,8 +68,8 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
     merge.push_str(&having);
     merge.push_str(&order);
     merge.push_str(&statement.limit);
-    let work = if settings.part == Part::Query {
-        network::groups(statement, sources, &groups, bucket.as_ref(), merge)?
+    let planned = if settings.part == Part::Query {
+        network::groups(statement, sources, &groups, bucket.as_ref(), merge)
     } else {
         let (spec, scans) = groups.scans(statement.selection.as_ref())?;
         if spec.keys.len() + spec.aggregates.len() > MOST_COLUMNS {
@@ -78,7 +78,7 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
         Work::Groups { spec, scans, merge }
     };
     Ok(Plan {
-        work,
+        work: planned,
         outputs,
         per_column_limit: None,
         warnings: Vec::new(),

@@ -197,96 +197,136 @@ pub fn groups(
     groups: &Groups<'_>,
     bucket: Option<&Bucket>,
     sql: String,
-) -> Result<Work> {
-    let buckets = bucket.map_or(&[][..], Bucket::leaf_kinds);
-    let extended = sources.extend.len();
-    let mut kinds: Vec<Kind> = sources.extend.iter().map(|e| e.kind).collect();
-    kinds.extend(buckets);
-    let (mut list, mut by) = (Vec::new(), Vec::new());
-    if let Some(Bucket { unit, n, column }) = bucket {
-        list.push(format!("increments({}, {n}, {column})", unit.name()));
-    }
-    // Position in the leaves' rows of each scanned column that is a key or is counted by its values.
-    let mut keyed: Vec<(usize, usize)> = Vec::new();
-    let mut keys: Vec<Key> = (0..buckets.len())
-        .map(|at| Key::Column(extended + at))
-        .collect();
-    for (at, key) in groups.keys.iter().enumerate().skip(buckets.len()) {
-        let Key::Column(scanned) = key else { continue };
-        let place = at - buckets.len();
-        if place < extended {
-            keyed.push((*scanned, place));
-            keys.push(Key::Column(place));
-            continue;
-        }
-        let text = wire(&groups.scanned[*scanned].expr, sources);
-        keyed.push((*scanned, kinds.len()));
-        keys.push(Key::Column(kinds.len()));
-        kinds.push(groups.merged[at].kind);
-        list.push(text.clone());
-        by.push(text);
-    }
-    for (aggregate, kind) in &groups.aggregates {
-        let (Function::CountDistinct, Some(scanned)) = (aggregate.function, aggregate.column)
-        else {
-            continue;
-        };
-        if keyed.iter().all(|(known, _)| *known != scanned) {
-            let text = wire(&groups.scanned[scanned].expr, sources);
-            keyed.push((scanned, kinds.len()));
-            kinds.push(*kind);
-            list.push(text.clone());
-            by.push(text);
-        }
-    }
-    let mut aggregates = Vec::with_capacity(groups.aggregates.len());
-    for (aggregate, kind) in &groups.aggregates {
-        let argument = aggregate
-            .column
-            .map(|at| wire(&groups.scanned[at].expr, sources));
-        let argument = argument.as_deref().unwrap_or("*");
-        let (name, kind, merged) = match aggregate.function {
-            Function::CountDistinct => {
-                let place = keyed.iter().find(|(s, _)| Some(*s) == aggregate.column);
-                aggregates.push(Aggregate {
-                    function: Function::CountDistinct,
-                    column: place.map(|(_, place)| *place),
-                });
-                continue;
-            }
-            Function::CountRows | Function::Count => ("count", Kind::Int, Function::Sum),
-            Function::Min => ("min", *kind, Function::Min),
-            Function::Max => ("max", *kind, Function::Max),
-            // Averages and ranges were taken apart.
-            Function::Sum | Function::Avg | Function::Range => {
-                ("sum", summed(*kind), Function::Sum)
-            }
-        };
-        aggregates.push(Aggregate {
-            function: merged,
-            column: Some(kinds.len()),
-        });
-        kinds.push(kind);
-        list.push(format!("{name}({argument})"));
-    }
+) -> Work {
+    let mut leaf = Leaf::new(sources, bucket);
+    let keys = leaf.keys(groups, bucket);
+    leaf.counted(groups);
+    let aggregates = leaf.aggregates(groups);
     let mut text = format!(
         "select {} from {}{}",
-        list.join(", "),
+        leaf.list.join(", "),
         sources.main.name,
         filter(statement.selection.as_ref(), sources)
     );
-    if !by.is_empty() {
+    if !leaf.by.is_empty() {
         text.push_str(" group by ");
-        text.push_str(&by.join(", "));
+        text.push_str(&leaf.by.join(", "));
     }
-    Ok(Work::Network(Network {
+    Work::Network(Network {
         statement: text,
-        kinds,
+        kinds: leaf.kinds,
         merge: Merge::Groups {
             spec: GroupSpec { keys, aggregates },
             sql,
         },
-    }))
+    })
+}
+
+/// The select list of the leaves while it is put together.
+struct Leaf<'a> {
+    sources: &'a Sources<'a>,
+    list: Vec<String>,
+    by: Vec<String>,
+    /// Of the leaves' columns, those included that they add by themselves.
+    kinds: Vec<Kind>,
+    /// Scanned columns that rows are grouped by, each with its position in the rows.
+    grouped: Vec<(usize, usize)>,
+}
+
+impl<'a> Leaf<'a> {
+    fn new(sources: &'a Sources<'a>, bucket: Option<&Bucket>) -> Self {
+        let mut kinds: Vec<Kind> = sources.extend.iter().map(|e| e.kind).collect();
+        let mut list = Vec::new();
+        if let Some(bucket) = bucket {
+            kinds.extend(bucket.leaf_kinds());
+            let Bucket { unit, n, column } = bucket;
+            list.push(format!("increments({}, {n}, {column})", unit.name()));
+        }
+        Self {
+            sources,
+            list,
+            by: Vec::new(),
+            kinds,
+            grouped: Vec::new(),
+        }
+    }
+
+    fn group_by(&mut self, groups: &Groups<'_>, scanned: usize, kind: Kind) -> usize {
+        let text = wire(&groups.scanned[scanned].expr, self.sources);
+        let place = self.kinds.len();
+        self.grouped.push((scanned, place));
+        self.kinds.push(kind);
+        self.list.push(text.clone());
+        self.by.push(text);
+        place
+    }
+
+    /// Keys of the merge: those of the bucket first, as it orders the answer.
+    fn keys(&mut self, groups: &Groups<'_>, bucket: Option<&Bucket>) -> Vec<Key> {
+        let extended = self.sources.extend.len();
+        let buckets = bucket.map_or(0, |b| b.leaf_kinds().len());
+        let mut keys: Vec<Key> = (extended..extended + buckets).map(Key::Column).collect();
+        for (at, key) in groups.keys.iter().enumerate().skip(buckets) {
+            let Key::Column(scanned) = *key else { continue };
+            let place = if at - buckets < extended {
+                self.grouped.push((scanned, at - buckets));
+                at - buckets
+            } else {
+                self.group_by(groups, scanned, groups.merged[at].kind)
+            };
+            keys.push(Key::Column(place));
+        }
+        keys
+    }
+
+    /// Columns whose different values are counted: rows are grouped by them too.
+    fn counted(&mut self, groups: &Groups<'_>) {
+        for (aggregate, kind) in &groups.aggregates {
+            if let (Function::CountDistinct, Some(scanned)) = (aggregate.function, aggregate.column)
+                && self.grouped.iter().all(|(known, _)| *known != scanned)
+            {
+                self.group_by(groups, scanned, *kind);
+            }
+        }
+    }
+
+    /// What the leaves compute of each group, and how it is merged.
+    fn aggregates(&mut self, groups: &Groups<'_>) -> Vec<Aggregate> {
+        let mut merged = Vec::with_capacity(groups.aggregates.len());
+        for (aggregate, kind) in &groups.aggregates {
+            let (name, kind, function) = match aggregate.function {
+                Function::CountDistinct => {
+                    let place = self
+                        .grouped
+                        .iter()
+                        .find(|(scanned, _)| Some(*scanned) == aggregate.column);
+                    merged.push(Aggregate {
+                        function: Function::CountDistinct,
+                        column: place.map(|(_, place)| *place),
+                    });
+                    continue;
+                }
+                Function::CountRows | Function::Count => ("count", Kind::Int, Function::Sum),
+                Function::Min => ("min", *kind, Function::Min),
+                Function::Max => ("max", *kind, Function::Max),
+                // Averages and ranges were taken apart.
+                Function::Sum | Function::Avg | Function::Range => {
+                    ("sum", summed(*kind), Function::Sum)
+                }
+            };
+            let argument = aggregate.column.map_or_else(
+                || "*".to_owned(),
+                |at| wire(&groups.scanned[at].expr, self.sources),
+            );
+            merged.push(Aggregate {
+                function,
+                column: Some(self.kinds.len()),
+            });
+            self.kinds.push(kind);
+            self.list.push(format!("{name}({argument})"));
+        }
+        merged
+    }
 }
 
 /// Kind of a sum: that of truth values is their number.

@@ -1,6 +1,7 @@
 //! Statements to plans, as text. What the plans answer is tested against the vectors, over real databases.
 
 mod faults;
+mod network;
 
 use super::*;
 use crate::query::catalogue::{Column, Partition};
@@ -62,6 +63,7 @@ pub fn settings() -> Settings {
         extend: Vec::new(),
         reference_order: false,
         leading: None,
+        part: Part::Whole,
     }
 }
 
@@ -69,11 +71,17 @@ pub fn planned(sql: &str, table: &Table) -> Result<Plan> {
     plan(&prepare(sql)?, &[table], &[], &settings())
 }
 
+pub fn planned_as(sql: &str, table: &Table, part: Part) -> Result<Plan> {
+    let settings = Settings { part, ..settings() };
+    plan(&prepare(sql)?, &[table], &[], &settings)
+}
+
 /// The statement over rows, or the merge.
 fn sql_of(sql: &str) -> String {
     match planned(sql, &table("t")).expect(sql).work {
         Work::Rows { sql } | Work::Leading { sql } | Work::Engine { sql } => sql,
         Work::Groups { merge, .. } => merge,
+        other @ Work::Network(_) => panic!("{other:?}"),
     }
 }
 
