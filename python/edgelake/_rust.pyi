@@ -849,8 +849,12 @@ def peer_blocks(
     error: int = 0,
     generic_flag: int = 0,
     is_file: bool = False,
+    first_block: int = 1,
 ) -> bytes:
-    """The blocks of a message; ``data`` is a text or bytes of a file. Raises ValueError for what does not fit."""
+    """The blocks of a message, from that number on; ``data`` is a text or bytes of a file.
+
+    Raises ValueError for what does not fit.
+    """
 
 @final
 class PeerRowWriter:

@@ -303,6 +303,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     9: ("peer.too_large", "Message is larger than a block", 400),
     10: ("dbms.closed", "DBMS not open", 400),
     11: ("command.unbalanced", "Missing parenthesis in the command", 400),
+    15: ("network.failed", "Network failure", 502),
     16: ("dbms.failed", "SQL Failure", 400),
     20: ("destination", "IP and Port of destination servers are not properly provided", 400),
     21: ("address", "Wrong IP or Port", 400),

@@ -22,6 +22,7 @@ from edgelake.command.context import Context
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.ingest.names import INSERTED, FileName, check_part
 from edgelake.ingest.putfile import hand_over
+from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.ids import body_of
 from edgelake.model import CommandClass
 from edgelake.net.peer.send import address_of
@@ -42,8 +43,6 @@ _TARGETS: Final = {
     "watch_dir": FileTarget.WATCH_DIRECTORY,
     "ledger": FileTarget.LEDGER,
 }
-_NODES: Final = ("master", "operator", "query", "publisher")
-_ADDRESSES: Final = ("ip", "local_ip", "internal_ip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +261,9 @@ class PeerFiles:
         found = {host}
         with contextlib.suppress(OSError):  # the request says what is wrong with the name
             found |= {str(info[4][0]) for info in await asyncio.get_running_loop().getaddrinfo(host, None)}
-        for policy in self._ctx.policies.of_type(*_NODES):
-            known = {str(address) for key in _ADDRESSES if (address := body_of(policy).get(key))}
-            found |= known if host in known else set()
+        for policy in self._ctx.policies.of_type(*NODE_TYPES):
+            known = ips_of(body_of(policy))
+            found |= known if host in known else frozenset()
         return frozenset(found)
 
 

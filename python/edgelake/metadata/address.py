@@ -6,7 +6,17 @@ import functools
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+NODE_TYPES: Final = ("master", "operator", "query", "publisher")
+"""Types of the policies of nodes."""
+
+_IPS: Final = ("ip", "local_ip", "internal_ip")
+
+
+def ips_of(body: Mapping[str, Any]) -> frozenset[str]:
+    """The addresses, without ports, that the policy of a node names."""
+    return frozenset(str(ip) for key in _IPS if (ip := body.get(key)))
 
 
 @dataclass(frozen=True, slots=True)

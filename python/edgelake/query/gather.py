@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgelake._rust import PeerMerge, PeerMessage
@@ -20,15 +20,12 @@ class Share:
     Attributes:
         peers: in the order in which to ask them; the next one is asked when one fails before its first row.
         command: the request.
-        receiver: number of the request that is waited for.
     """
 
     peers: Sequence[str]
     command: str
-    receiver: int = -1
     asked: int = 0
     has_rows: bool = False
-    is_done: bool = False
     failure: str = ""
 
     @property
@@ -54,6 +51,7 @@ class Gathering:
     limit_s: float | None
     mark: Callable[[str, bool], None]
     messages: int = 0
+    _awaited: dict[int, Share] = field(default_factory=dict)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
     _waiting: asyncio.Timeout | None = None
     _is_stopped: bool = False
@@ -62,12 +60,12 @@ class Gathering:
     def failed(self) -> int:
         return sum(1 for share in self.shares if share.failure)
 
-    async def texts(self) -> AsyncIterator[bytes]:
+    async def texts(self) -> AsyncGenerator[bytes]:
         """Merge until all have ended; the text of rows that are passed on. Raises EdgeLakeError."""
         try:
             for share in self.shares:
                 self._ask(share)
-            while not (self.merge.is_full or all(share.is_done for share in self.shares)):
+            while self._awaited and not self.merge.is_full:
                 events = await self._next()
                 found = [event.rows for event in events if event.rows is not None and self._take(event)]
                 if found and (text := await self._merged(found)):
@@ -111,7 +109,7 @@ class Gathering:
 
     def _silent(self) -> None:
         """Those that did not answer in time have failed."""
-        silent = [share for share in self.shares if not share.is_done]
+        silent = list(self._awaited.values())
         names = ", ".join(share.peer for share in silent)
         if not self.subset:
             raise TimeoutExpiredError(
@@ -119,13 +117,15 @@ class Gathering:
                 hint="raise timeout or max_time, or take the answers of the others: subset = true",
             )
         for share in silent:
-            share.failure, share.is_done = "no answer in time", True
+            share.failure = "no answer in time"
+        self._awaited.clear()
 
     def _ask(self, share: Share) -> None:
         peer = share.peers[share.asked]
         share.asked += 1
-        share.receiver = self.query.ask(peer)
-        task = asyncio.ensure_future(self._send(share.receiver, share.command, peer))
+        receiver = self.query.ask(peer)
+        self._awaited[receiver] = share
+        task = asyncio.ensure_future(self._send(receiver, share.command, peer))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
@@ -138,24 +138,20 @@ class Gathering:
                 self.mark(peer, False)
             await self.query.failed(receiver, failure)
 
-    def _share_of(self, event: RowEvent) -> Share | None:
-        return next((share for share in self.shares if share.receiver == event.receiver and not share.is_done), None)
-
     def _take(self, event: RowEvent) -> bool:
         """Whether the rows are those of a node that is waited for."""
-        share = self._share_of(event)
+        share = self._awaited.get(event.receiver)
         if share is not None:
             share.has_rows = True
         return share is not None
 
     def _end(self, event: RowEvent) -> None:
-        share = self._share_of(event)
+        share = self._awaited.pop(event.receiver, None)
         if share is None:
             return
         if event.error and not share.has_rows and share.asked < len(share.peers):
             self._ask(share)
             return
-        share.is_done = True
         if not event.error:
             return
         share.failure = f"{share.peer}: {event.text.removeprefix(f'{share.peer}: ') or f'error {event.error}'}"

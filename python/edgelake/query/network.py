@@ -13,6 +13,7 @@ import msgspec
 from edgelake._rust import PeerMerge, Plan, Select
 from edgelake.errors import TableMissingError, error
 from edgelake.metadata.routing import Routes
+from edgelake.query.columns import rows
 from edgelake.query.exchange import QueryPeers
 from edgelake.query.gather import Gathering, Share
 from edgelake.query.jobs import Job
@@ -62,7 +63,7 @@ class PassedAnswer:
             raise
         finally:
             self._dropped.detach()
-            await texts.aclose()  # type: ignore[attr-defined]
+            await texts.aclose()
             self._queries.jobs.end(job, failure)
 
 
@@ -176,11 +177,11 @@ class NetworkQueries:
             outputs = {"outputs": [{"title": "latest", "kind": "int"}], "zone": "utc"}
             sql = "SELECT c0 FROM edgelake_batch"
             reader = await run.open_merged(sql, merge.take, msgspec.json.encode(outputs).decode())
-            found = [block async for block in run.blocks(reader, 1)]
+            (block,) = [block async for block in run.blocks(reader, 1)]
         finally:
             run.close()
-        _, _, _, values, nulls = found[0][0]
-        return None if nulls is not None and nulls[0] else int.from_bytes(values, "little", signed=True)
+        latest: int | None = rows(block)[0]["latest"]
+        return latest
 
     def _gathering(self, shares: list[Share], merge: PeerMerge, asked: Asked, limit_s: float | None) -> Gathering:
         routes = self._routes()

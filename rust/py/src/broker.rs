@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use edgelake_core::intake::{Clients, LocalIntake};
+use edgelake_core::intake::{Clients, LocalIntake, apply_receipts};
 use edgelake_core::mqtt::broker::{
-    Access, Acl, Broker, Grant, Intake, Now, Options, Receipt, Refusal, Rule, SessionInfo, Stats,
-    Transport,
+    Access, Acl, Broker, Grant, Intake, Now, Options, Refusal, Rule, SessionInfo, Stats, Transport,
 };
 use edgelake_core::mqtt::packet::{QoS, Reason};
 use edgelake_core::mqtt::server::{
@@ -394,19 +393,6 @@ fn open(
         intake = Some(Box::new(made));
     }
     Server::start(prepared, options, broker, intake, keep, notify).map_err(|e| start_error(&e))
-}
-
-/// Packet ids of messages whose rows are in the journal, but which the store has not heard of yet.
-fn apply_receipts(broker: &mut Broker, pipeline: &CorePipeline) {
-    for receipts in pipeline.receipts() {
-        for (client_id, packet_id) in receipts.messages {
-            let receipt = Receipt {
-                client_id,
-                packet_id,
-            };
-            broker.apply_receipt(receipts.round, &receipt);
-        }
-    }
 }
 
 fn now() -> Now {

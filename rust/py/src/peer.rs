@@ -119,26 +119,10 @@ impl PeerReader {
     }
 }
 
-/// The blocks of a message. `data` is a text, cut at borders of characters, or (`is_file`) bytes of a file. Raises
-/// ValueError when the command leaves no room, or a text is no UTF-8.
-#[pyfunction]
-#[pyo3(signature = (command, data, source, *, job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, is_file = false))]
-#[allow(clippy::too_many_arguments)] // keywords of Python
-pub fn peer_blocks<'py>(
-    py: Python<'py>,
-    command: &str,
-    data: &[u8],
-    source: (&str, u32),
-    job: (u16, u32, u16, u16),
-    info: u8,
-    error: u16,
-    generic_flag: u16,
-    is_file: bool,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let header = Header {
-        info: Info(info),
-        error,
-        generic_flag,
+/// Header of every block of a message.
+fn header(source: (&str, u32), job: (u16, u32, u16, u16), info: Info) -> PyResult<Header> {
+    Ok(Header {
+        info,
         flow: Flow {
             job_location: job.0,
             job_id: job.1,
@@ -150,6 +134,32 @@ pub fn peer_blocks<'py>(
         source: Address::new(source.0, source.1)
             .ok_or_else(|| wrong("a host of more than 128 bytes"))?,
         ..Header::default()
+    })
+}
+
+/// The blocks of a message. `data` is a text, cut at borders of characters, or (`is_file`) bytes of a file, whose
+/// blocks are numbered from `first_block` on. Raises
+/// ValueError when the command leaves no room, or a text is no UTF-8.
+#[pyfunction]
+#[pyo3(signature = (command, data, source, *, job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, is_file = false, first_block = 1))]
+#[allow(clippy::too_many_arguments)] // keywords of Python
+pub fn peer_blocks<'py>(
+    py: Python<'py>,
+    command: &str,
+    data: &[u8],
+    source: (&str, u32),
+    job: (u16, u32, u16, u16),
+    info: u8,
+    error: u16,
+    generic_flag: u16,
+    is_file: bool,
+    first_block: u32,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let header = Header {
+        error,
+        generic_flag,
+        block_number: first_block.saturating_sub(1),
+        ..header(source, job, Info(info))?
     };
     let outgoing = Outgoing::new(header, command).map_err(wrong)?;
     let blocks = if is_file {
@@ -169,20 +179,7 @@ impl PeerRowWriter {
     /// `job`: as the request has it. Raises ValueError for a host that is too long.
     #[new]
     fn new(source: (&str, u32), job: (u16, u32, u16, u16)) -> PyResult<Self> {
-        let header = Header {
-            info: Info::ROWS,
-            flow: Flow {
-                job_location: job.0,
-                job_id: job.1,
-                receivers: job.2,
-                receiver_id: job.3,
-                partitions: 1,
-                partition_id: 0,
-            },
-            source: Address::new(source.0, source.1)
-                .ok_or_else(|| wrong("a host of more than 128 bytes"))?,
-            ..Header::default()
-        };
+        let header = header(source, job, Info::ROWS)?;
         let blocks = Outgoing::new(header, "job reply").map_err(wrong)?;
         Ok(Self(Mutex::new(OutgoingRows::new(blocks))))
     }

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from edgelake._rust import Rows, parse_time
+from edgelake._rust import PeerReader, PeerRowWriter, Rows, parse_time
 from edgelake.errors import EdgeLakeError
+from edgelake.net.peer.jobs import QUEUED, RowEvent, RowJob
 from edgelake.node import Node
 from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
@@ -195,3 +196,32 @@ async def test_monitoring_shows_what_went_where(tmp_path: Path) -> None:
         where = await net.asks.execute("query destination")
         for _, address in net.operators:
             assert address in str(where.data)
+
+
+async def test_rows_that_break_off_fail_the_query_at_once(tmp_path: Path) -> None:
+    """A peer that stops in the middle of its answer; nobody waits for the time limit."""
+    row = b'{"Query":[{"0":"a","1":"1.5"}]}\n'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (request,) = PeerReader(1 << 20).feed(await reader.readexactly(2048))
+        writer.close()
+        host, port = request.source
+        _, back = await asyncio.open_connection(host, port)
+        back.write(PeerRowWriter(("127.0.0.1", at), request.job).rows(row * 200))
+        await back.drain()
+        back.close()
+
+    async with network(tmp_path) as net, await asyncio.start_server(answer, "127.0.0.1", 0) as stopping:
+        at = stopping.sockets[0].getsockname()[1]
+        failure = await net.failure("select name, value from t", to=f"(127.0.0.1:{at}, timeout = 60)")
+        assert failure.number == 15
+        assert f"127.0.0.1:{at}" in str(failure)
+
+
+async def test_whoever_sends_rows_for_a_query_that_ends_is_let_go() -> None:
+    job = RowJob(1, 1)
+    waiting = [asyncio.ensure_future(job.put(RowEvent(0))) for _ in range(10 * QUEUED)]
+    while len(job.events) < QUEUED:  # noqa: ASYNC110 - the tasks above do it
+        await asyncio.sleep(0)
+    job.end()
+    assert (await asyncio.gather(*waiting)).count(True) == QUEUED

@@ -22,6 +22,7 @@ from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
 from edgelake.command.tokenizer import tokenise
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
+from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
@@ -35,8 +36,6 @@ from edgelake.query.network import Asked
 
 PEERS = "peers"
 """The part that sends messages: ``peering.Peers``, while the TCP server runs."""
-
-_ADDRESS_KEYS = ("ip", "local_ip", "internal_ip")
 
 
 @command(
@@ -118,9 +117,7 @@ def _hooks(ctx: Context) -> Hooks:
 
 def _is_known(ctx: Context, host: str) -> bool:
     """Whether a policy of a node has this address."""
-    kinds = ("master", "operator", "query", "publisher")
-    bodies = (body_of(policy) for kind in kinds for policy in ctx.policies.of_type(kind))
-    return any(host in (body.get(key) for key in _ADDRESS_KEYS) for body in bodies)
+    return any(host in ips_of(body_of(policy)) for policy in ctx.policies.of_type(*NODE_TYPES))
 
 
 def peers_of(ctx: Context) -> QueryPeers:

@@ -18,14 +18,11 @@ from edgelake.command.handlers.peer import PEERS, peers_of
 from edgelake.command.handlers.placement import routes_of
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, EdgeLakeError, error
-from edgelake.metadata.address import Addresses
+from edgelake.metadata.address import NODE_TYPES, Addresses
 from edgelake.metadata.ids import body_of, type_of
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.net.peer.dispatch import PING
 from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer, Peers
-
-KINDS: Final = ("master", "operator", "query", "publisher")
-"""Types of the policies of nodes."""
 
 ANSWER_S: Final = 5.0
 """The reference waits four seconds in any case; ours ends with the last answer."""
@@ -154,11 +151,11 @@ def nodes_of(ctx: Context, only: str = "") -> list[Peer]:
     Raises EdgeLakeError: 211 there are none, 2 for a word that is neither.
     """
     wanted = only.lower()
-    if wanted and wanted not in KINDS and ":" not in wanted:
-        raise CommandError(f"'{only}' is no type of node", hint=f"one of: {', '.join(KINDS)}, or ip:port")
+    if wanted and wanted not in NODE_TYPES and ":" not in wanted:
+        raise CommandError(f"'{only}' is no type of node", hint=f"one of: {', '.join(NODE_TYPES)}, or ip:port")
     own = Addresses(ctx.variables.get("external_ip"), ctx.variables.get("ip"))
     found = []
-    for policy in ctx.policies.of_type(*KINDS):
+    for policy in ctx.policies.of_type(*NODE_TYPES):
         body = body_of(policy)
         peer = Peer(own.of(body), type_of(policy), str(body.get("name", "")))
         if peer.address and wanted in ("", peer.kind, peer.address.lower()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,9 +13,6 @@ HEADER_BYTES: Final = 207
 AT_ONCE: Final = 64
 """Blocks that are made and sent together."""
 
-_NUMBER: Final = struct.Struct(">I")
-_NUMBER_AT: Final = 30
-
 
 async def file_blocks(
     command: str, content: bytes | AsyncIterator[bytes], source: tuple[str, int], flag: int
@@ -26,22 +22,19 @@ async def file_blocks(
     if room < 1:
         raise error(9, f"the name of the file leaves no room for it: '{command[:100]}...'")
     held, number = bytearray(), 1
+
+    def blocks(data: bytes) -> bytes:
+        return peer_blocks(command, data, source, generic_flag=flag, is_file=True, first_block=number)
+
     async for piece in _once(content) if isinstance(content, bytes) else content:
         held += piece
         while len(held) >= AT_ONCE * room:
-            full = peer_blocks(command, bytes(held[: AT_ONCE * room]), source, generic_flag=flag, is_file=True)
+            full = blocks(bytes(held[: AT_ONCE * room]))
             del held[: AT_ONCE * room]
-            yield _numbered(full[: AT_ONCE * BLOCK_BYTES], number)  # without the empty one that would end the file
+            yield full[: AT_ONCE * BLOCK_BYTES]  # without the empty one that would end the file
             number += AT_ONCE
-    yield _numbered(peer_blocks(command, bytes(held), source, generic_flag=flag, is_file=True), number)
+    yield blocks(bytes(held))
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
-
-
-def _numbered(blocks: bytes, first: int) -> bytes:
-    numbered = bytearray(blocks)
-    for at in range(len(blocks) // BLOCK_BYTES):
-        _NUMBER.pack_into(numbered, at * BLOCK_BYTES + _NUMBER_AT, first + at)
-    return bytes(numbered)

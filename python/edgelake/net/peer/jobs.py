@@ -58,7 +58,7 @@ class RowJob:
 
     Attributes:
         streams: by receiver, streams of rows that are still to come; None = not known yet.
-        events: what arrived, few at a time: whoever sends more waits.
+        events: what arrived, few at a time: whoever sends more waits for ``room``.
     """
 
     location: int
@@ -66,7 +66,10 @@ class RowJob:
     peers: list[str] = field(default_factory=list)
     sent_to: list[str] = field(default_factory=list)
     streams: list[int | None] = field(default_factory=list)
-    events: asyncio.Queue[RowEvent] = field(default_factory=lambda: asyncio.Queue(QUEUED))
+    events: list[RowEvent] = field(default_factory=list)
+    is_over: bool = False
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, peer: str, sent_to: str) -> int:
         """A receiver for a request to this peer."""
@@ -75,8 +78,31 @@ class RowJob:
         self.streams.append(None)
         return len(self.peers) - 1
 
-    async def put(self, message: PeerMessage) -> None:
-        """Take a message of one of the peers; waits for room."""
+    async def put(self, event: RowEvent) -> bool:
+        """Take what arrived, when there is room for it; False: the query is over."""
+        while len(self.events) >= QUEUED and not self.is_over:
+            self.room.clear()
+            await self.room.wait()
+        if not self.is_over:
+            self.events.append(event)
+            self.arrived.set()
+        return not self.is_over
+
+    async def take(self) -> list[RowEvent]:
+        """What has arrived, at least one."""
+        await self.arrived.wait()
+        taken, self.events = self.events, []
+        self.arrived.clear()
+        self.room.set()
+        return taken
+
+    def end(self) -> None:
+        """Whoever waits for room need not any more."""
+        self.is_over, self.events = True, []
+        self.room.set()
+
+    def event_of(self, message: PeerMessage) -> RowEvent:
+        """What a message of one of the peers says."""
         receiver = message.job[3]
         failed = bool(message.error and message.error <= MAX_NOT_AN_ERROR)
         if message.is_complete:
@@ -86,7 +112,7 @@ class RowJob:
         text = _text(message) if failed else ""
         code = message.error if failed else 0
         rows = message if message.has_rows and not failed else None
-        await self.events.put(RowEvent(receiver, rows, is_end, code, text))
+        return RowEvent(receiver, rows, is_end, code, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +155,7 @@ class Jobs:
     def end_rows(self, job: RowJob) -> None:
         """Nobody wants rows any more; connections that bring some are closed."""
         self._queries.pop(job.location, None)
-        while not job.events.empty():
-            job.events.get_nowait()
+        job.end()
 
     def query_of(self, message: PeerMessage, ip: str) -> RowJob | None:
         """The query that a message belongs to; None for one that is over or was never asked there."""

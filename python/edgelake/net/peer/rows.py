@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 NOT_HERE = 1006
 """Code of a node that does not have the table: no rows, and no failure."""
 
+ROWS_S = 60.0
+"""Longest time that who asked takes no more rows: its own reader may be slow."""
+
 _TEXT = 4
 
 
@@ -43,24 +46,22 @@ class RowExchange:
     async def failed(self, receiver: int, failure: EdgeLakeError) -> None:
         """Put down that a request did not arrive."""
         text = failure.detail or failure.text
-        await self._job.events.put(RowEvent(receiver, is_end=True, error=failure.number, text=text))
+        await self._job.put(RowEvent(receiver, is_end=True, error=failure.number, text=text))
 
     async def next(self) -> list[RowEvent]:
         """What has come, at least one. Cancel it to stop waiting."""
-        queue = self._job.events
-        events = [await queue.get()]
-        while not queue.empty():
-            events.append(queue.get_nowait())
-        return events
+        return await self._job.take()
 
     def close(self) -> None:
         self._server.jobs.end_rows(self._job)
 
 
-async def reply(
-    message: PeerMessage, source: str, reply_to: str, connect_to: str, answer: AsyncIterator[bytes] | EdgeLakeError
-) -> None:
-    """Send rows, a JSON text a line, or why there are none. Errors of the way are logged: nobody waits for them."""
+Rows = AsyncIterator[bytes] | EdgeLakeError
+"""Rows for another node, a JSON text a line, or why there are none."""
+
+
+async def reply(message: PeerMessage, source: str, reply_to: str, connect_to: str, answer: Rows) -> None:
+    """Send the answer to a query. Errors of the way are logged: nobody waits for them."""
     ours = address_of(source)
     try:
         if isinstance(answer, TableMissingError):
@@ -71,7 +72,7 @@ async def reply(
             blocks = peer_blocks("job reply", text, ours, job=message.job, info=_TEXT, error=answer.number)
             await send(reply_to, blocks, connect_to)
         else:
-            await send(reply_to, _blocks(answer, PeerRowWriter(ours, message.job)), connect_to)
+            await send(reply_to, _blocks(answer, PeerRowWriter(ours, message.job)), connect_to, silence_s=ROWS_S)
     except (EdgeLakeError, ValueError) as problem:
         log.warning("the rows for %s did not arrive: %s", reply_to, problem)
 

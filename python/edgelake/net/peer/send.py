@@ -12,7 +12,7 @@ from edgelake.errors import error
 
 CONNECT_S = 6.0
 SEND_S = 10.0
-"""Longest silence of a peer while we send."""
+"""Longest silence of a peer while we send a message."""
 
 
 def address_of(peer: str) -> tuple[str, int]:
@@ -23,13 +23,21 @@ def address_of(peer: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str = "", *, taken_s: float = 0) -> str:
+async def send(
+    peer: str,
+    pieces: AsyncIterator[bytes] | bytes,
+    connect_to: str = "",
+    *,
+    taken_s: float = 0,
+    silence_s: float = SEND_S,
+) -> str:
     """Send the blocks of one message; returns the address that was connected to.
 
     The reference tries three times over half a minute; we try once and say so: who asks can try another node at once.
 
     Args:
         connect_to: connect to this host instead of the peer's (a node reaches itself by its inner address).
+        silence_s: longest time in which the peer takes nothing.
         taken_s: wait at most so long until the peer closes, which is when it has dealt with the message.
 
     Raises EdgeLakeError (20, 208).
@@ -46,15 +54,15 @@ async def send(peer: str, pieces: AsyncIterator[bytes] | bytes, connect_to: str 
         link: socket.socket = writer.get_extra_info("socket")
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(pieces, bytes):
-            await _write(writer, pieces)
+            await _write(writer, pieces, silence_s)
         else:
             async for piece in pieces:
-                await _write(writer, piece)
+                await _write(writer, piece, silence_s)
         if taken_s:
             await _until_closed(reader, taken_s)
         return str(writer.get_extra_info("peername")[0])
     except TimeoutError:
-        raise error(208, f"{peer}: it takes nothing for {SEND_S:g} seconds") from None
+        raise error(208, f"{peer}: it takes nothing for {silence_s:g} seconds") from None
     except OSError as problem:
         raise error(208, f"{peer}: {_reason(problem)}") from None
     finally:
@@ -77,7 +85,7 @@ def _reason(problem: OSError) -> str:
     return os.strerror(number) if number > 0 else str(problem.strerror or problem)
 
 
-async def _write(writer: asyncio.StreamWriter, piece: bytes) -> None:
+async def _write(writer: asyncio.StreamWriter, piece: bytes, silence_s: float) -> None:
     writer.write(piece)
-    async with asyncio.timeout(SEND_S):
+    async with asyncio.timeout(silence_s):
         await writer.drain()

@@ -19,7 +19,7 @@ from edgelake.net.peer import rows
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
 from edgelake.net.peer.files import BLOCK_BYTES, file_blocks
-from edgelake.net.peer.jobs import Job, Jobs
+from edgelake.net.peer.jobs import Job, Jobs, RowEvent
 from edgelake.net.peer.send import address_of, send
 from edgelake.net.pool import Pool
 from edgelake.peering import UNREACHABLE, FileTarget, PeerAnswer
@@ -36,7 +36,12 @@ _LARGE_NAMES: Final = 100
 TAKEN_S: Final = 30.0
 """Who sends a file waits so long until the peer has put it in its place."""
 _REQUEST, _TEXT = 6, 4
+_NETWORK_FAILURE = 15
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
+
+
+Reply = tuple[PeerMessage, str, Answer | rows.Rows | None]
+"""A request, where replies go, and the reply."""
 
 
 class PeerServer(Addressed):
@@ -187,7 +192,11 @@ class PeerServer(Addressed):
     async def send_query(self, peer: str, command: str, flow: tuple[int, int, int, int]) -> str:
         """Send a query; returns the address that was connected to. Raises EdgeLakeError (9, 20, 21, 208)."""
         if len(command.encode()) > MAX_COMMAND_BYTES:
-            raise error(9, f"a query to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(command)}")
+            raise error(
+                9,
+                f"a query to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(command)}",
+                hint="select fewer columns, or shorten the condition",
+            )
         return await self._send(peer, command, flow)
 
     async def send_file(
@@ -216,7 +225,7 @@ class PeerServer(Addressed):
         """One connection: one message. Whatever is wrong with it costs this connection alone."""
         ip = str((writer.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
         self._open[ip] += 1
-        reply: tuple[PeerMessage, str, Answer | None] | None = None
+        reply: Reply | None = None
         try:
             if self._open[ip] > self.config.connections_per_ip:
                 raise NotPermittedError(f"more than {self.config.connections_per_ip} connections")
@@ -230,18 +239,24 @@ class PeerServer(Addressed):
             self._open[ip] -= 1
             if not self._open[ip]:
                 del self._open[ip]
-        if reply is not None and reply[2] is not None:
-            await self._reply(*reply)
+        if reply is not None:
+            message, reply_to, answer = reply
+            if answer is None or isinstance(answer, Answer):
+                await self._reply(message, reply_to, answer)
+            else:
+                to = self.connect_to(reply_to)
+                await rows.reply(message, self.source_for(reply_to), reply_to, to, answer)
 
     def _refuse(self, ip: str, why: str) -> None:
         self.refused += 1
         log.warning("a message from %s is refused: %s", ip, why)
 
-    async def _message(self, reader: asyncio.StreamReader, ip: str) -> tuple[PeerMessage, str, Answer | None] | None:
+    async def _message(self, reader: asyncio.StreamReader, ip: str) -> Reply | None:
         """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
         joined = PeerReader(self.config.message_bytes)
         file: File | None = None
         command, received, loop = "", 0, asyncio.get_running_loop()
+        rows_of: PeerMessage | None = None
         deadline = loop.time() + self.config.block_s
         try:
             while True:
@@ -266,13 +281,18 @@ class PeerServer(Addressed):
                             self._refuse(ip, str(failure))
                             return messages[0], reply_to, self._dispatch.refused(failure)
                     await self._pieces(file, messages)
-                if command.startswith("job ") and any(message.has_rows for message in messages):
-                    await self._rows([m for m in messages if m.has_rows and not m.is_complete], ip)
+                if command.startswith("job ") and (found_rows := [m for m in messages if m.has_rows]):
+                    rows_of = found_rows[-1]
+                    await self._rows([m for m in found_rows if not m.is_complete], ip)
                     # Who sends faster than we merge waits; that is no silence of its own.
                     deadline = loop.time() + self.config.block_s
                 if messages and messages[-1].is_complete:
                     found, file = file, None
                     return await self._complete(messages[-1], found, ip)
+        except (ValueError, OSError) as problem:
+            if rows_of is not None:
+                await self._broken(rows_of, ip, str(problem))
+            raise
         finally:
             if file is not None:
                 file.path.unlink(missing_ok=True)
@@ -281,10 +301,14 @@ class PeerServer(Addressed):
         """Hand rows to their query. Raises ValueError, which ends the connection, when it is over."""
         for message in messages:
             job = self.jobs.query_of(message, ip)
-            if job is None:
+            if job is None or not await job.put(job.event_of(message)):
                 self.jobs.dropped += 1
                 raise ValueError("rows that nobody waits for")
-            await job.put(message)
+
+    async def _broken(self, message: PeerMessage, ip: str, why: str) -> None:
+        """Rows break off: who waits for the rest is told."""
+        if (job := self.jobs.query_of(message, ip)) is not None:
+            await job.put(RowEvent(message.job[3], is_end=True, error=_NETWORK_FAILURE, text=why))
 
     async def _read(self, reader: asyncio.StreamReader, deadline: float) -> bytes:
         """What has come. Raises ValueError when the block takes too long."""
@@ -299,24 +323,19 @@ class PeerServer(Addressed):
         if file.size_bytes > (self.config.message_bytes if file.flag == LARGE_COMMAND else self.config.file_bytes):
             raise ValueError(f"a file of more than {file.size_bytes:,} bytes")
 
-    async def _complete(
-        self, message: PeerMessage, file: File | None, ip: str
-    ) -> tuple[PeerMessage, str, Answer | None] | None:
+    async def _complete(self, message: PeerMessage, file: File | None, ip: str) -> Reply | None:
         head = message.command.partition(" ")[0]
         try:
             if message.job[1] and head in ("print", "echo", "job"):
                 if (query := self.jobs.query_of(message, ip)) is not None:
-                    await query.put(message)
+                    await query.put(query.event_of(message))
                 else:
                     self.jobs.take(message, ip)
                 return None
             reply_to = self._reply_to(message, ip)
             async with self.pool.place():
                 if head == "sql":
-                    answer = await self._dispatch.query(message.command, ip)
-                    to = self.connect_to(reply_to)
-                    await rows.reply(message, self.source_for(reply_to), reply_to, to, answer)
-                    return None
+                    return message, reply_to, await self._dispatch.query(message.command, ip)
                 if file is not None:
                     return message, reply_to, await self._dispatch.file(file, ip, reply_to)
                 return message, reply_to, await self._dispatch.command(message.command, message.data, ip, reply_to)

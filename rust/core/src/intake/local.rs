@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::round::Incoming;
 use super::stream::LineStream;
 use crate::journal::JournalError;
-use crate::mqtt::broker::{Inbound, Intake, Opening, Refusal};
+use crate::mqtt::broker::{Broker, Inbound, Intake, Opening, Receipt, Refusal};
 use crate::pipeline::{Outcome, Pipeline, ROOM, Submitter, Wake};
 
 /// Rounds up to this size are mapped by the caller: handing them over would cost more.
@@ -72,6 +72,20 @@ pub struct LocalIntake {
     workers: Vec<Worker>,
     /// The last round that the journal was told of by `receipted`.
     receipted: u64,
+}
+
+/// Recovery of a broker: the packet ids of messages whose rows are in the journal, but which its store may not have
+/// heard of. After the store's changes.
+pub fn apply_receipts(broker: &mut Broker, pipeline: &Pipeline) {
+    for receipts in pipeline.receipts() {
+        for (client_id, packet_id) in receipts.messages {
+            let receipt = Receipt {
+                client_id,
+                packet_id,
+            };
+            broker.apply_receipt(receipts.round, &receipt);
+        }
+    }
 }
 
 type Worker = (Sender<Piece>, JoinHandle<()>);

@@ -23,7 +23,7 @@ pub use counters::{Counted, Counters};
 pub use faults::Fault;
 pub use files::Directories;
 pub use lines::{LineFormat, LineRule, Lines, Rules};
-pub use local::LocalIntake;
+pub use local::{LocalIntake, apply_receipts};
 pub use round::{Incoming, Mapped, Unmapped};
 
 /// The broker name of clients that take the messages of the node's own broker.

@@ -58,15 +58,7 @@ impl Life {
         let options = StoreOptions::new(dir.join("store"));
         let store = Store::open(&options, prepared.waker(), &mut apply).expect("open");
         broker.continue_after(store.last_round());
-        for receipts in pipeline.receipts() {
-            for (client_id, packet_id) in receipts.messages {
-                let receipt = Receipt {
-                    client_id,
-                    packet_id,
-                };
-                broker.apply_receipt(receipts.round, &receipt);
-            }
-        }
+        apply_receipts(&mut broker, &pipeline);
         broker.recovered(Now::default());
         let is_stopped = Arc::new(AtomicBool::new(is_stopped));
         let keep = Box::new(Stopping {
