@@ -31,6 +31,9 @@ from edgelake.peering import Peers
 log = logging.getLogger(__name__)
 
 ROW = "Blockchain Sync"
+FIRST_COPY_S = 5.0
+"""Longest time that a round waits for the first copy of the ledger."""
+
 ASK_S = 15.0
 PENDING_S = 120.0
 """How long a master may take to send the copy that was asked for."""
@@ -89,6 +92,7 @@ class Synchronizer:
         self._failures = 0
         self._since_us = 0
         self._updated: float | None = None
+        self._arrived = asyncio.Event()
         self.calls = self.loads = self.merged = self.failed = 0
         self.rounds = asyncio.Condition()
 
@@ -272,7 +276,14 @@ class Synchronizer:
         for address in await _addresses_of(peer):
             self._pending[address] = asyncio.get_running_loop().time() + PENDING_S
         wanted = str(self._policies.path.with_suffix(".new")).replace(" ", "\t")
-        await peers.tell(peer, f"event get_blockchain {wanted} {self._policies.shared_version} 0")
+        since = self._policies.shared_version
+        self._arrived.clear()
+        await peers.tell(peer, f"event get_blockchain {wanted} {since} 0")
+        if since == NO_VERSION:
+            # The first copy always comes, and nothing is known before it. Later ones come only when something changed.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_COPY_S):
+                    await self._arrived.wait()
 
     async def on_ledger(self, peer: str, name: str, path: Path) -> None:
         """A copy of the ledger has arrived from ``peer`` as the file ``path``, named ``name`` by it.
@@ -287,6 +298,8 @@ class Synchronizer:
             self.failed += 1
             log.error("the copy of the ledger from %s is refused, the one here stays: %s", peer, problem)
             raise
+        finally:
+            self._arrived.set()
         await self._resend(self._policies.unconfirmed)
 
     def expects(self, peer: str, name: str) -> bool:

@@ -92,7 +92,7 @@ class Run:
         """A reader over a statement whose rows come from ``rows``, as the table ``edgelake_batch``."""
 
         def work() -> RowReader:
-            connection = apsw.Connection(":memory:")
+            connection = engine.open_scratch()
             self._stack.callback(connection.close)
             self._connections.append(connection)
             batch = BatchTable(connection.sqlite3_pointer())

@@ -100,6 +100,12 @@ def open_reader(location: str, others: Mapping[str, str] | None = None) -> apsw.
     return connection
 
 
+def open_scratch() -> apsw.Connection:
+    """An empty database in memory, for statements over rows that come from elsewhere."""
+    load_native()  # a node that only asks others may have opened no other database
+    return apsw.Connection(":memory:")
+
+
 def _uri(location: str) -> str:
     """A location that names its VFS: without one, an attached database would take that of the main one."""
     if location.startswith("file:"):

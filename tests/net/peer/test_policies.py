@@ -123,3 +123,13 @@ async def test_only_who_waits_is_told_that_it_is_done(tmp_path: Path) -> None:
 
         await until(both)
         assert peer.messages.empty()
+
+
+async def test_the_first_wait_for_sync_ends_with_the_policies_here(tmp_path: Path) -> None:
+    """What a script inserts behind it may refer to them."""
+    async with node(tmp_path / "m", "m") as (master, at_master), node(tmp_path / "a", "a") as (a, _):
+        await be_master(master, at_master)
+        await insert(master, {"cluster": {"name": "c1", "company": "acme"}}, at_master)
+        await follow(a, at_master)
+        await a.execute("wait 20 for sync")
+        assert await names(a, "cluster") == "c1"

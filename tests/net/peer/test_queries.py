@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -188,6 +189,19 @@ async def test_rows_stop_at_the_limit(tmp_path: Path) -> None:
         assert len(await net.rows("select name, value from t limit 50")) == 14
 
 
+async def test_constants_of_the_leaves_stand_before_buckets(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        found = await net.rows(
+            "select increments(year, 1, timestamp), count(*) from t", "extend = (@node_name) and stat = false"
+        )
+        counted = {(row["node_name"], row["count(*)"]) for row in found}
+        assert counted == {("op-a", 1), ("op-a", 6), ("op-b", 6), ("op-b", 1)}
+        found = await net.rows(
+            "select increments(day, 1, timestamp), count(*) from t", "extend = (@table_name) and stat = false"
+        )
+        assert {row["table_name"] for row in found} == {"t"}
+
+
 async def test_monitoring_shows_what_went_where(tmp_path: Path) -> None:
     async with network(tmp_path) as net:
         await net.rows("select avg(value) from t")
@@ -225,3 +239,31 @@ async def test_whoever_sends_rows_for_a_query_that_ends_is_let_go() -> None:
         await asyncio.sleep(0)
     job.end()
     assert (await asyncio.gather(*waiting)).count(True) == QUEUED
+
+
+ASKING = """
+import asyncio, sys
+from edgelake.node import Node
+from tests.net.peer.nodes import free_port
+
+async def main(home, policy, nodes):
+    async with Node(home, name="q") as made:
+        await made.execute("create work directories")
+        await made.execute(f"run tcp server where external_ip = 127.0.0.1 and external_port = {free_port()}")
+        await made.execute(f"blockchain insert where policy = {policy} and local = true")
+        reply = await made.execute(f"run client ({nodes}) sql edge stat = false select count(*), avg(value) from t")
+        print(b"".join([piece async for piece in reply.stream]).decode())
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_node_without_any_database_asks_others(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        (policy,) = [json.dumps(one) for one in net.asks.ctx.policies.find("table", dbms="edge", name="t")]
+        nodes = ", ".join(address for _, address in net.operators)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ASKING, str(tmp_path / "alone"), policy, nodes, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        assert json.loads(said)["Query"][0]["count(*)"] == 14

@@ -28,11 +28,6 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
     }
     let mut groups = Groups::new(statement, sources, bucket.as_ref(), settings.part)?;
     let (mut outputs, mut list) = (Vec::new(), Vec::new());
-    if settings.part == Part::Leaf
-        && let Some(bucket) = &bucket
-    {
-        bucket_columns(bucket, &mut outputs, &mut list);
-    }
     for extend in sources.extend {
         let sql = emit(&named(&extend.title), &mut groups)?;
         list.push(sql.text);
@@ -41,6 +36,11 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
             kind: extend.kind,
             casts: extend.casts.clone(),
         });
+    }
+    if settings.part == Part::Leaf
+        && let Some(bucket) = &bucket
+    {
+        bucket_columns(bucket, &mut outputs, &mut list);
     }
     for item in items {
         let Some(expr) = &item.expr else {
