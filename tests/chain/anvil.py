@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.mqtt.brokers import accepts, free_port
+from edgelake.bench.processes import free_port
+from tests.mqtt.brokers import accepts
 
 JS = Path(__file__).parent / "js"
 START_SECONDS = 20.0

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgelake import Node
+from edgelake.bench.processes import free_port
 from edgelake.command.reference import reference
 from edgelake.command.registry import Registry
 from edgelake.model import PROMPT
-from tests.system.program import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.metadata.ids import body_of, id_of
 from tests.metadata.blocks import BlockMember, block, send
 from tests.metadata.network import Wire, settled
@@ -17,9 +17,7 @@ from tests.metadata.test_sync import CLUSTER, names, node
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def play(home: Path, work: Callable[[BlockMember, BlockMember], Coroutine[Any, Any, None]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgelake import Node
+from edgelake.bench.processes import free_port
 from edgelake.command.render import reply_text
 from edgelake.errors import EdgeLakeError
 from edgelake.metadata.routing import ROUTING
@@ -235,9 +235,3 @@ def test_config_from_policy_replaces_a_listener_at_another_address(tmp_path: Pat
         assert "listens already" in await text(node, "config from policy where id = cfg")
 
     play(tmp_path, work)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -15,6 +15,7 @@ from typing import Self
 
 import trustme
 
+from edgelake.bench.processes import free_port
 from tests.system.program import STANDALONE, Program
 
 START_SECONDS = 20.0
@@ -56,12 +57,6 @@ def _pkcs8(pem: bytes) -> bytes:
 
     key = form.load_pem_private_key(pem, None)
     return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def accepts(port: int) -> bool:

@@ -6,7 +6,8 @@ import json
 import socket
 from pathlib import Path
 
-from tests.mqtt.brokers import accepts, free_port
+from edgelake.bench.processes import free_port
+from tests.mqtt.brokers import accepts
 from tests.system.program import STANDALONE, Program
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.net.rest import BodyLimits, RestConfig
-from tests.net.helpers import FakeNode, Loop, Site, free_port
+from tests.net.helpers import FakeNode, Loop, Site
 
 
 @pytest.fixture

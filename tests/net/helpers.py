@@ -174,9 +174,3 @@ def read_all(link: socket.socket) -> bytes:
     while piece := link.recv(1 << 16):
         parts.append(piece)
     return b"".join(parts)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

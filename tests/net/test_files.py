@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
 from edgelake.model import Caller, CommandClass, Reply
 from edgelake.node import Node
-from tests.net.helpers import Loop, free_port, read_all
+from tests.net.helpers import Loop, read_all
 
 CONTENT = os.urandom(3 << 20)
 AGENT = {"User-Agent": "AnyLog/1.23"}

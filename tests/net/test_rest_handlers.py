@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.local import language_context
 from edgelake.command.render import reply_text
 from edgelake.errors import AddressInUseError, AlreadyRunningError, CommandError, EdgeLakeError, ServiceError
 from edgelake.model import Reply
-from tests.net.helpers import FakeNode, Loop, free_port
+from tests.net.helpers import FakeNode, Loop
 
 
 class Console:

@@ -5,21 +5,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
 from pathlib import Path
 
+from edgelake.bench.processes import free_port
 from edgelake.node import Node
 
 ROWS = b"\n".join(
     b'{"timestamp": "2025-01-01T00:00:00Z", "id": %d, "name": "a \\"quoted\\" name"}' % n for n in range(5000)
 )
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 async def asked(port: int, command: str, **headers: str) -> tuple[int, str, str]:

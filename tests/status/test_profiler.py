@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.errors import CommandError
 from edgelake.node import Node
 from edgelake.profiling import Profiler
-from tests.net.helpers import free_port
 from tests.status.helpers import data, run, shown
 
 

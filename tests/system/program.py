@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from edgelake.bench.processes import free_port
+
 START_SECONDS = 20.0
 AGENT = {"User-Agent": "AnyLog/1.23"}
 
@@ -164,9 +166,3 @@ def quote_latin(text: str) -> str:
         return text
     except UnicodeEncodeError:
         return quote(text)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import itertools
 import json
 import os
 import socket
@@ -17,6 +19,9 @@ from typing import Any, Literal
 AGENT = "AnyLog/1.23"
 START_SECONDS = 30
 STOP_SECONDS = 10
+
+_PORTS = range(10_240, 32_000)
+_TURN = itertools.count(os.getpid() * 97)  # processes side by side begin at different places
 
 
 class BenchError(Exception):
@@ -178,9 +183,20 @@ def tell(**answer: Any) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, given out once by this process.
+
+    It lies below the range that the system takes outgoing connections from: a port out of that range
+    may be some connection's own before the server that it was picked for listens.
+    """
+    for _ in range(len(_PORTS)):
+        port = _PORTS[next(_TURN) % len(_PORTS)]
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(errno.EADDRINUSE, f"no free port from {_PORTS[0]} to {_PORTS[-1]}")
 
 
 def accepts(port: int) -> bool:

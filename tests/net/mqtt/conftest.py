@@ -10,9 +10,9 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.command.render import reply_text
 from edgelake.node import Node
-from tests.net.helpers import free_port
 
 PATIENCE_S = 20.0
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.errors import AddressInUseError, AlreadyRunningError, CommandError, EdgeLakeError, ServiceError
 from edgelake.net.mqtt.config import ANONYMOUS
 from tests.mqtt.brokers import Files
-from tests.net.helpers import free_port
 from tests.net.mqtt.conftest import Body, Site
 
 Run = Callable[[Body], None]

@@ -7,7 +7,8 @@ import resource
 import socket
 from pathlib import Path
 
-from tests.system.program import STANDALONE, Program, free_port
+from edgelake.bench.processes import free_port
+from tests.system.program import STANDALONE, Program
 
 PINGS = 300
 

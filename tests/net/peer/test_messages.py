@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
-from tests.net.peer.nodes import free_port, node, server, until
+from tests.net.peer.nodes import node, server, until
 from tests.net.peer.raw import BLOCK, RawPeer, block, send
 
 POLICY = {"table": {"name": "t", "dbms": "d", "create": "x"}}

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from edgelake.bench.processes import free_port
 from edgelake.command.handlers import peer_tests
 from edgelake.errors import EdgeLakeError
 from edgelake.metadata.ids import id_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.node import Node
-from tests.net.peer.nodes import free_port, node, until
+from tests.net.peer.nodes import node, until
 from tests.net.peer.raw import RawPeer, block, send
 
 CREATE = "CREATE TABLE IF NOT EXISTS t (row_id SERIAL PRIMARY KEY, timestamp timestamp, value int);"

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from edgelake._rust import PeerReader, PeerRowWriter, Rows, parse_time
+from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
 from edgelake.net.peer.jobs import QUEUED, RowEvent, RowJob
 from edgelake.node import Node
 from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
 from edgelake.store.statement import create_statement
-from tests.net.peer.nodes import free_port, node
+from tests.net.peer.nodes import node
 from tests.query.conftest import VECTORS
 from tests.query.test_vectors import INCREMENTS, QUERIES, ordered, plain, rows_of
 
@@ -243,8 +244,8 @@ async def test_whoever_sends_rows_for_a_query_that_ends_is_let_go() -> None:
 
 ASKING = """
 import asyncio, sys
+from edgelake.bench.processes import free_port
 from edgelake.node import Node
-from tests.net.peer.nodes import free_port
 
 async def main(home, policy, nodes):
     async with Node(home, name="q") as made:
