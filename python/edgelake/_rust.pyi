@@ -820,6 +820,14 @@ class PeerMessage:
     @property
     def has_rows(self) -> bool: ...
     @property
+    def mark(self) -> bytes:
+        """What nodes of one kind tell each other in a block, 8 bytes; zeros from others."""
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Of a frame: its own number, and the last one that its sender has taken."""
+
+    @property
     def partitions(self) -> int:
         """Streams of rows that the sender sends, at least 1."""
 
@@ -839,6 +847,34 @@ class PeerReader:
     def feed(self, data: bytes) -> list[PeerMessage]:
         """What these bytes complete. Raises ValueError: the connection is of no more use."""
 
+@final
+class PeerFrames:
+    """Joins the bytes of a kept connection to messages. ``limit_bytes``: of a text."""
+
+    def __new__(cls, limit_bytes: int) -> Self: ...
+    def feed(self, data: bytes) -> list[PeerMessage]:
+        """What these bytes complete, and frames of rows. Raises ValueError: the connection is of no more use."""
+
+def peer_frames(
+    command: str,
+    data: bytes,
+    source: tuple[str, int],
+    *,
+    numbers: tuple[int, int] = ...,
+    job: tuple[int, int, int, int] = ...,
+    info: int = 0,
+    error: int = 0,
+    generic_flag: int = 0,
+    rows: str = "",
+    is_last: bool = True,
+) -> bytes:
+    """The frames of a message on a kept connection.
+
+    ``data`` is a text, or with ``rows`` a frame of rows, a line each: "lines" as they travel, "printed" as whoever
+    asked wants them. ``numbers``: of the message, and of the last one that came. Raises ValueError for what does not
+    fit.
+    """
+
 def peer_blocks(
     command: str,
     data: bytes,
@@ -850,6 +886,7 @@ def peer_blocks(
     generic_flag: int = 0,
     is_file: bool = False,
     first_block: int = 1,
+    mark: bytes = ...,
 ) -> bytes:
     """The blocks of a message, from that number on; ``data`` is a text or bytes of a file.
 
@@ -860,7 +897,7 @@ def peer_blocks(
 class PeerRowWriter:
     """Blocks of the rows that answer a query. ``job``: as the request has it. Raises ValueError for a long host."""
 
-    def __new__(cls, source: tuple[str, int], job: tuple[int, int, int, int]) -> Self: ...
+    def __new__(cls, source: tuple[str, int], job: tuple[int, int, int, int], *, mark: bytes = ...) -> Self: ...
     def rows(self, lines: bytes) -> bytes:
         """The blocks that these rows, a line each, fill. Raises ValueError."""
     def finish(self, error: int = 0) -> bytes:

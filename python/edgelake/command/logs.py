@@ -19,14 +19,16 @@ KINDS = ("event", "error", "query", "file", "streaming")
 _SIZES = {"event": 100}
 _DEFAULT_SIZE = 20
 _TITLES = ("ID", "Count", "Thread", "Time", "Type", "Text")
+# Lengths have bounds: a long command is looked through in one go.
 _SECRET = re.compile(
     r"""(?ix)
-    \b( [\w.-]* (?: passw(?:or)?d | passwd | secret | private_key | access_key | token | credential ) [\w.-]* )
+    \b( [\w.-]{0,64} (?: passw(?:or)?d | passwd | secret | private_key | access_key | token | credential )
+    [\w.-]{0,64} )
     (\s*=\s*) ( "[^"]*" | '[^']*' | (?!\s*(?:and|=)\b) [^\s()=]+ )"""
 )
 _HEADER_SECRET = re.compile(r"(?i)\b(authorization\s*[:=]\s*)(\S+(?:\s+\S+)?)")
 _PROVIDER_SECRET = re.compile(r"""(?i)\b(provider\s*=\s*["']?https?://[^\s/"'?]+[/?])([^\s"']+)""")
-_URL_SECRET = re.compile(r"(?i)(\w+://[^\s:/@]+:)([^\s@/]+)(@)")
+_URL_SECRET = re.compile(r"(?i)\b(\w{1,32}://[^\s:/@]{1,256}:)([^\s@/]{1,1024})(@)")
 
 
 def mask(text: str) -> str:

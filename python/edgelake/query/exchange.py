@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from edgelake._rust import PeerMessage
-from edgelake.errors import EdgeLakeError
 from edgelake.peering import Peers
 
 
@@ -28,14 +27,11 @@ class RowEvent(Protocol):
 class RowQuery(Protocol):
     """A query at other nodes; to be closed."""
 
-    def ask(self, peer: str) -> int:
-        """Number under which the answer of a peer will come; each request has its own."""
+    def ask(self, peer: str, command: str, printed: str = "") -> int:
+        """Send a request; what the peer answers comes under the number that this returns, or why it was not sent.
 
-    async def send(self, receiver: int, command: str) -> None:
-        """Send the request. Raises EdgeLakeError (9, 20, 21, 208)."""
-
-    async def failed(self, receiver: int, failure: EdgeLakeError) -> None:
-        """Put down that a request did not arrive."""
+        ``printed``: how rows are to be printed, where the peer can do that.
+        """
 
     async def next(self) -> Sequence[RowEvent]:
         """What has come, at least one."""

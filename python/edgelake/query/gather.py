@@ -42,6 +42,7 @@ class Gathering:
         subset: the answers of some are enough.
         limit_s: longest time spent waiting for others; None = no limit.
         mark: told whether a node could be reached.
+        printed: how nodes are to print rows that are passed on; "" = they are read here.
     """
 
     query: RowQuery
@@ -50,9 +51,9 @@ class Gathering:
     subset: bool
     limit_s: float | None
     mark: Callable[[str, bool], None]
+    printed: str = ""
     messages: int = 0
     _awaited: dict[int, Share] = field(default_factory=dict)
-    _sending: set[asyncio.Task[None]] = field(default_factory=set)
     _waiting: asyncio.Timeout | None = None
     _is_stopped: bool = False
 
@@ -74,8 +75,6 @@ class Gathering:
                     if event.is_end:
                         self._end(event)
         finally:
-            for task in self._sending:
-                task.cancel()
             self.query.close()
 
     def stop(self) -> None:
@@ -123,20 +122,7 @@ class Gathering:
     def _ask(self, share: Share) -> None:
         peer = share.peers[share.asked]
         share.asked += 1
-        receiver = self.query.ask(peer)
-        self._awaited[receiver] = share
-        task = asyncio.ensure_future(self._send(receiver, share.command, peer))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def _send(self, receiver: int, command: str, peer: str) -> None:
-        try:
-            await self.query.send(receiver, command)
-            self.mark(peer, True)
-        except EdgeLakeError as failure:
-            if failure.number == UNREACHABLE:
-                self.mark(peer, False)
-            await self.query.failed(receiver, failure)
+        self._awaited[self.query.ask(peer, share.command, self.printed)] = share
 
     def _take(self, event: RowEvent) -> bool:
         """Whether the rows are those of a node that is waited for."""
@@ -149,6 +135,7 @@ class Gathering:
         share = self._awaited.pop(event.receiver, None)
         if share is None:
             return
+        self.mark(share.peer, event.error != UNREACHABLE)
         if event.error and not share.has_rows and share.asked < len(share.peers):
             self._ask(share)
             return

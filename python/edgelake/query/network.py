@@ -19,7 +19,7 @@ from edgelake.query.gather import Gathering, Share
 from edgelake.query.jobs import Job
 from edgelake.query.options import ExtendItem, Options
 from edgelake.query.run import Run
-from edgelake.query.service import Answer, Queries
+from edgelake.query.service import Answer, Queries, printed_for
 from edgelake.store.base import TableInfo
 
 
@@ -143,6 +143,8 @@ class NetworkQueries:
         else:
             merge = PeerMerge(kinds, group_spec=plan.group_spec)
         gathering = self._gathering(shares, merge, asked, limit_s)
+        if passed is not None:
+            gathering.printed = printed_for(render)
         job.status, job.stop = "Processing", gathering.stop
         if passed is not None:
             return PassedAnswer(job, queries, gathering, titles, started)

@@ -165,7 +165,7 @@ class Queries:
         constant: Callable[[str], str] = lambda _name: "",
         command: str = "",
         json_null: str = "empty",
-        is_leaf: bool = False,
+        leaf: str = "",
     ) -> Answer:
         """Begin a select; the answer is read from what this returns.
 
@@ -173,7 +173,7 @@ class Queries:
             constant: value of ``@name`` and ``+name`` in ``extend``.
             command: as the user wrote it, for ``query status``.
             json_null: ``empty`` prints a null as ``""``, ``null`` as ``null``.
-            is_leaf: for another node, which puts the answers of several together: rows as they travel.
+            leaf: for another node, which puts the answers of several together: how it wants rows printed.
 
         Raises QueryError, TableMissingError, DatabaseMissingError, TimeoutExpiredError, EdgeLakeError.
         """
@@ -186,13 +186,19 @@ class Queries:
         run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
         job.stop = run.interrupt
         try:
-            plan = await self._plan(run, dbms, sql, options, constant, is_leaf=is_leaf)
+            plan = await self._plan(run, dbms, sql, options, constant, is_leaf=bool(leaf))
             _note(job, plan)
             outputs = await self._outputs(run, plan)
             render = self.render(plan, outputs, options, json_null)
-            if is_leaf:
-                render = render | {"format": "peer", "zone": "utc", "iso": True}
-            reader = await run.open(plan, msgspec.json.encode(render).decode(), elapsed_s=time.monotonic() - started)
+            if leaf:
+                render |= _for_leaf(leaf, len(outputs))
+            elapsed_s = time.monotonic() - started
+            try:
+                reader = await run.open(plan, msgspec.json.encode(render).decode(), elapsed_s=elapsed_s)
+            except ValueError as wrong:
+                if not leaf:
+                    raise
+                raise QueryError(f"how rows are to be printed: {wrong}") from None
             job.status = "Processing"
         except BaseException as failure:
             run.close()
@@ -308,6 +314,34 @@ class Queries:
     def _limit(self, options: Options) -> float | None:
         wanted = [s for s in (options.max_time_s, self.limits.timeout_s) if s is not None]
         return min(wanted, default=None)
+
+
+AS_THEY_TRAVEL: Final = '{"format":"peer","zone":"utc","iso":true}'
+"""How rows are printed for nodes that read them again."""
+
+
+def printed_for(render: dict[str, Any]) -> str:
+    """How other nodes are to print rows that are passed on as they are; "" where they are to be read again here."""
+    if render["format"] == "table" or render["per_column_limit"] is not None:
+        return ""
+    wanted = {name: render[name] for name in _PRINTED}
+    return msgspec.json.encode({"format": "lines", **wanted}).decode()
+
+
+def _for_leaf(leaf: str, columns: int) -> dict[str, Any]:
+    """What another node says of the rows that it wants. Raises QueryError."""
+    try:
+        wanted = msgspec.json.decode(leaf, type=dict[str, Any])
+    except msgspec.DecodeError as wrong:
+        raise QueryError(f"how rows are to be printed is no JSON: {wrong}") from None
+    if wanted.keys() - {"format", *_PRINTED} or wanted.get("format") not in ("lines", "peer"):
+        raise QueryError("how rows are to be printed is not known here")
+    if len(wanted.get("outputs", range(columns))) != columns:
+        raise QueryError("the columns that are to be printed are not those of the statement")
+    return wanted
+
+
+_PRINTED: Final = ("outputs", "zone", "iso", "json_null")
 
 
 def _drop(run: Run, jobs: Jobs, job: Job) -> None:

@@ -47,7 +47,9 @@ mod _rust {
     #[pymodule_export]
     use crate::payload::{PayloadCheck, PayloadSplitter, pick_rows};
     #[pymodule_export]
-    use crate::peer::{PeerMessage, PeerReader, PeerRowWriter, peer_blocks};
+    use crate::peer::{
+        PeerFrames, PeerMessage, PeerReader, PeerRowWriter, peer_blocks, peer_frames,
+    };
     #[pymodule_export]
     use crate::pipeline::Pipeline;
     #[pymodule_export]

@@ -1,7 +1,8 @@
 //! Messages of the protocol between nodes: bytes to messages and back (spec: network protocol, sections 1 to 3).
 
 use edgelake_core::peer::{
-    Address, BLOCK_BYTES, Flow, Header, Incoming, Info, Message, Outgoing, OutgoingRows,
+    Address, BLOCK_BYTES, Flow, Frames, Header, Incoming, Info, Message, Numbers, Outgoing,
+    OutgoingRows, Structure, frame, text_frames,
 };
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
@@ -46,7 +47,20 @@ impl PeerMessage {
 
     #[getter]
     fn has_rows(&self) -> bool {
-        !self.0.rows.is_empty()
+        !self.0.rows.is_empty() || (self.is_lines() && !self.0.data.is_empty())
+    }
+
+    /// What nodes of one kind tell each other in a block; zeros from others.
+    #[getter]
+    fn mark(&self) -> [u8; 8] {
+        self.0.header.mark
+    }
+
+    /// Of a frame: its own number, and the last one that its sender has taken.
+    #[getter]
+    fn numbers(&self) -> (u32, u32) {
+        let Numbers { number, confirmed } = Numbers::of(&self.0.header);
+        (number, confirmed)
     }
 
     /// Streams of rows that the receiver sends.
@@ -75,6 +89,15 @@ impl PeerMessage {
             .host()
             .ok_or_else(|| wrong("the source address is no text"))?;
         Ok((host, source.port))
+    }
+}
+
+impl PeerMessage {
+    fn is_lines(&self) -> bool {
+        matches!(
+            self.0.header.structure,
+            Structure::LINES | Structure::PRINTED
+        )
     }
 }
 
@@ -119,9 +142,80 @@ impl PeerReader {
     }
 }
 
+/// Joins the bytes of a kept connection to messages.
+#[pyclass(frozen)]
+pub struct PeerFrames(Mutex<Frames>);
+
+#[pymethods]
+impl PeerFrames {
+    /// `limit_bytes`: of the text of a message.
+    #[new]
+    fn new(limit_bytes: usize) -> Self {
+        Self(Mutex::new(Frames::new(limit_bytes)))
+    }
+
+    /// Messages that these bytes complete, and frames of rows. Raises ValueError: the connection is of no more use.
+    fn feed(&self, data: &[u8]) -> PyResult<Vec<PeerMessage>> {
+        let mut found = Vec::new();
+        self.0.lock().feed(data, &mut found).map_err(wrong)?;
+        Ok(found.into_iter().map(PeerMessage).collect())
+    }
+}
+
+/// The frames of a message. `data` is a text; with `rows` these are rows, a line each, "printed" the way that whoever
+/// asked wants them or as "lines" that are to be read. Raises ValueError when the message is too large, or no UTF-8.
+#[pyfunction]
+#[pyo3(signature = (command, data, source, *, numbers = (0, 0), job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, rows = "", is_last = true))]
+#[allow(clippy::too_many_arguments)] // keywords of Python
+pub fn peer_frames<'py>(
+    py: Python<'py>,
+    command: &str,
+    data: &[u8],
+    source: (&str, u32),
+    numbers: (u32, u32),
+    job: (u16, u32, u16, u16),
+    info: u8,
+    error: u16,
+    generic_flag: u16,
+    rows: &str,
+    is_last: bool,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let structure = match rows {
+        "" => Structure::NONE,
+        "lines" => Structure::LINES,
+        "printed" => Structure::PRINTED,
+        other => return Err(wrong(format!("no rows of the kind '{other}'"))),
+    };
+    let header = Header {
+        error,
+        generic_flag,
+        structure,
+        is_last,
+        ..header(source, job, Info(info), [0; 8])?
+    };
+    let numbers = Numbers {
+        number: numbers.0,
+        confirmed: numbers.1,
+    };
+    let mut out = Vec::new();
+    if rows.is_empty() {
+        let text = std::str::from_utf8(data).map_err(wrong)?;
+        text_frames(&mut out, header, numbers, command.as_bytes(), text).map_err(wrong)?;
+    } else {
+        frame(&mut out, header, numbers, command.as_bytes(), data).map_err(wrong)?;
+    }
+    Ok(PyBytes::new(py, &out))
+}
+
 /// Header of every block of a message.
-fn header(source: (&str, u32), job: (u16, u32, u16, u16), info: Info) -> PyResult<Header> {
+fn header(
+    source: (&str, u32),
+    job: (u16, u32, u16, u16),
+    info: Info,
+    mark: [u8; 8],
+) -> PyResult<Header> {
     Ok(Header {
+        mark,
         info,
         flow: Flow {
             job_location: job.0,
@@ -141,7 +235,7 @@ fn header(source: (&str, u32), job: (u16, u32, u16, u16), info: Info) -> PyResul
 /// blocks are numbered from `first_block` on. Raises
 /// ValueError when the command leaves no room, or a text is no UTF-8.
 #[pyfunction]
-#[pyo3(signature = (command, data, source, *, job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, is_file = false, first_block = 1))]
+#[pyo3(signature = (command, data, source, *, job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, is_file = false, first_block = 1, mark = [0; 8]))]
 #[allow(clippy::too_many_arguments)] // keywords of Python
 pub fn peer_blocks<'py>(
     py: Python<'py>,
@@ -154,12 +248,13 @@ pub fn peer_blocks<'py>(
     generic_flag: u16,
     is_file: bool,
     first_block: u32,
+    mark: [u8; 8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     let header = Header {
         error,
         generic_flag,
         block_number: first_block.saturating_sub(1),
-        ..header(source, job, Info(info))?
+        ..header(source, job, Info(info), mark)?
     };
     let outgoing = Outgoing::new(header, command).map_err(wrong)?;
     let blocks = if is_file {
@@ -178,8 +273,9 @@ pub struct PeerRowWriter(Mutex<OutgoingRows<'static>>);
 impl PeerRowWriter {
     /// `job`: as the request has it. Raises ValueError for a host that is too long.
     #[new]
-    fn new(source: (&str, u32), job: (u16, u32, u16, u16)) -> PyResult<Self> {
-        let header = header(source, job, Info::ROWS)?;
+    #[pyo3(signature = (source, job, *, mark = [0; 8]))]
+    fn new(source: (&str, u32), job: (u16, u32, u16, u16), mark: [u8; 8]) -> PyResult<Self> {
+        let header = header(source, job, Info::ROWS, mark)?;
         let blocks = Outgoing::new(header, "job reply").map_err(wrong)?;
         Ok(Self(Mutex::new(OutgoingRows::new(blocks))))
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from dataclasses import dataclass
 
@@ -100,3 +101,69 @@ class RawPeer:
         source = f"{field[23][: field[22]].decode()}:{field[24]}"
         self.messages.put_nowait(Said(command, data, field[8], tuple(field[14:18]), source, field[25]))
         writer.close()
+
+
+class RawLink:
+    """A kept connection made by hand: it knows greetings and frames (network protocol, section 14)."""
+
+    GREETING = b"EL-UPGRADE" + bytes((1, 7)) + bytes(4)
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.sent = 0
+
+    @classmethod
+    async def open(cls, address: str, greeting: bytes = GREETING) -> RawLink:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(greeting)
+        return cls(reader, writer)
+
+    async def greeted(self) -> bytes:
+        return await self.reader.readexactly(16)
+
+    def write(
+        self, command: str, data: bytes = b"", *, job: tuple[int, int, int, int] = (7, 9, 1, 0), error: int = 0
+    ) -> None:
+        self.sent += 1
+        text = command.encode()
+        head = HEADER.pack(
+            *(struct.pack(">II", self.sent, 0), 0, 0, 0, 1, 0, 1, 6, error, len(text), 0, len(text) + len(data), 0, 0),
+            *(*job, 1, 0, 0, 0, 9, b"127.0.0.1".ljust(128, b"\0"), 9, 0),
+        )
+        self.writer.write(struct.pack(">I", len(head) + len(text) + len(data)) + head + text + data)
+
+    async def read(self) -> Framed:
+        """The next message that is more than a confirmation."""
+        while True:
+            async with asyncio.timeout(20):
+                (length,) = struct.unpack(">I", await self.reader.readexactly(4))
+                whole = await self.reader.readexactly(length)
+            field = HEADER.unpack(whole[: HEADER.size])
+            command = whole[HEADER.size : HEADER.size + field[9]].decode()
+            confirmed = struct.unpack(">II", field[0][:8])[1]
+            said = Framed(command, whole[HEADER.size + field[9] :], field[8], field[5], bool(field[6]), confirmed)
+            if command != "event confirmed":
+                return said
+
+    async def ended(self) -> bool:
+        """Whether the other side closes it."""
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionError):
+                await self.reader.read()
+            return True
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """A frame that came."""
+
+    command: str
+    data: bytes
+    error: int
+    structure: int
+    is_last: bool
+    confirmed: int

@@ -14,6 +14,7 @@ from edgelake.command import peerfiles
 from edgelake.errors import EdgeLakeError
 from edgelake.model import Caller, CommandClass
 from edgelake.net.peer.files import AT_ONCE, BLOCK_BYTES, HEADER_BYTES, file_blocks
+from edgelake.net.peer.upgrade import mark_of
 from edgelake.node import Node
 from tests.net.peer.nodes import node, server, until
 from tests.net.peer.raw import RawPeer, block, send
@@ -38,7 +39,7 @@ async def in_pieces(content: bytes, size: int) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("piece", [1000, 1 << 20])
 async def test_blocks_of_a_file_in_pieces_are_those_of_the_whole(size: int, piece: int) -> None:
     content = bytes(at % 251 for at in range(size))
-    whole = peer_blocks(COMMAND, content, SOURCE, generic_flag=1, is_file=True)
+    whole = peer_blocks(COMMAND, content, SOURCE, generic_flag=1, is_file=True, mark=mark_of(SOURCE))
     assert b"".join([b async for b in file_blocks(COMMAND, in_pieces(content, piece), SOURCE, 1)]) == whole
     assert b"".join([b async for b in file_blocks(COMMAND, content, SOURCE, 1)]) == whole
 

@@ -17,11 +17,12 @@ from edgelake._rust import PeerReader, PeerRowWriter, Rows, parse_time
 from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
 from edgelake.net.peer.jobs import QUEUED, RowEvent, RowJob
+from edgelake.net.peer.links import Links
 from edgelake.node import Node
 from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
 from edgelake.store.statement import create_statement
-from tests.net.peer.nodes import node
+from tests.net.peer.nodes import node, server
 from tests.query.conftest import VECTORS
 from tests.query.test_vectors import INCREMENTS, QUERIES, ordered, plain, rows_of
 
@@ -123,13 +124,19 @@ async def _mismatch(net: Net, case: dict[str, Any]) -> str:
     return "" if found == plain(ordered(wanted, sql)) else f"{text}, wanted {expect['rows']}"
 
 
+@pytest.mark.parametrize("upgraded", [True, False], ids=["links", "blocks"])
 @pytest.mark.parametrize("cases", [QUERIES, INCREMENTS], ids=["queries", "increments"])
-async def test_vectors_over_two_clusters(tmp_path: Path, cases: list[dict[str, Any]]) -> None:
+async def test_vectors_over_two_clusters(
+    tmp_path: Path, cases: list[dict[str, Any]], upgraded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong = []
+    if not upgraded:
+        monkeypatch.setattr(Links, "is_known", lambda *_: False)
     async with network(tmp_path) as net:
         for case in cases:
             if said := await _mismatch(net, case):
                 wrong.append(f"{case['id']} {case['sql']} [{case.get('options', '')}]: {said}")
+        assert all(server(made).status().counters["links"] == upgraded for made, _ in net.operators)
     assert not wrong, f"{len(wrong)} of {len(cases)}\n" + "\n".join(wrong)
 
 

@@ -101,7 +101,7 @@ def _hooks(ctx: Context) -> Hooks:
 
     return Hooks(
         run=run,
-        query=lambda line, caller: leaf_rows(ctx.for_caller(caller), line),
+        query=lambda line, caller, printed: leaf_rows(ctx.for_caller(caller), line, printed),
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
         pinged=lambda peer: peers_of(ctx).tell(peer, f"event {PONG}"),

@@ -21,7 +21,7 @@ from edgelake.query.destinations import file_path, to_file, to_table
 from edgelake.query.jobs import Job
 from edgelake.query.network import Asked, NetworkQueries, PassedAnswer
 from edgelake.query.options import Options, parse_options, split_statement
-from edgelake.query.service import Answer, Queries, with_json
+from edgelake.query.service import AS_THEY_TRAVEL, Answer, Queries, with_json
 
 _REFERENCE: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|!(?=[A-Za-z_])[\w.]+""")
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
@@ -115,8 +115,12 @@ async def network_select(ctx: Context, line: str, asked: Asked) -> Reply:
     return await _answered(ctx, options, ask)
 
 
-async def leaf_rows(ctx: Context, line: str) -> AsyncIterator[bytes]:
-    """Rows for another node, a JSON text a line. Raises EdgeLakeError."""
+async def leaf_rows(ctx: Context, line: str, printed: str = "") -> AsyncIterator[bytes]:
+    """Rows for another node, a line each. Raises EdgeLakeError.
+
+    Args:
+        printed: how that node wants them printed; "" = as rows travel (network protocol, section 3.3).
+    """
     if not ctx.may(CommandClass.DATA):
         raise NotPermittedError("queries are not taken from there")
     found = re.match(r"sql\s+(\S+)\s+(.*)", line, re.IGNORECASE | re.DOTALL)
@@ -134,7 +138,9 @@ async def leaf_rows(ctx: Context, line: str) -> AsyncIterator[bytes]:
     )
     queries: Queries = ctx.queries
     options = replace(options, include=known, timezone="utc")
-    answer = await queries.ask(dbms, text, options, constant=_constant(ctx), command=found[2], is_leaf=True)
+    answer = await queries.ask(
+        dbms, text, options, constant=_constant(ctx), command=found[2], leaf=printed or AS_THEY_TRAVEL
+    )
     return answer.pieces()
 
 

@@ -65,7 +65,8 @@ class Hooks:
 
     Attributes:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
-        query: a select of a peer: its rows, a JSON text a line. Raises EdgeLakeError.
+        query: a select of a peer, and how its rows are to be printed ("": as they travel): the rows, a line each.
+            Raises EdgeLakeError.
         shown: text that a peer sends for the console.
         get_blockchain: a peer asks for the ledger: where its answer goes, words of the command. Raises EdgeLakeError.
         pinged: a peer asks whether this node is there. Raises EdgeLakeError.
@@ -79,7 +80,7 @@ class Hooks:
     """
 
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
-    query: Callable[[str, Caller], Awaitable[AsyncIterator[bytes]]]
+    query: Callable[[str, Caller, str], Awaitable[AsyncIterator[bytes]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
     pinged: Callable[[str], Awaitable[None]]
@@ -153,11 +154,11 @@ class Dispatch:
             return _not_done("get", failure)
         return Answer()
 
-    async def query(self, text: str, ip: str) -> AsyncIterator[bytes] | EdgeLakeError:
-        """Begin a select; its rows, or why there are none."""
+    async def query(self, text: str, ip: str, printed: str) -> AsyncIterator[bytes] | EdgeLakeError:
+        """Begin a select; its rows, or why there are none. ``printed``: how they are to be printed."""
         line = text.replace("\t", " ").strip()
         try:
-            return await self._hooks.query(line, self._hooks.caller(ip))
+            return await self._hooks.query(line, self._hooks.caller(ip), printed)
         except EdgeLakeError as failure:
             return failure
         except Exception as fault:  # who waits is told of a fault, too

@@ -7,6 +7,7 @@ from typing import Final
 
 from edgelake._rust import peer_blocks
 from edgelake.errors import error
+from edgelake.net.peer.upgrade import mark_of
 
 BLOCK_BYTES: Final = 2048
 HEADER_BYTES: Final = 207
@@ -24,7 +25,9 @@ async def file_blocks(
     held, number = bytearray(), 1
 
     def blocks(data: bytes) -> bytes:
-        return peer_blocks(command, data, source, generic_flag=flag, is_file=True, first_block=number)
+        return peer_blocks(
+            command, data, source, generic_flag=flag, is_file=True, first_block=number, mark=mark_of(source)
+        )
 
     async for piece in _once(content) if isinstance(content, bytes) else content:
         held += piece

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import error
-from edgelake.peering import NO_ANSWER, PeerAnswer
+from edgelake.net.peer.link import WINDOW, Link
+from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer
 
 LOCATIONS = 1 << 16
 MAX_JOBS = 10_000
@@ -18,6 +19,12 @@ QUEUED = 16
 MAX_NOT_AN_ERROR = 1000
 """Codes above this are no errors."""
 
+REPEATABLE = ("get ", "test ", "help ", "blockchain get ", "blockchain test ", "blockchain changes ")
+"""Beginnings of commands that change nothing."""
+
+Origin = str | Link
+"""Where a message came from: an address, or a link."""
+
 
 @dataclass(slots=True)
 class Job:
@@ -25,15 +32,18 @@ class Job:
 
     Attributes:
         location, number: how replies name it; a peer echoes both.
-        sent_to: by receiver, the address that was connected to; a reply must come from there.
+        sent_to: by receiver, the address or the link that it was sent to; a reply must come from there.
         answers: by receiver; None = not yet.
+        again: receivers that were sent the command once more.
     """
 
     location: int
     number: int
+    command: str
     peers: tuple[str, ...]
-    sent_to: list[str]
+    sent_to: list[Origin]
     answers: list[PeerAnswer | None]
+    again: set[int] = field(default_factory=set)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, receiver: int, answer: PeerAnswer) -> None:
@@ -42,6 +52,10 @@ class Job:
             self.answers[receiver] = answer
         if None not in self.answers:
             self.done.set()
+
+    def waits_for(self, link: Link) -> list[int]:
+        """Receivers whose answers were to come on that link."""
+        return [n for n, answer in enumerate(self.answers) if answer is None and self.sent_to[n] is link]
 
     def result(self) -> list[PeerAnswer]:
         """What there is; peers that are silent are said to be."""
@@ -58,24 +72,28 @@ class RowJob:
 
     Attributes:
         streams: by receiver, streams of rows that are still to come; None = not known yet.
+        silent: receivers that nothing has come from; a request to them may be sent once more.
         events: what arrived, few at a time: whoever sends more waits for ``room``.
     """
 
     location: int
     number: int
     peers: list[str] = field(default_factory=list)
-    sent_to: list[str] = field(default_factory=list)
+    sent_to: list[Origin] = field(default_factory=list)
     streams: list[int | None] = field(default_factory=list)
+    silent: set[int] = field(default_factory=set)
+    send_again: Callable[[int], None] = lambda _receiver: None
     events: list[RowEvent] = field(default_factory=list)
     is_over: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def add(self, peer: str, sent_to: str) -> int:
+    def add(self, peer: str, sent_to: Origin) -> int:
         """A receiver for a request to this peer."""
         self.peers.append(peer)
         self.sent_to.append(sent_to)
         self.streams.append(None)
+        self.silent.add(len(self.peers) - 1)
         return len(self.peers) - 1
 
     async def put(self, event: RowEvent) -> bool:
@@ -84,26 +102,57 @@ class RowJob:
             self.room.clear()
             await self.room.wait()
         if not self.is_over:
-            self.events.append(event)
-            self.arrived.set()
+            self.push(event)
         return not self.is_over
 
+    def push(self, event: RowEvent) -> None:
+        """Take what arrived, without a wait."""
+        self.events.append(event)
+        self.arrived.set()
+
+    def push_from(self, link: Link, message: PeerMessage) -> None:
+        """Take rows of a link. Raises ValueError for a peer that sends more than it may."""
+        if message.has_rows and sum(event.receiver == message.job[3] for event in self.events) >= WINDOW:
+            raise ValueError(f"more than {WINDOW} frames of rows that were not taken yet")
+        self.push(self.event_of(message))
+
     async def take(self) -> list[RowEvent]:
-        """What has arrived, at least one."""
+        """What has arrived, at least one; peers may then send more."""
         await self.arrived.wait()
         taken, self.events = self.events, []
         self.arrived.clear()
         self.room.set()
+        for event in taken:
+            link = self.sent_to[event.receiver]
+            if event.rows is not None and isinstance(link, Link):
+                link.taken(event.rows.job)
         return taken
 
     def end(self) -> None:
-        """Whoever waits for room need not any more."""
+        """Nobody wants rows any more: who sends some is told, who waits for room need not."""
         self.is_over, self.events = True, []
         self.room.set()
+        for receiver, link in enumerate(self.sent_to):
+            if isinstance(link, Link) and self.streams[receiver] != 0:
+                link.taken((self.location, self.number, len(self.peers), receiver), refused=True)
+
+    def lost(self, link: Link) -> None:
+        """A link has ended: what was to come on it does not."""
+        for receiver, sent_to in enumerate(self.sent_to):
+            if sent_to is not link or self.streams[receiver] == 0:
+                continue
+            if receiver in self.silent:
+                self.silent.discard(receiver)
+                self.send_again(receiver)
+            else:
+                self.streams[receiver] = 0
+                text = f"{self.peers[receiver]}: {link.end}"
+                self.push(RowEvent(receiver, is_end=True, error=UNREACHABLE, text=text))
 
     def event_of(self, message: PeerMessage) -> RowEvent:
         """What a message of one of the peers says."""
         receiver = message.job[3]
+        self.silent.discard(receiver)
         failed = bool(message.error and message.error <= MAX_NOT_AN_ERROR)
         if message.is_complete:
             left = self.streams[receiver]
@@ -157,18 +206,23 @@ class Jobs:
         self._queries.pop(job.location, None)
         job.end()
 
-    def query_of(self, message: PeerMessage, ip: str) -> RowJob | None:
+    def query_of(self, message: PeerMessage, origin: Origin) -> RowJob | None:
         """The query that a message belongs to; None for one that is over or was never asked there."""
-        location, number, _, receiver = message.job
-        job = self._queries.get(location)
-        if job is not None and job.number == number and receiver < len(job.peers) and job.sent_to[receiver] == ip:
-            return job
-        return None
+        job = self._queries.get(message.job[0])
+        return job if job is not None and self.asked(message, origin) else None
 
-    def begin(self, peers: Sequence[str]) -> Job:
+    def asked(self, message: PeerMessage, origin: Origin) -> str:
+        """The peer whose reply this is; "" for what is no reply."""
+        location, number, _, receiver = message.job
+        job = self._jobs.get(location) or self._queries.get(location)
+        if job is None or job.number != number or receiver >= len(job.peers) or job.sent_to[receiver] != origin:
+            return ""
+        return job.peers[receiver]
+
+    def begin(self, peers: Sequence[str], command: str) -> Job:
         """A job that waits for these. Raises EdgeLakeError (108) when too many wait."""
         location, number = self._place()
-        job = Job(location, number, tuple(peers), [""] * len(peers), [None] * len(peers))
+        job = Job(location, number, command, tuple(peers), [""] * len(peers), [None] * len(peers))
         self._jobs[location] = job
         return job
 
@@ -182,12 +236,25 @@ class Jobs:
             for receiver, peer in enumerate(job.peers):
                 job.put(receiver, PeerAnswer(peer, why, error=NO_ANSWER))
 
-    def take(self, message: PeerMessage, ip: str) -> bool:
+    def lost(self, link: Link, send_again: Callable[[Job, int], None]) -> None:
+        """A link has ended. Questions that it may not have carried any more are asked once more; who waits for other
+        answers is told."""
+        for query in list(self._queries.values()):
+            query.lost(link)
+        for job in list(self._jobs.values()):
+            for receiver in job.waits_for(link):
+                if receiver not in job.again and job.command.startswith(REPEATABLE):
+                    job.again.add(receiver)
+                    send_again(job, receiver)
+                else:
+                    peer = job.peers[receiver]
+                    job.put(receiver, PeerAnswer(peer, f"{peer}: {link.end}", error=UNREACHABLE))
+
+    def take(self, message: PeerMessage, origin: Origin) -> bool:
         """Hand a reply to its job. False, and counted, for one that nobody waits for or that another node sent."""
-        location, number, _, receiver = message.job
+        location, _, _, receiver = message.job
         job = self._jobs.get(location)
-        is_ours = job is not None and job.number == number and receiver < len(job.peers)
-        if job is None or not is_ours or job.sent_to[receiver] != ip:
+        if job is None or not self.asked(message, origin):
             self.dropped += 1
             return False
         code = message.error if message.error <= MAX_NOT_AN_ERROR else 0

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
 from edgelake._rust import PeerMessage, PeerRowWriter, peer_blocks
 from edgelake.errors import EdgeLakeError, TableMissingError
 from edgelake.net.peer.jobs import RowEvent, RowJob
+from edgelake.net.peer.link import ROWS_S, Link
 from edgelake.net.peer.send import address_of, send
+from edgelake.net.peer.upgrade import mark_of
 
 if TYPE_CHECKING:
     from edgelake.net.peer.service import PeerServer
@@ -19,9 +21,6 @@ log = logging.getLogger(__name__)
 
 NOT_HERE = 1006
 """Code of a node that does not have the table: no rows, and no failure."""
-
-ROWS_S = 60.0
-"""Longest time that who asked takes no more rows: its own reader may be slow."""
 
 _TEXT = 4
 
@@ -32,27 +31,68 @@ class RowExchange:
     def __init__(self, server: PeerServer) -> None:
         self._server = server
         self._job: RowJob = server.jobs.begin_rows()
+        self._job.send_again = self._begin
+        self._requests: list[tuple[str, str]] = []
+        self._sending: set[asyncio.Task[None]] = set()
 
-    def ask(self, peer: str) -> int:
-        """Make room for a request to a peer; what it answers comes under the number that this returns."""
-        return self._job.add(peer, self._server.connect_to(peer) or address_of(peer)[0])
+    def ask(self, peer: str, command: str, printed: str = "") -> int:
+        """Send a request; what the peer answers comes under the number that this returns, or why it was not sent.
 
-    async def send(self, receiver: int, command: str) -> None:
-        """Send the request. Raises EdgeLakeError (9, 20, 21, 208)."""
-        job = self._job
-        flow = (job.location, job.number, len(job.peers), receiver)
-        job.sent_to[receiver] = await self._server.send_query(job.peers[receiver], command, flow)
+        Args:
+            printed: how rows are to be printed, where the peer can do that.
+        """
+        receiver = self._job.add(peer, self._server.connect_to(peer) or address_of(peer)[0])
+        self._requests.append((command, printed))
+        link = self._server.links.open_to(peer)
+        if link is not None:
+            self._ask_on(link, receiver)
+        else:
+            self._begin(receiver)
+        return receiver
 
-    async def failed(self, receiver: int, failure: EdgeLakeError) -> None:
+    def _begin(self, receiver: int) -> None:
+        task = asyncio.ensure_future(self._ask(receiver))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    def _ask_on(self, link: Link, receiver: int) -> None:
+        self._job.sent_to[receiver] = link
+        command, printed = self._requests[receiver]
+        try:
+            link.request(command, self._flow(receiver), printed.encode())
+        except EdgeLakeError as failure:
+            self._failed(receiver, failure)
+
+    async def _ask(self, receiver: int) -> None:
+        job, peer = self._job, self._job.peers[receiver]
+        try:
+            link = await self._server.links.link(peer)
+            if link is not None:
+                self._ask_on(link, receiver)
+            else:
+                command, _ = self._requests[receiver]
+                # Rows may come before the sending has ended.
+                job.sent_to[receiver] = self._server.connect_to(peer) or address_of(peer)[0]
+                job.sent_to[receiver] = await self._server.send_query(peer, command, self._flow(receiver))
+        except EdgeLakeError as failure:
+            self._failed(receiver, failure)
+
+    def _flow(self, receiver: int) -> tuple[int, int, int, int]:
+        return self._job.location, self._job.number, len(self._job.peers), receiver
+
+    def _failed(self, receiver: int, failure: EdgeLakeError) -> None:
         """Put down that a request did not arrive."""
+        self._job.streams[receiver] = 0
         text = failure.detail or failure.text
-        await self._job.put(RowEvent(receiver, is_end=True, error=failure.number, text=text))
+        self._job.push(RowEvent(receiver, is_end=True, error=failure.number, text=text))
 
     async def next(self) -> list[RowEvent]:
         """What has come, at least one. Cancel it to stop waiting."""
         return await self._job.take()
 
     def close(self) -> None:
+        for task in self._sending:
+            task.cancel()
         self._server.jobs.end_rows(self._job)
 
 
@@ -60,19 +100,46 @@ Rows = AsyncIterator[bytes] | EdgeLakeError
 """Rows for another node, a JSON text a line, or why there are none."""
 
 
+async def reply_on(link: Link, message: PeerMessage, answer: Rows, kind: str) -> None:
+    """Send the answer to a query on a link; ``kind`` of rows: lines or printed."""
+    try:
+        if isinstance(answer, TableMissingError):
+            link.reply("job reply", b"", message.job, info=_TEXT, error=NOT_HERE)
+        elif isinstance(answer, EdgeLakeError):
+            link.reply("job reply", str(answer).encode(), message.job, info=_TEXT, error=answer.number)
+        else:
+            await _rows_on(link, message, answer, kind)
+    except EdgeLakeError as problem:
+        log.warning("the rows for %s did not arrive: %s", link.peer, problem)
+
+
+async def _rows_on(link: Link, message: PeerMessage, lines: AsyncIterator[bytes], kind: str) -> None:
+    try:
+        await link.send_rows(lines, message.job, kind)
+    except EdgeLakeError as failure:
+        log.warning("a query of %s broke off: %s", link.peer, failure)
+        link.reply("job reply", str(failure).encode(), message.job, info=_TEXT, error=failure.number)
+    finally:
+        if isinstance(lines, AsyncGenerator):
+            await lines.aclose()
+
+
 async def reply(message: PeerMessage, source: str, reply_to: str, connect_to: str, answer: Rows) -> None:
     """Send the answer to a query. Errors of the way are logged: nobody waits for them."""
     ours = address_of(source)
+    mark = mark_of(ours)
     try:
         if isinstance(answer, TableMissingError):
-            blocks = peer_blocks("job reply", b"", ours, job=message.job, info=_TEXT, error=NOT_HERE)
+            blocks = peer_blocks("job reply", b"", ours, job=message.job, info=_TEXT, error=NOT_HERE, mark=mark)
             await send(reply_to, blocks, connect_to)
         elif isinstance(answer, EdgeLakeError):
             text = str(answer).encode()
-            blocks = peer_blocks("job reply", text, ours, job=message.job, info=_TEXT, error=answer.number)
+            blocks = peer_blocks("job reply", text, ours, job=message.job, info=_TEXT, error=answer.number, mark=mark)
             await send(reply_to, blocks, connect_to)
         else:
-            await send(reply_to, _blocks(answer, PeerRowWriter(ours, message.job)), connect_to, silence_s=ROWS_S)
+            await send(
+                reply_to, _blocks(answer, PeerRowWriter(ours, message.job, mark=mark)), connect_to, silence_s=ROWS_S
+            )
     except (EdgeLakeError, ValueError) as problem:
         log.warning("the rows for %s did not arrive: %s", reply_to, problem)
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
 from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, error
@@ -18,15 +18,18 @@ from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.peer import rows
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
+from edgelake.net.peer.entrance import READ_BYTES, Entrance
 from edgelake.net.peer.files import BLOCK_BYTES, file_blocks
 from edgelake.net.peer.jobs import Job, Jobs, RowEvent
+from edgelake.net.peer.link import Link
+from edgelake.net.peer.links import Links
 from edgelake.net.peer.send import address_of, send
+from edgelake.net.peer.upgrade import Capability, mark_of
 from edgelake.net.pool import Pool
 from edgelake.peering import UNREACHABLE, FileTarget, PeerAnswer
 
 log = logging.getLogger(__name__)
 
-READ_BYTES: Final = 1 << 16
 MAX_COMMAND_BYTES: Final = 1800
 """A longer command goes as a file; a block has room for 1,841 bytes with everything."""
 WAITING: Final = 1000
@@ -39,6 +42,9 @@ _REQUEST, _TEXT = 6, 4
 _NETWORK_FAILURE = 15
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
+
+_REPLIES: Final = ("job ", "print", "echo")
+MAX_TASKS: Final = 10_000
 
 Reply = tuple[PeerMessage, str, Answer | rows.Rows | None]
 """A request, where replies go, and the reply."""
@@ -68,6 +74,8 @@ class PeerServer(Addressed):
         self.jobs = Jobs()
         self.refused = 0
         self._dispatch, self._is_known, self._reply_address = dispatch, is_known, reply_address
+        self.links = Links(self, self.source_for, self.connect_to, config.message_bytes)
+        self._accepted: set[Link] = set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
@@ -81,7 +89,8 @@ class PeerServer(Addressed):
         host, port = self.config.listening
         self._dispatch.clear()
         try:
-            self._server = await asyncio.start_server(self._accepted, host, port, limit=READ_BYTES)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(lambda: Entrance(self, self.config.block_s), host, port)
         except OSError as problem:
             raise AddressInUseError(
                 f"TCP Server: {join_address(host, port)}: {problem.strerror or problem}",
@@ -97,6 +106,9 @@ class PeerServer(Addressed):
         server, self._server = self._server, None
         server.close()
         self.jobs.end_all("the TCP server of this node has ended")
+        await self.links.close()
+        for link in list(self._accepted):
+            link.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,6 +121,7 @@ class PeerServer(Addressed):
             "refused": self.refused,
             "late_replies": self.jobs.dropped,
             "waiting": len(self.jobs),
+            "links": len(self._accepted),
         }
         return Status("TCP", self._server is not None, details, self._since_us, counters=counters)
 
@@ -133,12 +146,14 @@ class PeerServer(Addressed):
         return self._server is not None and address in (self.external, self.internal)
 
     def is_upgraded(self, peer: str) -> bool:
-        """No: the one protocol that is spoken is the one that all nodes speak."""
-        return False
+        return self.links.is_known(peer)
 
     async def tell(self, peer: str, command: str) -> None:
         """Send a command that nobody waits for. Raises EdgeLakeError (20, 21, 208)."""
-        await self._send(peer, command, (0, 0, 1, 0))
+        if (link := await self.links.link(peer)) is not None:
+            await link.confirmed(link.request(command, (0, 0, 1, 0)))
+        else:
+            await self._send(peer, command, (0, 0, 1, 0))
 
     async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
@@ -146,9 +161,10 @@ class PeerServer(Addressed):
             self.source_for(peer)
         if not peers:
             return []
-        job = self.jobs.begin(peers)
+        job = self.jobs.begin(peers, command)
         gate = asyncio.Semaphore(SENDING)
-        sending = [asyncio.ensure_future(self._ask(job, n, command, gate)) for n in range(len(peers))]
+        rest = [n for n in range(len(peers)) if not self._ask_on(job, n, command)]
+        sending = [asyncio.ensure_future(self._ask(job, n, command, gate)) for n in rest]
         try:
             async with asyncio.timeout(timeout_s):
                 await job.done.wait()
@@ -161,14 +177,30 @@ class PeerServer(Addressed):
             self.jobs.end(job)
         return job.result()
 
+    def _ask_again(self, job: Job, receiver: int) -> None:
+        self.keep(asyncio.ensure_future(self._ask(job, receiver, job.command, asyncio.Semaphore())))
+
+    def _ask_on(self, job: Job, receiver: int, command: str) -> bool:
+        """Send a command on the link to its receiver; False: there is none."""
+        link = self.links.open_to(job.peers[receiver])
+        if link is None:
+            return False
+        job.sent_to[receiver] = link
+        try:
+            link.request(command, (job.location, job.number, len(job.peers), receiver))
+        except EdgeLakeError as failure:
+            job.put(receiver, PeerAnswer(link.peer, failure.detail or failure.text, error=UNREACHABLE))
+        return True
+
     async def _ask(self, job: Job, receiver: int, command: str, gate: asyncio.Semaphore) -> None:
         peer = job.peers[receiver]
         # Replies may come before the sending has ended.
         job.sent_to[receiver] = self.connect_to(peer) or address_of(peer)[0]
+        flow = (job.location, job.number, len(job.peers), receiver)
         try:
             async with gate:
-                flow = (job.location, job.number, len(job.peers), receiver)
-                job.sent_to[receiver] = await self._send(peer, command, flow)
+                if await self.links.link(peer) is None or not self._ask_on(job, receiver, command):
+                    job.sent_to[receiver] = await self._send(peer, command, flow)
         except EdgeLakeError as failure:
             job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
 
@@ -176,12 +208,14 @@ class PeerServer(Addressed):
         """Send a request; returns the address that was connected to."""
         source = address_of(self.source_for(peer))
         if len(command.encode()) <= MAX_COMMAND_BYTES:
-            blocks = peer_blocks(command, b"", source, job=flow, info=_REQUEST)
+            blocks = peer_blocks(command, b"", source, job=flow, info=_REQUEST, mark=mark_of(source))
         else:
             # Section 3.4. It has no room for the job: nobody answers it.
             self._large = self._large % _LARGE_NAMES + 1
             name = f"file write cmd.{source[0]}.{self._large}.lmsg"
-            blocks = peer_blocks(name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True)
+            blocks = peer_blocks(
+                name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True, mark=mark_of(source)
+            )
         return await send(peer, blocks, self.connect_to(peer))
 
     def query(self) -> rows.RowExchange:
@@ -214,31 +248,44 @@ class PeerServer(Addressed):
         host, _ = address_of(peer)
         return self.config.internal[0] if host == self.config.external[0] else ""
 
-    # ---- from other nodes
+    # ---- from other nodes: connections
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._serve(reader, writer))
+    def admit(self, ip: str) -> bool:
+        if self._open[ip] >= self.config.connections_per_ip:
+            self.refuse(ip, f"more than {self.config.connections_per_ip} connections")
+            return False
+        self._open[ip] += 1
+        return True
+
+    def left(self, ip: str) -> None:
+        self._open[ip] -= 1
+        if not self._open[ip]:
+            del self._open[ip]
+
+    def refuse(self, ip: str, why: str) -> None:
+        self.refused += 1
+        log.warning("a message from %s is refused: %s", ip, why)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def linked(self, ip: str, capabilities: Capability) -> Link:
+        link = Link(self, ip, address_of(self.source_for(f"{ip}:1")), self.config.message_bytes, capabilities)
+        self._accepted.add(link)
+        return link
+
+    async def read_blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ip: str) -> None:
         """One connection: one message. Whatever is wrong with it costs this connection alone."""
-        ip = str((writer.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
-        self._open[ip] += 1
         reply: Reply | None = None
         try:
-            if self._open[ip] > self.config.connections_per_ip:
-                raise NotPermittedError(f"more than {self.config.connections_per_ip} connections")
             reply = await self._message(reader, ip)
         except (ValueError, OSError, EdgeLakeError) as problem:
-            self._refuse(ip, str(problem))
+            self.refuse(ip, str(problem))
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-            self._open[ip] -= 1
-            if not self._open[ip]:
-                del self._open[ip]
         if reply is not None:
             message, reply_to, answer = reply
             if answer is None or isinstance(answer, Answer):
@@ -247,9 +294,49 @@ class PeerServer(Addressed):
                 to = self.connect_to(reply_to)
                 await rows.reply(message, self.source_for(reply_to), reply_to, to, answer)
 
-    def _refuse(self, ip: str, why: str) -> None:
-        self.refused += 1
-        log.warning("a message from %s is refused: %s", ip, why)
+    # ---- from other nodes: links
+
+    def arrived(self, link: Link, message: PeerMessage) -> None:
+        """A message on a link. Raises ValueError, which ends the link."""
+        if message.job[1] and message.command.startswith(_REPLIES):
+            if (query := self.jobs.query_of(message, link)) is not None:
+                query.push_from(link, message)
+            elif message.has_rows:
+                link.taken(message.job, refused=True)
+            else:
+                self.jobs.take(message, link)
+        elif len(self._tasks) >= MAX_TASKS:
+            raise ValueError(f"{MAX_TASKS} requests are worked on already")
+        else:
+            self.keep(asyncio.ensure_future(self._serve(link, message)))
+
+    def lost(self, link: Link) -> None:
+        self.links.lost(link)
+        self._accepted.discard(link)
+        self.jobs.lost(link, self._ask_again)
+
+    async def _serve(self, link: Link, message: PeerMessage) -> None:
+        """Carry out a request that came on a link, and answer on it."""
+        try:
+            reply_to = self._reply_to(message, link.ip)
+            if message.command.startswith("sql"):
+                printed = message.data.decode(errors="replace")
+                async with self.pool.place():
+                    found = await self._dispatch.query(message.command, link.ip, printed)
+                await rows.reply_on(link, message, found, "printed" if printed else "lines")
+                return
+            async with self.pool.place():
+                answer = await self._dispatch.command(message.command, message.data, link.ip, reply_to)
+        except EdgeLakeError as problem:
+            answer = Answer(str(problem), error=problem.number)
+        if (said := _said(message, answer)) is not None:
+            verb, text, fields = said
+            try:
+                link.reply(verb, text, message.job, **fields)
+            except EdgeLakeError as problem:
+                log.warning("the reply to %s did not arrive: %s", link.peer, problem)
+
+    # ---- from other nodes: blocks
 
     async def _message(self, reader: asyncio.StreamReader, ip: str) -> Reply | None:
         """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
@@ -269,6 +356,8 @@ class PeerServer(Addressed):
                     deadline = loop.time() + self.config.block_s
                 received += len(data)
                 messages = joined.feed(data)
+                if messages and not command:
+                    self.links.learn(messages[0], self.jobs.asked(messages[0], ip))
                 for message in messages:
                     if (command := command or message.command) != message.command:
                         raise ValueError("the command changes within a message")
@@ -278,7 +367,7 @@ class PeerServer(Addressed):
                         try:
                             file = self._dispatch.open(command, messages[0].generic_flag, reply_to, ip)
                         except EdgeLakeError as failure:
-                            self._refuse(ip, str(failure))
+                            self.refuse(ip, str(failure))
                             return messages[0], reply_to, self._dispatch.refused(failure)
                     await self._pieces(file, messages)
                 if command.startswith("job ") and (found_rows := [m for m in messages if m.has_rows]):
@@ -324,9 +413,8 @@ class PeerServer(Addressed):
             raise ValueError(f"a file of more than {file.size_bytes:,} bytes")
 
     async def _complete(self, message: PeerMessage, file: File | None, ip: str) -> Reply | None:
-        head = message.command.partition(" ")[0]
         try:
-            if message.job[1] and head in ("print", "echo", "job"):
+            if message.job[1] and message.command.startswith(_REPLIES):
                 if (query := self.jobs.query_of(message, ip)) is not None:
                     await query.put(query.event_of(message))
                 else:
@@ -334,8 +422,8 @@ class PeerServer(Addressed):
                 return None
             reply_to = self._reply_to(message, ip)
             async with self.pool.place():
-                if head == "sql":
-                    return message, reply_to, await self._dispatch.query(message.command, ip)
+                if message.command.startswith("sql"):
+                    return message, reply_to, await self._dispatch.query(message.command, ip, "")
                 if file is not None:
                     return message, reply_to, await self._dispatch.file(file, ip, reply_to)
                 return message, reply_to, await self._dispatch.command(message.command, message.data, ip, reply_to)
@@ -358,30 +446,33 @@ class PeerServer(Addressed):
 
     async def _reply(self, message: PeerMessage, reply_to: str, answer: Answer | None) -> None:
         """Send what there is to say to a request."""
-        if answer is None:
+        if (said := _said(message, answer)) is None:
             return
-        if not (answer.text or answer.error):
-            if not message.job[1]:
-                return
-            answer = Answer("OK")  # whoever waits is told that it is done
+        verb, text, fields = said
         try:
             source = address_of(self.source_for(reply_to))
-            verb = "echo" if answer.error else "print"
-            if answer.in_command:
-                verb, answer = f"{verb} {answer.text}", Answer(error=answer.error)
-            flag = 2 if answer.is_json else 1
-            blocks = peer_blocks(
-                verb,
-                answer.text.encode(),
-                source,
-                job=message.job,
-                info=_TEXT,
-                error=answer.error,
-                generic_flag=flag,
-            )
+            blocks = peer_blocks(verb, text, source, job=message.job, mark=mark_of(source), **fields)
             await send(reply_to, blocks, self.connect_to(reply_to))
         except (EdgeLakeError, ValueError) as problem:
             log.warning("the reply to %s did not arrive: %s", reply_to, problem)
+
+
+def _said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, dict[str, Any]] | None:
+    """Command, text and header fields of a reply; None: nobody waits for it."""
+    if answer is None:
+        return None
+    if not (answer.text or answer.error):
+        if not message.job[1]:
+            return None
+        answer = Answer("OK")  # whoever waits is told that it is done
+    verb = "echo" if answer.error else "print"
+    if answer.in_command:
+        verb, answer = f"{verb} {answer.text}", Answer(error=answer.error)
+    return (
+        verb,
+        answer.text.encode(),
+        {"info": _TEXT, "error": answer.error, "generic_flag": 2 if answer.is_json else 1},
+    )
 
 
 def _is_private(host: str) -> bool:

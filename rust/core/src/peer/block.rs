@@ -23,6 +23,10 @@ pub enum BlockError {
     Segment { number: usize, why: &'static str },
     #[error("a message of more than {0} bytes")]
     TooLarge(usize),
+    #[error("a frame of {0} bytes")]
+    Frame(usize),
+    #[error("another message begins within one")]
+    Torn,
 }
 
 /// A block that was received; the parts are slices of its bytes.
@@ -36,10 +40,15 @@ pub struct Block<'a> {
 
 impl<'a> Block<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Self, BlockError> {
-        let Some((head, payload)) = bytes
-            .split_first_chunk()
-            .filter(|_| bytes.len() == BLOCK_BYTES)
-        else {
+        if bytes.len() != BLOCK_BYTES {
+            return Err(BlockError::Size(bytes.len()));
+        }
+        Self::parse(bytes)
+    }
+
+    /// Header and parts, whatever the size; bytes behind the payload are left out.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, BlockError> {
+        let Some((head, payload)) = bytes.split_first_chunk() else {
             return Err(BlockError::Size(bytes.len()));
         };
         let (header, lengths) = Header::read(head)?;
@@ -61,22 +70,32 @@ impl<'a> Block<'a> {
 
     /// Append the block. Errors: the parts don't fit.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), BlockError> {
-        let lengths = Lengths {
-            command: self.command.len(),
-            authentication: self.authentication.len(),
-            payload: self.command.len() + self.authentication.len() + self.data.len(),
-        };
-        if lengths.payload > CAPACITY {
-            return Err(BlockError::Payload(lengths.payload));
+        let payload = self.payload_bytes();
+        if payload > CAPACITY {
+            return Err(BlockError::Payload(payload));
         }
         let start = out.len();
         out.reserve(BLOCK_BYTES);
+        self.put(out);
+        // Zeros, not what an earlier message left in a buffer.
+        out.resize(start + BLOCK_BYTES, 0);
+        Ok(())
+    }
+
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.command.len() + self.authentication.len() + self.data.len()
+    }
+
+    /// Append header and parts. The command and the authentication have less than 64 KiB.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let lengths = Lengths {
+            command: self.command.len(),
+            authentication: self.authentication.len(),
+            payload: self.payload_bytes(),
+        };
         self.header.write(out, lengths);
         out.extend_from_slice(self.command);
         out.extend_from_slice(self.authentication);
         out.extend_from_slice(self.data);
-        // Zeros, not what an earlier message left in a buffer.
-        out.resize(start + BLOCK_BYTES, 0);
-        Ok(())
     }
 }

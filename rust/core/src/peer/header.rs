@@ -24,6 +24,10 @@ impl Structure {
     pub const NONE: Self = Self(0);
     pub const JSON: Self = Self(1);
     pub const SEGMENTS: Self = Self(2);
+    /// Rows as other nodes send them, a line each; in frames only.
+    pub const LINES: Self = Self(3);
+    /// Rows as whoever asked for them prints them, a line each; in frames only.
+    pub const PRINTED: Self = Self(4);
 }
 
 const ADDRESS_BYTES: usize = 128;

@@ -150,7 +150,7 @@ impl<'a> OutgoingRows<'a> {
 }
 
 /// Cut a text after `max` bytes at most, at the border of a character.
-fn cut(text: &str, max: usize) -> (&str, &str) {
+pub(super) fn cut(text: &str, max: usize) -> (&str, &str) {
     let mut at = max.min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;

@@ -73,6 +73,9 @@ pub enum Format {
     /// A line for each row as it travels between nodes: positions for titles, each value a text.
     #[serde(rename = "peer")]
     Peer,
+    /// A line for each row: its object as `Json` prints it.
+    #[serde(rename = "lines")]
+    Lines,
 }
 
 /// A null in the json formats; tables print `null`.

@@ -1,5 +1,6 @@
 //! `PeerMerge`: rows that other nodes send, put together to one answer.
 
+use edgelake_core::peer::Structure;
 use edgelake_core::query::error::QueryError;
 use edgelake_core::query::group::{self, Groups};
 use edgelake_core::query::peer_rows::decode;
@@ -98,8 +99,14 @@ impl PeerMerge {
         let text = py.detach(|| {
             let mut state = self.0.lock();
             let mut out = Vec::new();
-            for row in messages.iter().flat_map(|m| &m.0.rows) {
-                state.take(row, &mut out)?;
+            for message in messages.iter().map(|m| &m.0) {
+                match message.header.structure {
+                    Structure::PRINTED => state.print(&message.data, &mut out)?,
+                    Structure::LINES => {
+                        rows(&message.data).try_for_each(|row| state.take(row, &mut out))?;
+                    }
+                    _ => (message.rows.iter()).try_for_each(|row| state.take(row, &mut out))?,
+                }
             }
             Ok::<_, QueryError>(out)
         });
@@ -155,7 +162,37 @@ impl PeerMerge {
     }
 }
 
+/// The rows of a frame.
+fn rows(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines.split(|b| *b == b'\n').filter(|row| !row.is_empty())
+}
+
 impl State {
+    /// Pass on rows that are printed already, a line each.
+    fn print(&mut self, lines: &[u8], out: &mut Vec<u8>) -> Result<(), QueryError> {
+        let Target::Text {
+            text,
+            limit,
+            offset,
+        } = &mut self.target
+        else {
+            return Err(QueryError::Parse(
+                "a node sent printed rows, which were not asked for".into(),
+            ));
+        };
+        out.reserve(lines.len() + lines.len() / 16);
+        for row in rows(lines) {
+            if *offset > 0 {
+                *offset -= 1;
+            } else if *limit > 0 {
+                text.printed(out, row);
+                *limit -= 1;
+                self.rows += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<(), QueryError> {
         let values = decode(row, &self.kinds)?;
         match &mut self.target {

@@ -94,15 +94,7 @@ impl Renderer {
             }
             out.extend_from_slice(b"}]}\n");
         } else {
-            out.extend_from_slice(match (self.spec.format, self.rows) {
-                (Format::Json, 0) => br#"{"Query": ["#,
-                (Format::JsonList, 0) => b"[",
-                (Format::Json | Format::JsonList, _) => b",",
-                _ => b"",
-            });
-            if self.rows > 0 && self.spec.format != Format::Json {
-                out.extend_from_slice(self.spec.line_end.bytes());
-            }
+            self.before_row(out);
             let null: &[u8] = match self.spec.json_null {
                 NullText::Empty => b"\"\"",
                 NullText::Null => b"null",
@@ -112,14 +104,36 @@ impl Renderer {
                 self.cells.push_json(out, row, at, null)?;
             }
             out.extend_from_slice(if self.heads.is_empty() { b"{}" } else { b"}" });
+            if self.spec.format == Format::Lines {
+                out.push(b'\n');
+            }
         }
         self.rows += 1;
         Ok(())
     }
 
+    /// Append a row that another node printed as a line; the format is one of the json ones.
+    pub fn printed(&mut self, out: &mut Vec<u8>, row: &[u8]) {
+        self.before_row(out);
+        out.extend_from_slice(row);
+        self.rows += 1;
+    }
+
+    fn before_row(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match (self.spec.format, self.rows) {
+            (Format::Json, 0) => br#"{"Query": ["#,
+            (Format::JsonList, 0) => b"[",
+            (Format::Json | Format::JsonList, _) => b",",
+            _ => b"",
+        });
+        if self.rows > 0 && matches!(self.spec.format, Format::JsonList | Format::JsonOutput) {
+            out.extend_from_slice(self.spec.line_end.bytes());
+        }
+    }
+
     /// Append what stands behind the rows.
     pub fn finish(&mut self, out: &mut Vec<u8>, elapsed_s: u64) {
-        if self.spec.format == Format::Peer {
+        if matches!(self.spec.format, Format::Peer | Format::Lines) {
             return;
         }
         let end = self.spec.line_end.bytes();
@@ -146,7 +160,7 @@ impl Renderer {
                 return;
             }
             Format::JsonList => out.push(b']'),
-            Format::JsonOutput | Format::Peer => {}
+            Format::JsonOutput | Format::Peer | Format::Lines => {}
             Format::Table => {
                 if let Some(table) = &mut self.table {
                     table.write(out, end);

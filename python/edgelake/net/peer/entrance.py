@@ -1,0 +1,114 @@
+"""The first bytes of a connection of a peer: they tell a greeting from a block (network protocol, section 14)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol, cast
+
+from edgelake.net.peer.link import Link
+from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, greeting
+
+READ_BYTES: Final = 1 << 16
+
+
+class Host(Protocol):
+    """Who serves what comes in."""
+
+    def admit(self, ip: str) -> bool:
+        """Whether the address may have one more connection; then it is counted."""
+
+    def left(self, ip: str) -> None:
+        """A connection that was counted has ended."""
+
+    def refuse(self, ip: str, why: str) -> None:
+        """Put down what was wrong with a connection."""
+
+    def linked(self, ip: str, capabilities: Capability) -> Link:
+        """A link for a peer of our kind."""
+
+    async def read_blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ip: str) -> None:
+        """Serve a connection of blocks: one message."""
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold on to a task until it ends."""
+
+
+class Entrance(asyncio.Protocol):
+    """One connection that was accepted. ``first_s``: the peer may take this long for its first bytes."""
+
+    def __init__(self, host: Host, first_s: float) -> None:
+        self._host, self._first_s = host, first_s
+        self._first = b""
+        self._ip = ""
+        self._transport: asyncio.Transport | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self._next: asyncio.Protocol | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._ip = str((transport.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
+        if not self._host.admit(self._ip):
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        self._transport = cast(asyncio.Transport, transport)
+        self._late = asyncio.get_running_loop().call_later(self._first_s, self._silent)
+
+    def data_received(self, data: bytes) -> None:
+        if self._next is not None:
+            self._next.data_received(data)
+            return
+        self._first += data
+        if len(self._first) < GREETING_BYTES or self._transport is None:
+            return
+        try:
+            self._decide(self._transport, self._first)
+        except ValueError as problem:
+            self._host.refuse(self._ip, str(problem))
+            self._transport.abort()
+
+    def eof_received(self) -> bool | None:
+        if self._next is not None:
+            return self._next.eof_received()
+        if self._first:
+            self._host.refuse(self._ip, "the connection ended within a message")
+        return None
+
+    def pause_writing(self) -> None:
+        if self._next is not None:
+            self._next.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._next is not None:
+            self._next.resume_writing()
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        if self._transport is None:
+            return
+        if self._late is not None:
+            self._late.cancel()
+        self._host.left(self._ip)
+        if self._next is not None:
+            self._next.connection_lost(problem)
+
+    def _silent(self) -> None:
+        self._host.refuse(self._ip, f"no whole block within {self._first_s:g} seconds")
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _decide(self, transport: asyncio.Transport, first: bytes) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        capabilities = greeted(first[:GREETING_BYTES])
+        if not capabilities:
+            reader = asyncio.StreamReader(limit=READ_BYTES)
+            self._next = asyncio.StreamReaderProtocol(reader, self._blocks)
+        else:
+            transport.write(greeting(capabilities))
+            self._next = self._host.linked(self._ip, capabilities)
+            first = first[GREETING_BYTES:]
+        self._first = b""
+        self._next.connection_made(transport)
+        if first:
+            self._next.data_received(first)
+
+    def _blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._host.keep(asyncio.ensure_future(self._host.read_blocks(reader, writer, self._ip)))

@@ -1,0 +1,248 @@
+"""A connection that two nodes of this kind keep open: messages go both ways (network protocol, section 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, Final, Protocol, cast
+
+from edgelake._rust import PeerFrames, PeerMessage, peer_frames
+from edgelake.errors import error
+from edgelake.net.peer.upgrade import Capability
+
+TAKEN: Final = "event rows_taken"
+"""Rows have been merged: their sender may send more. With an error: nobody wants any."""
+
+_CONFIRMED: Final = "event confirmed"
+
+CONFIRM_S: Final = 10.0
+"""A peer that has not confirmed a message by then is not there any more."""
+
+CONFIRM_WITHIN_S: Final = 0.01
+"""A message that is not answered sooner is confirmed by itself."""
+
+WINDOW: Final = 4
+"""Frames of rows that are on their way to one query."""
+
+ROWS_S: Final = 60.0
+"""Longest time that who asked takes no more rows: its own reader may be slow."""
+
+_ROW_FRAME_BYTES: Final = 1 << 20
+
+_KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+
+JobKey = tuple[int, int, int, int]
+"""Location and id of a job, number of receivers, id of this one."""
+
+
+class Owner(Protocol):
+    """Who deals with what comes on a link."""
+
+    def arrived(self, link: Link, message: PeerMessage) -> None:
+        """A message came, or a frame of rows. Raises ValueError: the link is of no more use."""
+
+    def lost(self, link: Link) -> None:
+        """The link has ended."""
+
+
+class Link(asyncio.Protocol):
+    """One kept connection.
+
+    Args:
+        peer: ``ip:port`` when we opened it, else the address that it came from.
+        source: our address in what we send.
+        limit_bytes: of a text that comes.
+    """
+
+    def __init__(
+        self, owner: Owner, peer: str, source: tuple[str, int], limit_bytes: int, capabilities: Capability
+    ) -> None:
+        self.peer, self.source, self.capabilities = peer, source, capabilities
+        self.ip = ""
+        self.end = ""
+        self._owner = owner
+        self._frames = PeerFrames(limit_bytes)
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sent = self._confirmed = 0
+        self._taken = self._told = 0
+        self._telling: asyncio.TimerHandle | None = None
+        self._watching: asyncio.TimerHandle | None = None
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._windows: dict[tuple[int, ...], asyncio.Semaphore] = {}
+        self._refused: set[tuple[int, ...]] = set()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    # ---- the transport's
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.ip = str((transport.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
+        opened: socket.socket = transport.get_extra_info("socket")
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE:
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._frames.feed(data):
+                self._take(message)
+        except ValueError as problem:
+            self.close(str(problem))
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        self.end = self.end or (str(problem) if problem else "the peer closed the connection")
+        self._transport = None
+        for timer in (self._telling, self._watching):
+            if timer is not None:
+                timer.cancel()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(error(208, f"{self.peer}: {self.end}"))
+        self._waiting.clear()
+        for window in self._windows.values():
+            window.release()
+        self._room.set()
+        self._owner.lost(self)
+
+    def pause_writing(self) -> None:
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        self._room.set()
+
+    # ---- to send
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def close(self, why: str = "") -> None:
+        """End it; what waits for the peer is told. Idempotent."""
+        self.end = self.end or why
+        if self._transport is not None:
+            self._transport.abort() if why else self._transport.close()
+
+    def request(self, command: str, job: JobKey, data: bytes = b"") -> int:
+        """Send what is to be answered or confirmed; returns its number. Raises EdgeLakeError (9, 208)."""
+        self._sent += 1
+        self._write(command, data, numbers=(self._sent, self._taken), job=job, info=6)
+        if self._watching is None:
+            self._watching = self._loop.call_later(CONFIRM_S, self._check, self._sent)
+        return self._sent
+
+    def reply(self, command: str, data: bytes, job: JobKey, **fields: Any) -> None:
+        """Send an answer. Raises EdgeLakeError (9, 208)."""
+        self._write(command, data, numbers=(0, self._taken), job=job, **fields)
+
+    async def confirmed(self, number: int) -> None:
+        """Wait until the peer has taken that message. Raises EdgeLakeError (208)."""
+        if number <= self._confirmed:
+            return
+        waiting = self._waiting[number] = self._loop.create_future()
+        await waiting
+
+    def taken(self, job: JobKey, *, refused: bool = False) -> None:
+        """Say that the rows of a frame are merged, or that nobody wants any more. Never raises."""
+        if self.is_open:
+            self._write(TAKEN, b"", numbers=(0, self._taken), job=job, info=6, error=int(refused))
+
+    async def send_rows(self, lines: AsyncIterator[bytes], job: JobKey, kind: str) -> None:
+        """Send rows, a line each, a few frames ahead of who merges them; ``kind``: lines or printed.
+
+        Raises EdgeLakeError: of the rows, 9 for a row that is too long, 208 when the peer takes no more.
+        """
+        key = _stream(job)
+        window = self._windows[key] = asyncio.Semaphore(WINDOW)
+        try:
+            async for piece in lines:
+                for rows in _frames_of(piece):
+                    await self._turn(window)
+                    if key in self._refused:
+                        return
+                    self.reply("job reply", rows, job, info=1, rows=kind, is_last=False)
+            self.reply("job reply", b"", job, info=1, rows=kind)
+        finally:
+            del self._windows[key]
+            self._refused.discard(key)
+
+    async def _turn(self, window: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout(ROWS_S):
+                await window.acquire()
+                await self._room.wait()
+        except TimeoutError:
+            raise error(208, f"{self.peer}: it takes no rows for {ROWS_S:g} seconds") from None
+
+    def _write(self, command: str, data: bytes, **fields: Any) -> None:
+        if self._transport is None or self._transport.is_closing():
+            raise error(208, f"{self.peer}: {self.end or 'the connection has ended'}")
+        try:
+            frames = peer_frames(command, data, self.source, **fields)
+        except ValueError as problem:
+            raise error(9, str(problem)) from None
+        self._told = self._taken
+        self._transport.write(frames)
+
+    # ---- what came
+
+    def _take(self, message: PeerMessage) -> None:
+        number, confirmed = message.numbers
+        if confirmed > self._confirmed:
+            self._confirm(confirmed)
+        command = message.command
+        if command == _CONFIRMED:
+            return
+        if command == TAKEN:
+            key = _stream(message.job)
+            if (window := self._windows.get(key)) is not None:
+                if message.error:
+                    self._refused.add(key)
+                window.release()
+            return
+        if number:
+            self._taken = number
+            if self._telling is None:
+                self._telling = self._loop.call_later(CONFIRM_WITHIN_S, self._tell)
+        self._owner.arrived(self, message)
+
+    def _confirm(self, number: int) -> None:
+        self._confirmed = number
+        for waited in [waited for waited in self._waiting if waited <= number]:
+            waiting = self._waiting.pop(waited)
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _tell(self) -> None:
+        """Confirm what no answer has confirmed on its way."""
+        self._telling = None
+        if self._told != self._taken and self.is_open:
+            self._write(_CONFIRMED, b"", numbers=(0, self._taken), info=6)
+
+    def _check(self, number: int) -> None:
+        """A peer whose host is gone says nothing at all."""
+        self._watching = None
+        if self._confirmed < number:
+            self.close(f"it did not confirm a message within {CONFIRM_S:g} seconds")
+        elif self._confirmed < self._sent:
+            self._watching = self._loop.call_later(CONFIRM_S, self._check, self._sent)
+
+
+def _stream(job: JobKey) -> tuple[int, ...]:
+    """What names rows that a peer asked for; the number of receivers grows as others are asked instead."""
+    return job[0], job[1], job[3]
+
+
+def _frames_of(lines: bytes) -> list[bytes]:
+    """Rows in pieces that fit a frame. Raises EdgeLakeError (9) for a row that does not."""
+    pieces = []
+    while len(lines) > _ROW_FRAME_BYTES:
+        end = lines.rfind(b"\n", 0, _ROW_FRAME_BYTES) + 1
+        if not end:
+            raise error(9, f"a row of more than {_ROW_FRAME_BYTES} bytes", hint="select fewer columns")
+        pieces.append(lines[:end])
+        lines = lines[end:]
+    return [*pieces, lines]

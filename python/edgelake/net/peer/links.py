@@ -1,0 +1,149 @@
+"""The links of a node: which peers are known to be of our kind, and the connections that are kept with them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from edgelake._rust import PeerMessage
+from edgelake.errors import EdgeLakeError
+from edgelake.net.endpoints import join_address
+from edgelake.net.peer.link import Link, Owner
+from edgelake.net.peer.send import address_of
+from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, greeting, marked
+
+log = logging.getLogger(__name__)
+
+GREETING_S: Final = 2.0
+"""A peer that does not answer a greeting by then is spoken to as one of another kind."""
+
+MAX_KNOWN: Final = 10_000
+
+
+class Links:
+    """Marks that were seen, and links that we opened, by ``ip:port``.
+
+    Args:
+        source_for: our address as a peer should see it. Raises EdgeLakeError (21).
+        connect_to: a host to connect to instead of the peer's; "" = the peer's.
+        limit_bytes: of a text that comes.
+    """
+
+    def __init__(
+        self, owner: Owner, source_for: Callable[[str], str], connect_to: Callable[[str], str], limit_bytes: int
+    ) -> None:
+        self._owner, self._source_for, self._connect_to = owner, source_for, connect_to
+        self._limit_bytes = limit_bytes
+        self._known: dict[str, None] = {}
+        self._links: dict[str, Link] = {}
+        self._opening: dict[str, asyncio.Task[Link | None]] = {}
+
+    def learn(self, message: PeerMessage, asked: str) -> None:
+        """See by the mark of a message whether its sender is of our kind.
+
+        Args:
+            asked: the address under which it was asked for this reply; "" = the message is no reply.
+        """
+        try:
+            source = message.source
+            peer = join_address(*source)
+            is_ours = marked(message.mark, source, address_of(self._source_for(peer)))
+        except (ValueError, EdgeLakeError):
+            return
+        for name in {peer, asked} - {""}:
+            if is_ours:
+                while len(self._known) >= MAX_KNOWN:
+                    del self._known[next(iter(self._known))]
+                self._known[name] = None
+            elif name not in self._links:
+                self._known.pop(name, None)
+
+    def is_known(self, peer: str) -> bool:
+        """Whether the peer has shown that it is of our kind."""
+        return peer in self._known
+
+    def open_to(self, peer: str) -> Link | None:
+        """The link to a peer, if there is one."""
+        link = self._links.get(peer)
+        return link if link is not None and link.is_open else None
+
+    async def link(self, peer: str) -> Link | None:
+        """The link to a peer, opened if need be; None: it is not of our kind, or not any more."""
+        if (link := self.open_to(peer)) is not None:
+            return link
+        if not self.is_known(peer):
+            return None
+        opening = self._opening.get(peer)
+        if opening is None:
+            opening = self._opening[peer] = asyncio.ensure_future(self._open(peer))
+            opening.add_done_callback(lambda _: self._opening.pop(peer, None))
+        return await asyncio.shield(opening)
+
+    async def _open(self, peer: str) -> Link | None:
+        host, port = address_of(peer)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(GREETING_S):
+                answered: asyncio.Future[tuple[Capability, bytes]] = loop.create_future()
+                transport, _ = await loop.create_connection(
+                    lambda: _Greeted(answered), self._connect_to(peer) or host, port
+                )
+                try:
+                    transport.write(greeting())
+                    taken, rest = await answered
+                    source = address_of(self._source_for(peer))
+                    link = Link(self._owner, peer, source, self._limit_bytes, taken)
+                    transport.set_protocol(link)
+                    link.connection_made(transport)
+                except BaseException:
+                    transport.abort()
+                    raise
+        except (OSError, TimeoutError, EdgeLakeError) as problem:
+            log.info("no kept connection to %s: %s", peer, problem or "it does not answer the greeting")
+            self._known.pop(peer, None)
+            return None
+        self._links[peer] = link
+        if rest:
+            link.data_received(rest)
+        return link
+
+    def lost(self, link: Link) -> None:
+        """A link has ended; its peer is asked for another one when there is something to say."""
+        if self._links.get(link.peer) is link:
+            del self._links[link.peer]
+
+    async def close(self) -> None:
+        opening = list(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        for link in list(self._links.values()):
+            link.close()
+
+
+class _Greeted(asyncio.Protocol):
+    """Waits for the answer to a greeting."""
+
+    def __init__(self, answered: asyncio.Future[tuple[Capability, bytes]]) -> None:
+        self._answered = answered
+        self._first = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._first += data
+        if len(self._first) < GREETING_BYTES or self._answered.done():
+            return
+        try:
+            taken = greeted(self._first[:GREETING_BYTES])
+        except ValueError as problem:
+            self._answered.set_exception(ConnectionError(str(problem)))
+            return
+        if taken:
+            self._answered.set_result((taken, self._first[GREETING_BYTES:]))
+        else:
+            self._answered.set_exception(ConnectionError("it answers something else"))
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        if not self._answered.done():
+            self._answered.set_exception(problem or ConnectionError("it closed the connection"))

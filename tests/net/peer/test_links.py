@@ -1,0 +1,242 @@
+"""Connections that nodes of one kind keep: how they begin, what goes over them, how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edgelake._rust import PeerReader
+from edgelake.errors import EdgeLakeError
+from edgelake.net.peer.link import WINDOW
+from edgelake.net.peer.upgrade import mark_of
+from edgelake.node import Node
+from tests.net.peer.nodes import node, server, until
+from tests.net.peer.raw import RawLink, RawPeer, block, send
+from tests.net.peer.test_policies import be_master, follow
+from tests.net.peer.test_queries import fill, network
+
+LONG = "x" * 100_000
+
+
+@asynccontextmanager
+async def two(home: Path) -> AsyncIterator[tuple[Node, Node, str]]:
+    """Nodes a and b, and the address of b, to which a has a link."""
+    async with node(home / "a", "a") as (a, _), node(home / "b", "b") as (b, at_b):
+        await linked(a, at_b)
+        yield a, b, at_b
+
+
+def links(made: Node) -> int:
+    """Links that others have opened to a node."""
+    return int(server(made).status().counters["links"])
+
+
+async def linked(made: Node, peer: str) -> None:
+    """The first answer shows the peer's kind, the second question takes a link."""
+    for _ in range(2):
+        await made.execute(f"run client {peer} get status")
+    assert server(made).links.open_to(peer) is not None
+
+
+async def test_a_connection_is_kept_after_the_first_answer(tmp_path: Path) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), node(tmp_path / "b", "b") as (b, at_b):
+        said = (await a.execute(f"run client {at_b} get status")).text
+        assert server(a).is_upgraded(at_b)
+        assert links(b) == 0
+        for _ in range(3):
+            assert (await a.execute(f"run client {at_b} get status")).text == said
+        assert links(b) == 1
+
+
+async def test_texts_of_any_size_and_errors_come_back_on_it(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b, at_b):
+        await b.execute("set echo queue on")
+        for number in range(20):
+            await b.execute(f"echo {number:02} {'é' * 30_000}")
+        said = (await a.execute(f"run client {at_b} get echo queue")).text or ""
+        assert said.count("é") == 20 * 30_000
+        with pytest.raises(EdgeLakeError, match="not taken from other nodes"):
+            await a.execute(f"run client {at_b} exit node")
+        with pytest.raises(EdgeLakeError, match="not recoginzed"):
+            await a.execute(f"run client {at_b} get nonsense")
+        assert links(b) == 1
+
+
+async def test_what_nobody_answers_is_confirmed(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b, at_b):
+        await b.execute("set echo queue on")
+        await server(a).tell(at_b, "echo hello")
+        await b.execute("get status")
+        (shown,) = (await b.execute("get echo queue")).tables[0].rows
+        assert "hello" in shown[2]
+
+
+async def test_a_marked_peer_that_takes_no_greeting_is_asked_in_blocks(tmp_path: Path) -> None:
+    async with node(tmp_path, "a") as (a, at_a), RawPeer() as raw:
+        host, _, port = raw.address.rpartition(":")
+        marked = bytearray(block("get status", raw.address, job=(1, 1, 1, 0)))
+        marked[18:26] = mark_of((host, int(port)))
+        await send(at_a, bytes(marked))
+        assert (await raw.next()).data.decode() == f"a@{at_a} running"
+        assert server(a).is_upgraded(raw.address)
+        asking = asyncio.ensure_future(a.execute(f"run client {raw.address} get status"))
+        asked = await raw.next()
+        assert asked.command == "get status"
+        await send(at_a, block("print", raw.address, data=b"raw is here", job=asked.job, info=4))
+        assert "raw is here" in ((await asking).text or "")
+        assert not server(a).is_upgraded(raw.address)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["our own", "of another address"])
+async def test_a_mark_that_was_copied_says_nothing(tmp_path: Path, own: bool) -> None:
+    async with node(tmp_path, "a") as (a, at_a), RawPeer() as raw:
+        host, _, port = (at_a if own else "127.0.0.1:9").rpartition(":")
+        copied = bytearray(block("get status", raw.address, job=(1, 1, 1, 0)))
+        copied[18:26] = mark_of((host, int(port)))
+        await send(at_a, bytes(copied))
+        await raw.next()
+        assert not server(a).is_upgraded(raw.address)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"EL-UPGRADE" + bytes((9, 7)) + bytes(4),
+        b"EL-UPGRADE" + bytes((1, 0)) + bytes(4),
+        RawLink.GREETING + b"\xff" * 300,
+        RawLink.GREETING + b"\0\0\0\x01",
+    ],
+    ids=["version", "takes nothing", "long frame", "short frame"],
+)
+async def test_what_is_wrong_costs_the_connection_alone(tmp_path: Path, first: bytes) -> None:
+    async with node(tmp_path, "b") as (b, at_b):
+        good = await RawLink.open(at_b)
+        assert await good.greeted() == RawLink.GREETING
+        wrong = await RawLink.open(at_b, first)
+        assert await wrong.ended()
+        good.write("get status")
+        assert (await good.read()).data.decode() == f"b@{at_b} running"
+        assert links(b) == 1
+        wrong.close()
+        good.close()
+
+
+async def test_who_waits_on_a_link_that_ends_is_told(tmp_path: Path) -> None:
+    async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.read(16))[:10] == RawLink.GREETING[:10]:
+            writer.write(RawLink.GREETING)
+            await reader.read(1)
+        writer.close()
+
+    async with node(tmp_path, "a") as (a, at_a), await asyncio.start_server(ends, "127.0.0.1", 0) as ending:
+        host, port = ending.sockets[0].getsockname()
+        marked = bytearray(block("echo hello", f"{host}:{port}"))
+        marked[18:26] = mark_of((host, port))
+        await send(at_a, bytes(marked))
+        await until(lambda: _knows(a, f"{host}:{port}"))
+        with pytest.raises(EdgeLakeError, match=f"{host}:{port}") as caught:
+            await a.execute(f"run client {host}:{port} get status")
+        assert caught.value.number == 208
+
+
+async def _knows(made: Node, peer: str) -> bool:
+    return server(made).is_upgraded(peer)
+
+
+async def test_a_node_that_was_restarted_is_asked_without_an_error(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b, at_b):
+        port = at_b.rpartition(":")[2]
+        await b.execute("exit tcp")
+        await b.execute(f"run tcp server where external_ip = 127.0.0.1 and external_port = {port} and bind = true")
+        assert (await a.execute(f"run client {at_b} get status")).text == f"b@{at_b} running"
+
+
+async def test_rows_wait_for_who_merges_them_and_end_when_nobody_wants_more(tmp_path: Path) -> None:
+    async with node(tmp_path, "b") as (b, at_b):
+        await fill(b, [[f"2025-01-01 00:00:{n:02}", n, LONG, 1.0] for n in range(60)])
+        link = await RawLink.open(at_b)
+        await link.greeted()
+        link.write("sql edge select * from t")
+        for _ in range(WINDOW):
+            assert (await link.read()).command == "job reply"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await link.read()
+        link.write("get status", job=(8, 1, 1, 0))
+        assert (await link.read()).data.decode() == f"b@{at_b} running"  # others don't wait for the rows
+        link.write("event rows_taken")
+        assert (await link.read()).command == "job reply"
+        link.write("event rows_taken", error=1)
+        await until(lambda: _is_idle(b))
+        link.close()
+
+
+async def _is_idle(made: Node) -> bool:
+    return all(job.status != "Processing" for job in made.ctx.queries.jobs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "stat = false",
+        "format = json:list and stat = false",
+        "format = json:output and stat = false and timezone = Asia/Tokyo",
+        "format = table and stat = false",
+    ],
+)
+async def test_rows_that_nodes_print_are_those_that_are_read_here(tmp_path: Path, options: str) -> None:
+    async with network(tmp_path) as net:
+        sql = "select timestamp, name, value from t"
+        in_blocks = await net.text(sql, options)
+        for _, address in net.operators:
+            await linked(net.asks, address)
+        assert sorted(await net.text(sql, options)) == sorted(in_blocks)
+        assert len(await net.rows(f"{sql} limit 9 offset 3")) == 9
+
+
+@pytest.mark.parametrize(
+    ("printed", "says"),
+    [
+        ("nonsense", "no JSON"),
+        ('{"format":"table"}', "not known here"),
+        ('{"format":"lines","outputs":[]}', "not those of the statement"),
+        ('{"format":"lines","outputs":[{"title":1}]}', "expected a string"),
+    ],
+)
+async def test_a_wrong_wish_for_printing_is_said(tmp_path: Path, printed: str, says: str) -> None:
+    async with node(tmp_path, "b") as (b, at_b):
+        await fill(b, [["2025-01-01 00:00:00", 1, "d", 1.0]])
+        link = await RawLink.open(at_b)
+        await link.greeted()
+        link.write("sql edge select value from t", printed.encode())
+        said = await link.read()
+        assert said.error
+        assert said.is_last
+        assert says in said.data.decode()
+        link.close()
+
+
+async def test_a_master_of_our_kind_sends_what_changed_alone(tmp_path: Path) -> None:
+    async with node(tmp_path / "m", "m") as (m, at_m), node(tmp_path / "n", "n") as (n, _):
+        await be_master(m, at_m)
+        await m.execute(f"blockchain push {json.dumps({'company': {'name': 'first'}})}")
+        await follow(n, at_m)
+        await until(lambda: _has(n, "first"))
+        await until(lambda: _knows(n, at_m))
+        await m.execute(f"blockchain push {json.dumps({'company': {'name': 'second'}})}")
+        await until(lambda: _has(n, "second"))
+        assert links(m) == 1
+
+
+async def _has(made: Node, name: str) -> bool:
+    return bool(made.ctx.policies.find("company", name=name))
+
+
+def test_blocks_carry_the_mark_and_others_carry_none() -> None:
+    (message,) = PeerReader(1000).feed(block("get status", "127.0.0.1:9"))
+    assert message.mark == bytes(8)
