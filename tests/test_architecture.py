@@ -17,7 +17,7 @@ LINES: list[set[str]] = [
     {"net", "inputs"},
     {"query", "ingest"},
     {"store", "metadata"},
-    {"service", "loop", "durable", "profiling", "peering", "_rust", "_cython"},
+    {"service", "loop", "durable", "tls", "profiling", "peering", "_rust", "_cython"},
     {"model"},
     {"errors"},
 ]

@@ -5,20 +5,24 @@ Source: spec "Command language", section 5.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from edgelake import errors
+from edgelake.command import transfer
 from edgelake.command.context import Context
 from edgelake.command.grammar import translate_word
 from edgelake.command.tokenizer import Line, Word, balance
 from edgelake.command.variables import Variables
 from edgelake.errors import CommandError
+from edgelake.model import Reply
 
 _NAME = re.compile(r"([!$]?[^\s=+\[\]{}!$\"'()]+)((?:\[[^\[\]]*\])*)(\{\}|\[\])?")
 _KEYS = re.compile(r"\[([^\[\]]*)\]")
+_FILE = re.compile(r"\[[^\[\]]*=[^\[\]]*\]")
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,58 @@ class Target:
         ctx.variables.set(self.name, _nested(ctx.variables.get(self.name), self.name, self.keys, value))
 
 
-def target(line: Line) -> Target | None:
+@dataclass(frozen=True)
+class FileTarget:
+    """The left side ``[file = f, key = k, show = true]``: the reply of a command, or one key of it, goes to a file.
+
+    Source: spec REST API, section 16.
+
+    Attributes:
+        options: text between the brackets.
+        used: words up to and with the ``=``.
+    """
+
+    options: str
+    used: int
+
+    async def write(self, ctx: Context, value: str) -> Reply:
+        """Write the file, whole or not at all. Raises EdgeLakeError (6, 63, 78), CommandError, NotPermittedError."""
+        options = {}
+        for part in self.options.split(","):
+            name, found, text = (piece.strip() for piece in part.partition("="))
+            if name not in ("file", "key", "show") or not found or not text:
+                raise CommandError(f"'[{self.options}]'", hint="write [file = path, key = name, show = true] = ...")
+            options[name] = str(ctx.visible.translate(text.strip('"')))
+        if not options.get("file"):
+            raise CommandError(f"'[{self.options}]' names no file", hint="write [file = path] = ...")
+        content = value.encode()
+        if "key" in options:
+            content = await asyncio.to_thread(_value_of, value, options["key"])
+        path = transfer.usable(ctx, options["file"])
+        if path.is_dir():
+            raise errors.error(78, f"'{path}' is a directory", hint="name the file")
+        await transfer.write(transfer.whole(content), path.parent, path.name)
+        return Reply.of_text(f"{len(content)} bytes in {path}" if options.get("show", "").lower() == "true" else "")
+
+
+def _value_of(text: str, key: str) -> bytes:
+    """The value of a key of a JSON object: a text as it is, all else as JSON. Raises 6."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        raise errors.error(6, f"the reply is no JSON: {cause}", hint="leave out key") from None
+    if not isinstance(found, dict) or key not in found:
+        has = ", ".join(list(found)[:20]) if isinstance(found, dict) else f"a {type(found).__name__}"
+        raise errors.error(6, f"the reply has no key '{key}'", hint=f"it has: {has}")
+    value = found[key]
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+
+
+def target(line: Line) -> Target | FileTarget | None:
     """The assignment that a line is; None when it isn't one."""
     words = line.words
+    if len(words) > 2 and words[1].is_("=") and words[0].bare and _FILE.fullmatch(words[0].text):
+        return FileTarget(words[0].text[1:-1], 2)
     first = 0
     may_run = True
     if len(words) > 2 and words[0].is_("set") and words[2].is_("=") and not words[1].text.startswith("!"):

@@ -98,6 +98,8 @@ class Dispatcher:
         target = assignment.target(line)
         first = target.used if target else 0
         match = self.registry.match(line.words[first:], ctx.visible.translate)
+        if isinstance(target, assignment.FileTarget):
+            return await self._to_file(target, line, match, ctx)
         if target is None:
             if match is None:
                 return self._no_command(line, ctx)
@@ -113,6 +115,14 @@ class Dispatcher:
             raise self._unknown(line, first)
         target.assign(ctx, line, first)
         return Reply.done()
+
+    async def _to_file(self, file: assignment.FileTarget, line: Line, match: Match | None, ctx: Context) -> Reply:
+        if match is None:
+            raise self._unknown(line, file.used)
+        self._permit(ctx, CommandClass.FILES, "[file = ...] = ...")
+        reply = await self._call(line, file.used, match, ctx)
+        await _collect(reply)
+        return await file.write(ctx, reply_value(reply))
 
     async def _call(self, line: Line, first: int, match: Match, ctx: Context) -> Reply:
         entry = match.command

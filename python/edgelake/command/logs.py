@@ -27,6 +27,11 @@ _SECRET = re.compile(
     (\s*=\s*) ( "[^"]*" | '[^']*' | (?!\s*(?:and|=)\b) [^\s()=]+ )"""
 )
 _HEADER_SECRET = re.compile(r"(?i)\b(authorization\s*[:=]\s*)(\S+(?:\s+\S+)?)")
+_JSON_SECRET = re.compile(
+    r"""(?ix)
+    ( "[\w.-]* (?: authorization | cookie | api[_-]?key | passw(?:or)?d | secret | private_key | access_key | token
+                  | credential ) [\w.-]*" \s*:\s* ) "(?:[^"\\]|\\.)*" """
+)
 _PROVIDER_SECRET = re.compile(r"""(?i)\b(provider\s*=\s*["']?https?://[^\s/"'?]+[/?])([^\s"']+)""")
 _URL_SECRET = re.compile(r"(?i)\b(\w{1,32}://[^\s:/@]{1,256}:)([^\s@/]{1,1024})(@)")
 
@@ -35,6 +40,7 @@ def mask(text: str) -> str:
     """A command with the values of passwords, keys and tokens replaced by stars. A reference (``!password``) stays."""
     masked = _SECRET.sub(lambda m: m[0] if m[3][:1] in "!$" else f"{m[1]}{m[2]}****", text)
     masked = _HEADER_SECRET.sub(r"\1****", masked)
+    masked = _JSON_SECRET.sub(r'\1"****"', masked)
     masked = _PROVIDER_SECRET.sub(r"\1****", masked)  # providers of chains take their access key in the path
     return _URL_SECRET.sub(r"\1****\3", masked)
 

@@ -132,6 +132,11 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield piece
 
 
+async def whole(content: bytes) -> AsyncIterator[bytes]:
+    """A content that is there already, for ``write``."""
+    yield content
+
+
 async def write(pieces: AsyncIterator[bytes], folder: Path, name: str | Callable[[], str]) -> Path:
     """Write pieces to a file, which is there under its name when all of it is on disk; returns where it is.
 

@@ -121,10 +121,6 @@ LATER: dict[str, dict[str, str]] = {
         "sms to": "sms to 5551234 where gateway = example.com",
         "monitor": "monitor operators where info = !status",
         "get monitored": "get monitored operators",
-        "rest get": "v = rest get where url = http://10.0.0.1:8080/status",
-        "rest put": "rest put where url = http://10.0.0.1:8080 and dbms = d and table = t and body = !row",
-        "rest post": "rest post where url = http://10.0.0.1:8080 and body = !row",
-        "rest delete": "rest delete where url = http://10.0.0.1:8080/item",
     },
     _BUCKETS: {
         "bucket provider connect": "bucket provider connect where group = g and provider = p and region = r",

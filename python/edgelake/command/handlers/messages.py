@@ -15,9 +15,9 @@ from edgelake.command.handlers.mqtt import Login, Wire, end_remotes, start_remot
 from edgelake.command.registry import command
 from edgelake.command.render import table_text
 from edgelake.errors import CommandError, NotAvailableError, error
-from edgelake.inputs.mqtt import Tls
 from edgelake.inputs.msg_client import Counters, Files, MessageClient, MessageClients, topic_spec
 from edgelake.model import CommandClass, Reply, Status, Table
+from edgelake.tls import Tls
 
 PART = "message clients"
 _NONE = "No message client subscriptions"

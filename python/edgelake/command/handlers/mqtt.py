@@ -15,10 +15,11 @@ from edgelake.command.context import Context
 from edgelake.command.handlers.broker import set_broker_debug
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, NotAvailableError, TimeoutExpiredError, error
-from edgelake.inputs.mqtt import Broker, RemoteClient, Subscription, Tls
+from edgelake.inputs.mqtt import Broker, RemoteClient, Subscription
 from edgelake.inputs.mqtt.config import Token
 from edgelake.inputs.msg_client import MessageClient, MessageClients
 from edgelake.model import CommandClass, Reply
+from edgelake.tls import Tls
 
 if TYPE_CHECKING:
     from edgelake.inputs.mqtt.link import Trace

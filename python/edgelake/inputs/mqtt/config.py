@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgelake.errors import CommandError, NotAvailableError
+from edgelake.tls import Tls
 
 TOKEN_S = 60 * 60  # what brokers that take tokens allow at most
 RENEW_S = 55 * 60
 _BEGIN = "-----BEGIN"
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files in PEM form; the system's authorities without ``ca``, no certificate of our own without ``cert``."""
-
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
-
-    def context(self) -> ssl.SSLContext:
-        """Raises CommandError for a file that is missing or not what it should be."""
-        if bool(self.cert) != bool(self.key):
-            raise CommandError("cert and key are needed together")
-        try:
-            context = ssl.create_default_context(cafile=self.ca or None)
-            if self.cert:
-                context.load_cert_chain(self.cert, self.key)
-        except OSError as problem:  # ssl.SSLError is one
-            named = ", ".join(filter(None, (self.ca, self.cert, self.key)))
-            raise CommandError(
-                f"TLS files ({named}): {problem}", hint="ca, cert and key are files in PEM form"
-            ) from None
-        return context
 
 
 @dataclass(frozen=True, slots=True)
