@@ -26,6 +26,7 @@ from edgelake.command.handlers.query import NETWORK_QUERIES
 from edgelake.command.handlers.script import engine
 from edgelake.command.handlers.synchronizer import ledger_arrived
 from edgelake.command.handlers.tables import find_columns
+from edgelake.command.kinds import Moment
 from edgelake.command.local import language_context
 from edgelake.command.machine_values import announce
 from edgelake.command.peerfiles import PEER_FILES, PeerFiles
@@ -225,8 +226,8 @@ class Node:
         """Nodes that did not answer are asked again."""
         tasks = self.ctx.scheduler.system
         if PING_TASK not in tasks.tasks:
-            first_us = time.time_ns() // 1000 + PING_S * 1_000_000
-            tasks.add(PING_TASK, "set servers ping", PING_S, first_us, self.ctx.caller)
+            first = Moment(time.time_ns() // 1000 + PING_S * 1_000_000)
+            tasks.add(PING_TASK, "set servers ping", PING_S, first, self.ctx.caller)
 
     async def stop(self) -> None:
         """Stop in the order of the data's way: tasks and scripts, entries, journal and writers, databases.

@@ -128,3 +128,22 @@ async def test_scheduled_tasks_are_jobs(tmp_path: Path) -> None:
         for line in ("job status 7", "job stop 1.9", "job run x", "job active 3"):
             with pytest.raises(CommandError, match="no job"):
                 await node.execute(line)
+
+
+async def test_a_repeated_query_runs_to_its_end_and_its_answer_is_kept(tmp_path: Path) -> None:
+    async with Node(tmp_path) as node:
+        printed: list[str] = []
+        node.ctx.parts["console"] = lambda text, end="\n": printed.append(text)
+        await node.execute("connect dbms plant where type = sqlite")
+        await node.ingest("plant", "motor", [{"speed": 1480}, {"speed": 1520}])
+        await node.execute("flush buffers")
+        await node.execute("run scheduler 1")
+        query = "select max(speed) as fastest from motor where insert_timestamp <= TIME(CURRENT)"
+        await node.execute(f'schedule name = fastest and time = 0.05 seconds task sql plant stat = false "{query}"')
+        task = node.ctx.scheduler.need(1).find("fastest", None)
+        while task.runs < 3 and not task.error:  # noqa: ASYNC110 - tasks of a scheduler have no event of their own
+            await asyncio.sleep(0.01)
+        assert (task.error, task.status) == ("", "Success")
+        assert json.loads(task.result) == {"Query": [{"fastest": 1520}]}
+        assert '"fastest"' in "".join(printed)
+        assert not [job for job in node.ctx.queries.jobs if job.ended is None]

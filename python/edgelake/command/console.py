@@ -13,6 +13,9 @@ from edgelake.command.render import reply_text
 from edgelake.errors import EdgeLakeError
 from edgelake.model import Reply
 
+BEGINNING_CHARS = 1000
+"""What ``shown`` keeps of a reply."""
+
 
 class Show(Protocol):
     """Where texts are shown. With ``end = ""`` a text is a piece of a longer one."""
@@ -51,6 +54,26 @@ async def _show_stream(stream: AsyncIterator[bytes], show: Show) -> None:
         last = rest[-1]
     if last != "\n":
         show("\n", end="")
+
+
+async def shown(line: str, ctx: Context) -> str:
+    """Run a line and show its reply on the node's terminal, where it has one; returns the beginning of the reply.
+
+    Raises EdgeLakeError.
+    """
+    console: Show | None = ctx.parts.get("console")
+    kept: list[str] = []
+    room = BEGINNING_CHARS
+
+    def show(text: str, *, end: str = "\n") -> None:
+        nonlocal room
+        kept.append(text[:room])
+        room -= len(kept[-1])
+        if console is not None:
+            console(text, end=end)
+
+    await show_reply(await ctx.execute(line), ctx, show)
+    return "".join(kept)
 
 
 def failure_text(failure: EdgeLakeError) -> str:

@@ -78,8 +78,9 @@ class Dispatcher:
         try:
             reply = await self._run(line, ctx)
         except EdgeLakeError as failure:
-            ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
-            ctx.echo.add(f"Error executing: [{mask(shown)}] Message: [{mask(str(failure))}]")
+            if ctx.caller.entry != "schedule" or ctx.flow.frame is not None:  # a scheduler notes what its tasks do
+                ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
+                ctx.echo.add(f"Error executing: [{mask(shown)}] Message: [{mask(str(failure))}]")
             raise
         except Exception as fault:
             log.exception("fault in command: %s", ctx.phrase or line.words[0].text)
@@ -89,7 +90,8 @@ class Dispatcher:
             ) from fault
         finally:
             ctx.flow.nesting -= 1
-        ctx.logs.command(shown, entry=ctx.caller.entry)
+        if ctx.caller.entry != "schedule":
+            ctx.logs.command(shown, entry=ctx.caller.entry)
         return reply
 
     async def _run(self, line: Line, ctx: Context) -> Reply:

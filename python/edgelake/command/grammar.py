@@ -29,6 +29,7 @@ from edgelake.command.kinds import (
     Seconds,
     Timestamp,
     Untranslated,
+    When,
     convert,
 )
 from edgelake.command.tokenizer import Line, Word, join, tokenise
@@ -48,6 +49,7 @@ __all__ = [
     "Tail",
     "Timestamp",
     "Untranslated",
+    "When",
     "parse_pairs",
     "signature_grammar",
 ]

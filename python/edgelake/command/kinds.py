@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from edgelake import errors
 from edgelake.errors import CommandError
@@ -47,6 +47,13 @@ class Pairs(tuple[tuple[str, str], ...]):
     def all(self, key: str) -> list[str]:
         """Every value of ``key``."""
         return [value for name, value in self if name == key]
+
+
+class Moment(NamedTuple):
+    """A time: microseconds UTC, and whether it was given as a date rather than as a distance from now."""
+
+    at_us: int
+    is_date: bool = False
 
 
 _TIME_UNITS = {"second": 1, "sec": 1, "minute": 60, "min": 60, "hour": 3600, "day": 86400, "week": 604800}
@@ -129,7 +136,7 @@ def to_directory(text: str) -> Path:
 def to_timestamp(text: str, now: datetime | None = None) -> int:
     """Microseconds UTC of a timestamp, ``now()``, ``-30d``, ``+1d`` or ``start of day``. No zone means UTC."""
     at = now or datetime.now(UTC)
-    wanted = text.strip()
+    wanted = text.strip().strip("'")
     lowered = wanted.lower()
     if lowered in ("now()", "now"):
         return _micros(at)
@@ -153,6 +160,12 @@ def to_timestamp(text: str, now: datetime | None = None) -> int:
     except ValueError:
         raise ValueError("is not a timestamp, an offset such as '-30d', 'now()' or 'start of day'") from None
     return _micros(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
+
+
+def to_moment(text: str) -> Moment:
+    """As ``to_timestamp``, and whether it was a date."""
+    lowered = text.strip().strip("'").lower()
+    return Moment(to_timestamp(text), not lowered.startswith(("now", "+", "-")))
 
 
 def to_json(text: str) -> Any:
@@ -187,6 +200,8 @@ Directory = Annotated[Path, Kind("directory", to_directory)]
 """An existing writable directory."""
 Timestamp = Annotated[int, Kind("timestamp", to_timestamp)]
 """Microseconds UTC."""
+When = Annotated[Moment, Kind("timestamp", to_moment)]
+"""As Timestamp, with whether it was a date."""
 Json = Annotated[Any, Kind("json", to_json)]
 """A JSON value; ``!key`` references in it are filled in before it is read."""
 Untranslated = Annotated[str, Kind("text", str, raw=True)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
+from edgelake.command.console import shown
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.directories import Directories
 from edgelake.command.dispatcher import Dispatcher
@@ -33,8 +35,12 @@ def language_context(
     variables = variables or Variables()
     where = home or Path(os.environ.get("EDGELAKE_HOME") or Path.cwd())
 
-    async def run_task(line: str, task_caller: Caller) -> None:
-        await context.for_caller(task_caller).execute(line)
+    async def run_task(line: str, task_caller: Caller) -> str:
+        ctx = context.for_caller(dataclasses.replace(task_caller, entry="schedule"))
+        return await shown(line, ctx)
+
+    def note(text: str, *, failed: bool) -> None:
+        (context.logs.error if failed else context.logs.event)(text, thread="schedule")
 
     context = Context(
         caller=caller,
@@ -44,7 +50,7 @@ def language_context(
         directories=Directories(variables, where),
         logs=Logs(),
         echo=EchoQueue(),
-        scheduler=Schedulers(run_task),
+        scheduler=Schedulers(run_task, note),
         services=services or Supervisor(),
         node=node or NodeInfo(),
     )

@@ -1,5 +1,8 @@
 """Schedulers: commands that repeat, each on its own asyncio task, woken on time.
 
+A task runs at fixed distances on the monotonic clock, so that setting the wall clock (or summer time) neither loses nor
+doubles a run. The wall clock decides one thing only: when a task whose start is a date runs first.
+
 Source: spec "Command language", section 11.
 """
 
@@ -7,18 +10,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal, Protocol
 
 from edgelake import errors
+from edgelake.command.kinds import Moment
+from edgelake.command.logs import mask
 from edgelake.errors import AlreadyRunningError, CommandError, EdgeLakeError
 from edgelake.model import Caller, Table
 
-MAX_ID = 10
-RunTask = Callable[[str, Caller], Awaitable[None]]
+MAX_ID: Final = 10
+MAX_TASKS: Final = 1000
+GRACE_S: Final = 3.0
+"""What a run that is under way has to end by itself when its task is stopped."""
+_CLOCK_CHECK_S: Final = 10.0
+_NOTE_S: Final = 60.0
+_ERROR_CHARS: Final = 1000
+
+RunTask = Callable[[str, Caller], Awaitable[str]]
+"""Runs a command for a caller; returns the beginning of what it answered. Raises EdgeLakeError."""
 _TITLES = ("ID", "Mode", "Name", "Counter", "Run Status", "Start-Time", "Repeat-Time", "Task")
+_RUN_TITLES = ("ID", "Name", "Last Run", "Seconds", "Skipped", "Failed", "Next Run", "Result")
+
+
+class Note(Protocol):
+    """Where changes of a task's state are noted."""
+
+    def __call__(self, text: str, *, failed: bool) -> None: ...
+
+
+def _no_note(text: str, *, failed: bool) -> None:
+    """A scheduler without a log."""
 
 
 @dataclass
@@ -27,45 +51,87 @@ class Task:
 
     Attributes:
         period_s: seconds between starts.
-        start_us: microseconds UTC of the first run.
+        start, first: of the first run, by the wall clock and by the monotonic clock as it was when the task was made.
         caller: who scheduled it; the command has that caller's classes.
+        status: text of the last run as the reference shows it; ``result`` and ``error`` say more.
+        runs, skipped, failures: runs that ended; that were due while one was under way; that failed.
+        in_row: failures since the last success.
+        last_us, seconds: start (UTC) and duration of the last run.
+        previous_us: start of the last successful run, for TIME(PREVIOUS): what a failed run missed is asked for again.
+        due: next start on the monotonic clock; None while nothing is planned.
+        begun: its start has come, and is not waited for again.
+        told, told_at: whether the log says that it fails now; monotonic time of that line.
     """
 
     number: int
     name: str
     command: str
     period_s: float
-    start_us: int
+    start: Moment
     caller: Caller
+    first: float
     mode: Literal["Paused", "Active", "Stopped"] = "Paused"
     runs: int = 0
+    skipped: int = 0
+    failures: int = 0
+    in_row: int = 0
     status: str = "No runs"
+    result: str = ""
+    error: str = ""
+    last_us: int = 0
+    seconds: float = 0.0
     previous_us: int = 0
+    due: float | None = None
+    begun: bool = False
+    told: bool = False
+    told_at: float | None = None
     busy: bool = False
     worker: asyncio.Task[None] | None = field(default=None, repr=False)
 
+    @property
+    def shown_command(self) -> str:
+        """The command without secrets."""
+        return mask(self.command)
+
     def row(self) -> tuple[object, ...]:
-        start = datetime.fromtimestamp(self.start_us / 1e6)
         whole = int(self.period_s)
         repeat = f"{whole // 3600}:{whole // 60 % 60}:{whole % 60}"
-        return (self.number, self.mode, self.name, self.runs, self.status, str(start), repeat, self.command)
+        start = _local(self.start.at_us)
+        return (self.number, self.mode, self.name, self.runs, self.status, start, repeat, self.shown_command)
+
+    def run_row(self, *, results: bool) -> tuple[object, ...]:
+        """The runs; ``results``: with what the last one answered, or its error."""
+        told = " ".join((self.error or self.result).split())[:200] if results else ""
+        last = _local(self.last_us) if self.last_us else ""
+        seconds = f"{self.seconds:.3f}" if self.runs else ""
+        return (self.number, self.name, last, seconds, self.skipped, self.failures, self.next_run, told)
+
+    @property
+    def next_run(self) -> str:
+        """Local time of the next start; empty when there is none."""
+        if self.due is None or self.mode == "Stopped":
+            return ""
+        return _local(_now_us() + round((self.due - time.monotonic()) * 1e6))
 
 
 class Scheduler:
     """One scheduler with its tasks. Tasks may be added before it runs."""
 
-    def __init__(self, number: int, run: RunTask) -> None:
+    def __init__(self, number: int, run: RunTask, note: Note = _no_note) -> None:
         self.number = number
         self.running = False
         self.tasks: dict[str, Task] = {}
         self._run = run
+        self._note = note
 
-    def add(self, name: str, command: str, period_s: float, start_us: int, caller: Caller) -> Task:
-        """Add a task. Raises CommandError for a name that is in use."""
+    def add(self, name: str, command: str, period_s: float, start: Moment, caller: Caller) -> Task:
+        """Add a task. Raises CommandError for a name that is in use, and for one task too many."""
         if name in self.tasks:
             raise CommandError(f"Duplicate task name: '{name}'", hint="remove the task, or choose another name")
+        if len(self.tasks) >= MAX_TASKS:
+            raise CommandError(f"scheduler {self.number} has {MAX_TASKS} tasks", hint="remove some: task remove ...")
         number = max((task.number for task in self.tasks.values()), default=0) + 1
-        task = Task(number, name, command, period_s, start_us, caller)
+        task = Task(number, name, command, period_s, start, caller, _monotonic_of(start))
         self.tasks[name] = task
         if self.running:
             self._launch(task)
@@ -86,81 +152,147 @@ class Scheduler:
                 self._launch(task)
 
     async def stop(self) -> None:
-        """Stop all tasks; a command that runs is cancelled."""
+        """Stop all tasks; runs that are under way have a moment to end, then they are cancelled."""
         self.running = False
-        for task in self.tasks.values():
-            await self._cancel(task)
+        await self._end(list(self.tasks.values()))
 
     async def stop_task(self, task: Task) -> None:
         task.mode = "Stopped"
-        await self._cancel(task)
+        await self._end([task])
 
     async def remove(self, task: Task) -> None:
-        await self._cancel(task)
+        task.mode = "Stopped"
         self.tasks.pop(task.name, None)
+        await self._end([task])
 
     async def resume(self, task: Task) -> None:
-        task.mode = "Active" if task.runs else "Paused"
-        await self._cancel(task)
-        if self.running:
-            self._launch(task)
-
-    async def restart(self, task: Task, start_us: int | None) -> None:
-        """Begin again at a start time (``task init``), as if it had never run."""
-        await self._cancel(task)
-        task.mode, task.runs, task.status = "Paused", 0, "No runs"
-        task.start_us = _now_us() if start_us is None else start_us
-        if self.running:
-            self._launch(task)
-
-    async def run_once(self, task: Task) -> None:
-        """Run a task's command now; a run that is under way is not doubled."""
-        if task.busy:
+        """Let a stopped task run again, now and then at its distances; nothing for one that isn't stopped."""
+        if task.mode != "Stopped":
             return
+        task.mode = "Active" if task.runs else "Paused"
+        if self.running:
+            self._launch(task)
+
+    async def restart(self, task: Task, start: Moment | None) -> None:
+        """Begin again at a start time (``task init``), as if it had never run."""
+        await self._end([task])
+        task.mode, task.status, task.result, task.error = "Paused", "No runs", "", ""
+        task.runs = task.skipped = task.failures = task.in_row = task.last_us = task.previous_us = 0
+        task.start, task.begun = start or Moment(_now_us()), False
+        task.first = _monotonic_of(task.start)
+        if self.running:
+            self._launch(task)
+
+    async def run_once(self, task: Task) -> EdgeLakeError | None:
+        """Run a task's command now; returns its failure. While a run is under way this one is skipped and counted."""
+        if task.busy:
+            task.skipped += 1
+            return None
         task.busy = True
-        line = _with_times(task.command, task.previous_us)
-        task.previous_us = _now_us()
+        now, begin = _now_us(), time.monotonic()
+        failure: EdgeLakeError | None = None
         try:
-            await self._run(line, task.caller)
-            task.status = "Success"
-        except EdgeLakeError as failure:
-            task.status = failure.text
+            task.result = await self._run(_with_times(task.command, task.previous_us, now), task.caller)
+            task.previous_us, task.status, task.error = now, "Success", ""
+        except EdgeLakeError as raised:
+            failure = raised
+            task.status, task.error, task.result = raised.text, mask(str(raised))[:_ERROR_CHARS], ""
+            task.failures += 1
+        except asyncio.CancelledError:
+            task.status = task.error = "Stopped while it ran"
+            raise
         finally:
             task.busy = False
             task.runs += 1
+            task.last_us, task.seconds = now, time.monotonic() - begin
             if task.mode == "Paused":
                 task.mode = "Active"
+        self._note_change(task, failed=failure is not None)
+        return failure
 
     def table(self) -> Table:
         return Table(_TITLES, [task.row() for task in self.tasks.values()], header="Scheduled Tasks")
+
+    def run_table(self, *, results: bool) -> Table:
+        """When each task ran and runs, and with what result."""
+        rows = [task.run_row(results=results) for task in self.tasks.values()]
+        return Table(_RUN_TITLES, rows, header="Runs of Tasks")
+
+    def _note_change(self, task: Task, *, failed: bool) -> None:
+        """Note the first failure, then the 2nd, 4th, 8th ... in a row, and the success behind them.
+
+        A task that fails now and then is noted once a minute at most.
+        """
+        who = f"scheduler {self.number}: task '{task.name}'"
+        if not failed:
+            if task.told:
+                self._note(f"{who} works again, after {task.in_row} failed runs", failed=False)
+            task.told, task.in_row = False, 0
+            return
+        task.in_row += 1
+        now = time.monotonic()
+        lately = task.in_row == 1 and task.told_at is not None and now - task.told_at < _NOTE_S
+        if lately or task.in_row & (task.in_row - 1):
+            return
+        task.told, task.told_at = True, now
+        again = "" if task.in_row == 1 else f" ({task.in_row} times in a row; noted again at {2 * task.in_row})"
+        self._note(f"{who} failed{again}: {task.error}", failed=True)
 
     def _launch(self, task: Task) -> None:
         if task.worker is None:
             task.worker = asyncio.create_task(self._loop(task), name=f"scheduler {self.number}: {task.name}")
 
-    async def _cancel(self, task: Task) -> None:
-        worker, task.worker = task.worker, None
-        if worker is None or worker is asyncio.current_task():
-            return
-        worker.cancel()
-        await asyncio.gather(worker, return_exceptions=True)
-        task.busy = False
+    async def _end(self, tasks: Sequence[Task]) -> None:
+        """End the loops of tasks. A task that ends itself goes on to the end of its command."""
+        workers: list[asyncio.Task[None]] = []
+        running: list[asyncio.Task[None]] = []
+        for task in tasks:
+            worker, task.worker, task.due = task.worker, None, None
+            if worker is None or worker is asyncio.current_task():
+                continue
+            workers.append(worker)
+            if task.busy:
+                running.append(worker)
+            else:
+                worker.cancel()
+        if running:
+            _, late = await asyncio.wait(running, timeout=GRACE_S)
+            for worker in late:
+                worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
     async def _loop(self, task: Task) -> None:
-        """Wait and run on the monotonic clock; a run that takes longer than the period delays the next one."""
-        due = time.monotonic() + max(0.0, (task.start_us - _now_us()) / 1e6)
-        while task.mode != "Stopped" and task.worker is asyncio.current_task():
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        """Wait and run. Times that pass while a run is under way are skipped and counted, the distances stay."""
+        me = asyncio.current_task()
+        if not task.begun:
+            await self._wait_for_start(task)
+            task.begun = True
+        due = time.monotonic()
+        while task.mode != "Stopped" and task.worker is me:
             await self.run_once(task)
-            due = max(due + task.period_s, time.monotonic())
+            late = int((time.monotonic() - due) / task.period_s)
+            task.skipped += late
+            due += (late + 1) * task.period_s
+            if task.worker is me:
+                task.due = due
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    async def _wait_for_start(self, task: Task) -> None:
+        """A date is waited for on the wall clock, looked at often, as it may be set; a distance on the monotonic."""
+        task.due = _monotonic_of(task.start) if task.start.is_date else task.first
+        while (left := task.due - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, _CLOCK_CHECK_S) if task.start.is_date else left)
+            if task.start.is_date:
+                task.due = _monotonic_of(task.start)
 
 
 class Schedulers:
     """All schedulers of a node; 0 is the system's."""
 
-    def __init__(self, run: RunTask) -> None:
+    def __init__(self, run: RunTask, note: Note = _no_note) -> None:
         self._run = run
-        self.system = Scheduler(0, run)
+        self._note = note
+        self.system = Scheduler(0, run, note)
         self._by_id: dict[int, Scheduler] = {0: self.system}
 
     def get(self, number: int) -> Scheduler | None:
@@ -170,7 +302,7 @@ class Schedulers:
         """A scheduler, made when it isn't there. Raises CommandError for an id out of range."""
         if not 0 <= number <= MAX_ID:
             raise CommandError(f"scheduler {number}: the id is 0 to {MAX_ID}")
-        return self._by_id.setdefault(number, Scheduler(number, self._run))
+        return self._by_id.setdefault(number, Scheduler(number, self._run, self._note))
 
     def start(self, number: int) -> None:
         """Start a scheduler. Raises AlreadyRunningError."""
@@ -181,11 +313,8 @@ class Schedulers:
 
     async def stop(self, number: int | None = None) -> None:
         """Stop one scheduler, or all; one that doesn't run is no error."""
-        chosen = (
-            list(self._by_id.values()) if number is None else [self._by_id[number]] if number in self._by_id else []
-        )
-        for scheduler in chosen:
-            await scheduler.stop()
+        chosen = list(self) if number is None else [found] if (found := self._by_id.get(number)) else []
+        await asyncio.gather(*(scheduler.stop() for scheduler in chosen))
 
     def running(self) -> list[int]:
         """Ids of the schedulers that run, for ``get processes``."""
@@ -199,12 +328,19 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _with_times(command: str, previous_us: int) -> str:
+def _monotonic_of(start: Moment) -> float:
+    return time.monotonic() + (start.at_us - _now_us()) / 1e6
+
+
+def _local(at_us: int) -> str:
+    return str(datetime.fromtimestamp(at_us / 1e6))
+
+
+def _with_times(command: str, previous_us: int, now_us: int) -> str:
     """``TIME(PREVIOUS)`` and ``TIME(CURRENT)`` as quoted timestamps."""
     if "TIME(" not in command:
         return command
-    now = _now_us()
-    for word, at in (("TIME(PREVIOUS)", previous_us or now), ("TIME(CURRENT)", now)):
+    for word, at in (("TIME(PREVIOUS)", previous_us or now_us), ("TIME(CURRENT)", now_us)):
         text = datetime.fromtimestamp(at / 1e6, UTC).replace(tzinfo=None)
         command = command.replace(word, f"'{text}'")
     return command

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from edgelake.command.context import Context
+from edgelake.command.handlers.scheduler import run_now
 from edgelake.command.registry import command
 from edgelake.command.scheduler import Scheduler, Task
 from edgelake.errors import CommandError
@@ -37,7 +38,7 @@ class _Listed:
             return (self.name, "query", job.shown_status, job.shown_time, job.rows, f"sql {job.dbms} {job.command}")
         _, task = self.what
         status = "Processing" if task.busy else task.status
-        return (self.name, "task", f"{task.mode}: {status}", "", task.runs, task.command)
+        return (self.name, "task", f"{task.mode}: {status}", "", task.runs, task.shown_command)
 
 
 def _jobs(ctx: Context) -> Iterator[_Listed]:
@@ -98,9 +99,7 @@ async def job_run(ctx: Context, job: str) -> Reply:
     found = _found(ctx, job).what
     if isinstance(found, Job):
         raise CommandError(f"job {job} is a query", hint="send its command again")
-    scheduler, task = found
-    await scheduler.run_once(task)
-    return Reply.done()
+    return await run_now(*found)
 
 
 @command(
