@@ -74,7 +74,8 @@ def test_an_operator_is_deployed_and_takes_data(tmp_path: Path) -> None:
             "on",
         ]
         assert (said["local_script"], said["thresholds"]) == ("done", "2")
-        assert said["not_there"] == "3"  # what later versions bring was passed over
+        assert said["not_there"] == "2"  # what later versions bring was passed over
+        assert json.loads(said["rest_check"])["status"] == "healthy"
         assert {"REST", "Operator", "Streamer", "Scheduler"} <= node.running()
 
         (operator,) = policies(node, "operator")
