@@ -229,6 +229,34 @@ BENCHES: dict[str, Bench] = {
             "sync": Measure("payload of one changed policy of 500 B to 50 nodes of ours", "KB", 50.0, "lower"),
         },
     ),
+    "network": Bench(
+        "nodes that talk to each other",
+        {
+            "trip-blocks": Measure(
+                "run client (peer) get status in blocks, p50", "us", 1.5, "lower", "a bare echo, a connection each way"
+            ),
+            "trip-link": Measure(
+                "run client (peer) get status on a kept connection, p50",
+                "us",
+                2.0,
+                "lower",
+                "a bare echo on a kept one",
+            ),
+            "aggregate": Measure(
+                "count, min, max, avg over two operators with 5 M rows each",
+                "s",
+                1.0,
+                "lower",
+                "the slower operator's part times 1.1, and 5 ms",
+            ),
+            "rows": Measure(
+                "1 M rows of two operators as JSON over REST", "s", 1.5, "lower", "one node that has them all"
+            ),
+            "rows-memory": Measure("the largest of these nodes meanwhile, RSS", "MB", 100, "lower"),
+            "fan-blocks": Measure("a query over 200 operators beside one over one, in blocks", "ms", 50, "lower"),
+            "fan-link": Measure("a query over 200 operators beside one over one, kept connections", "ms", 10, "lower"),
+        },
+    ),
     "mqtt": MQTT,
 }
 

@@ -64,12 +64,12 @@ def run(settings: Settings) -> list[Result]:
                 hand.end()
 
 
-def fill(file: Path, rows: int) -> None:
-    """The table as the node itself stores it."""
+def fill(file: Path, rows: int, begin: int = 0) -> None:
+    """The table as the node itself stores it: rows of workload W, from that one on."""
     store = SqliteStore("bench", file)
     try:
-        for first in range(0, rows, FLUSH_ROWS):
-            body = _rust.workload_body(first, min(FLUSH_ROWS, rows - first))
+        for first in range(begin, begin + rows, FLUSH_ROWS):
+            body = _rust.workload_body(first, min(FLUSH_ROWS, begin + rows - first))
             parsed = _rust.Rows.parse(body, SCHEMA, "utc")
             store.store_many([Insertion("readings", parsed, time.time_ns() // 1000)])
         store.checkpoint()

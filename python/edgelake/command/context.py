@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -81,11 +80,13 @@ class Context:
 
     def for_caller(self, caller: Caller) -> Context:
         """The same node for another caller, with its own if-chains."""
-        return dataclasses.replace(self, caller=caller, flow=Flow(), phrase="", line="")
+        return self.at(caller=caller, flow=Flow(), phrase="", line="")
 
     def at(self, **changes: Any) -> Context:
         """The same caller with some attributes changed."""
-        return dataclasses.replace(self, **changes)
+        made = object.__new__(Context)  # every command does this a few times: dataclasses.replace takes 15 us
+        made.__dict__.update(self.__dict__, **changes)
+        return made
 
     def may(self, cls: CommandClass) -> bool:
         """Whether the caller has a command class."""

@@ -38,11 +38,14 @@ _URL_SECRET = re.compile(r"(?i)\b(\w{1,32}://[^\s:/@]{1,256}:)([^\s@/]{1,1024})(
 
 def mask(text: str) -> str:
     """A command with the values of passwords, keys and tokens replaced by stars. A reference (``!password``) stays."""
-    masked = _SECRET.sub(lambda m: m[0] if m[3][:1] in "!$" else f"{m[1]}{m[2]}****", text)
-    masked = _HEADER_SECRET.sub(r"\1****", masked)
-    masked = _JSON_SECRET.sub(r'\1"****"', masked)
-    masked = _PROVIDER_SECRET.sub(r"\1****", masked)  # providers of chains take their access key in the path
-    return _URL_SECRET.sub(r"\1****\3", masked)
+    masked = text
+    if "=" in text:
+        masked = _SECRET.sub(lambda m: m[0] if m[3][:1] in "!$" else f"{m[1]}{m[2]}****", text)
+        masked = _PROVIDER_SECRET.sub(r"\1****", masked)  # providers of chains take their access key in the path
+    if "=" in text or ":" in text:
+        masked = _HEADER_SECRET.sub(r"\1****", masked)
+        masked = _JSON_SECRET.sub(r'\1"****"', masked)
+    return _URL_SECRET.sub(r"\1****\3", masked) if "://" in text else masked
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ Source: design, section 4, "Who may do what".
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Literal
 
 from edgelake.model import (
@@ -19,6 +20,7 @@ from edgelake.model import (
 Entry = Literal["prompt", "script", "schedule", "rest", "peer", "library"]
 
 
+@lru_cache(4096)
 def is_loopback(address: str) -> bool:
     """Whether an address (``ip`` or ``ip:port``) is this machine's loopback; a mapped IPv6 one counts."""
     host = address.strip()

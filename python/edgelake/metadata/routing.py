@@ -21,6 +21,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from edgelake.metadata.address import Addresses
@@ -271,11 +272,16 @@ def _entries(tables: Any) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class NodeState:
-    """Whether a node answered the last time, and when that was (UTC text)."""
+    """Whether a node answered the last time, and when that was; ``since`` on the monotonic clock."""
 
     is_active: bool = True
-    recorded: str = ""
+    recorded_s: float = 0.0
     since: float = 0.0
+
+    @property
+    def recorded(self) -> str:
+        """When, as UTC text; "" = never."""
+        return utc_text(datetime.fromtimestamp(self.recorded_s, UTC)) if self.recorded_s else ""
 
 
 class Routes:
@@ -350,7 +356,7 @@ class Routes:
         state = self._states.setdefault(address, NodeState())
         if state.is_active != active:
             log.log(logging.INFO if active else logging.WARNING, "%s %s", address, _said(active))
-        state.is_active, state.recorded, state.since = active, utc_text(), time.monotonic()
+        state.is_active, state.recorded_s, state.since = active, time.time(), time.monotonic()
 
     def heard_of(self, address: str) -> None:
         """Put down that a node answers again; it may name an address of its policy that we do not send to."""

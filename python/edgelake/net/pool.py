@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from edgelake.errors import OverloadedError
 
@@ -24,22 +22,22 @@ class Pool:
         self._waiting = waiting
         self._line: deque[asyncio.Future[int]] = deque()
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold one place. Raises OverloadedError when too many wait already."""
-        number = await self._take()
-        self.calls[number] += 1
-        self.total += 1
-        try:
-            yield
-        finally:
-            self._free(number)
+    def place(self) -> Place:
+        """Hold one place, in ``async with``. Raises OverloadedError when too many wait already."""
+        return Place(self)
 
-    async def _take(self) -> int:
+    async def take(self) -> int:
+        """The number of a place, to be given back with ``free``. Raises OverloadedError."""
         if False in self.busy:
             number = self.busy.index(False)
             self.busy[number] = True
-            return number
+        else:
+            number = await self._turn()
+        self.calls[number] += 1
+        self.total += 1
+        return number
+
+    async def _turn(self) -> int:
         if len(self._line) >= self._waiting:
             raise OverloadedError(
                 f"All {len(self.busy)} {self._name} workers are busy and {self._waiting} commands wait"
@@ -50,12 +48,13 @@ class Pool:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._free(turn.result())
+                self.free(turn.result())
             elif turn in self._line:
                 self._line.remove(turn)
             raise
 
-    def _free(self, number: int) -> None:
+    def free(self, number: int) -> None:
+        """Give a place to who waits longest."""
         while self._line:
             turn = self._line.popleft()
             if not turn.done():
@@ -66,3 +65,18 @@ class Pool:
     def reset(self) -> None:
         self.calls = [0] * len(self.calls)
         self.total = 0
+
+
+class Place:
+    """A place of a pool while ``async with`` holds it; a class, since every command takes one."""
+
+    __slots__ = ("_number", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool, self._number = pool, -1
+
+    async def __aenter__(self) -> None:
+        self._number = await self._pool.take()
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._pool.free(self._number)

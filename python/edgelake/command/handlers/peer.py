@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated
 
 from edgelake.command.context import Context
@@ -20,7 +21,7 @@ from edgelake.command.peerfiles import PEER_FILES
 from edgelake.command.permissions import classes_for
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
-from edgelake.command.tokenizer import tokenise
+from edgelake.command.tokenizer import Word, tokenise
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.ids import body_of
@@ -203,11 +204,16 @@ def split_destination(text: str) -> tuple[str, str]:
     raise CommandError(f"the bracket in 'run client {text[:40]}' is not closed")
 
 
+@lru_cache(256)
+def _words(line: str) -> tuple[Word, ...]:
+    return tuple(tokenise(line).words)
+
+
 def wire_text(line: str, ctx: Context) -> str:
     """A command as it travels: words with one blank between, a blank inside a word as TAB, our references filled in,
     ``!!name`` as ``!name`` for the receiver's. Raises CommandError for a reference without a value."""
     words = []
-    for word in tokenise(line).words:
+    for word in _words(line):
         text = word.text
         if text.startswith("!!"):
             text = text[1:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, cast
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Tail, Untranslated
@@ -143,7 +143,8 @@ async def get_connections(ctx: Context) -> Reply:
 def listening(ctx: Context, row: str) -> Listener | None:
     """The running listener of a row."""
     service = service_of(ctx, row)
-    return service if isinstance(service, Listener) else None
+    # Not isinstance, which looks for every attribute of the protocol: each reply of `get status` comes here.
+    return cast(Listener, service) if hasattr(service, "bound") else None
 
 
 def service_of(ctx: Context, row: str) -> Service | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol, cast
 
+from edgelake.net.peer.files import BLOCK_BYTES
 from edgelake.net.peer.link import Link
 from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, greeting
 
 READ_BYTES: Final = 1 << 16
+_LAST: Final = 35
+"""Where a block says that none follows."""
 
 
 class Host(Protocol):
@@ -25,6 +28,10 @@ class Host(Protocol):
 
     def linked(self, ip: str, capabilities: Capability) -> Link:
         """A link for a peer of our kind."""
+
+    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
+        """Serve a message of one block, and close its connection. False: it is to be read as a stream. Raises
+        ValueError."""
 
     async def read_blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ip: str) -> None:
         """Serve a connection of blocks: one message."""
@@ -99,6 +106,9 @@ class Entrance(asyncio.Protocol):
             self._late.cancel()
         capabilities = greeted(first[:GREETING_BYTES])
         if not capabilities:
+            if len(first) == BLOCK_BYTES and first[_LAST] and self._host.whole(first, self._ip, transport):
+                self._first = b""
+                return
             reader = asyncio.StreamReader(limit=READ_BYTES)
             self._next = asyncio.StreamReaderProtocol(reader, self._blocks)
         else:

@@ -71,6 +71,7 @@ class RowJob:
     """A query: rows of several peers, as they come. A peer that is asked anew gets another receiver id.
 
     Attributes:
+        held: by receiver, frames of a link that were not taken yet.
         streams: by receiver, streams of rows that are still to come; None = not known yet.
         silent: receivers that nothing has come from; a request to them may be sent once more.
         events: what arrived, few at a time: whoever sends more waits for ``room``.
@@ -81,6 +82,7 @@ class RowJob:
     peers: list[str] = field(default_factory=list)
     sent_to: list[Origin] = field(default_factory=list)
     streams: list[int | None] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
     silent: set[int] = field(default_factory=set)
     send_again: Callable[[int], None] = lambda _receiver: None
     events: list[RowEvent] = field(default_factory=list)
@@ -93,12 +95,18 @@ class RowJob:
         self.peers.append(peer)
         self.sent_to.append(sent_to)
         self.streams.append(None)
+        self.held.append(0)
         self.silent.add(len(self.peers) - 1)
         return len(self.peers) - 1
 
+    @property
+    def is_full(self) -> bool:
+        """Whether what arrives has to wait."""
+        return len(self.events) >= QUEUED
+
     async def put(self, event: RowEvent) -> bool:
         """Take what arrived, when there is room for it; False: the query is over."""
-        while len(self.events) >= QUEUED and not self.is_over:
+        while self.is_full and not self.is_over:
             self.room.clear()
             await self.room.wait()
         if not self.is_over:
@@ -112,9 +120,12 @@ class RowJob:
 
     def push_from(self, link: Link, message: PeerMessage) -> None:
         """Take rows of a link. Raises ValueError for a peer that sends more than it may."""
-        if message.has_rows and sum(event.receiver == message.job[3] for event in self.events) >= WINDOW:
-            raise ValueError(f"more than {WINDOW} frames of rows that were not taken yet")
-        self.push(self.event_of(message))
+        event = self.event_of(message)
+        if event.rows is not None:
+            self.held[event.receiver] += 1
+            if self.held[event.receiver] > WINDOW:
+                raise ValueError(f"more than {WINDOW} frames of rows that were not taken yet")
+        self.push(event)
 
     async def take(self) -> list[RowEvent]:
         """What has arrived, at least one; peers may then send more."""
@@ -123,9 +134,11 @@ class RowJob:
         self.arrived.clear()
         self.room.set()
         for event in taken:
-            link = self.sent_to[event.receiver]
-            if event.rows is not None and isinstance(link, Link):
-                link.taken(event.rows.job)
+            if event.rows is not None and (held := self.held[event.receiver]):
+                self.held[event.receiver] = held - 1
+                link = self.sent_to[event.receiver]
+                if isinstance(link, Link) and not event.is_end:
+                    link.taken(event.rows.job)
         return taken
 
     def end(self) -> None:

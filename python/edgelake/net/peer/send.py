@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
-import socket
 from collections.abc import AsyncIterator
+from functools import lru_cache
+from typing import cast
 
 from edgelake.errors import error
 
@@ -15,6 +17,7 @@ SEND_S = 10.0
 """Longest silence of a peer while we send a message."""
 
 
+@lru_cache(4096)
 def address_of(peer: str) -> tuple[str, int]:
     """Host and port of ``ip:port``. Raises EdgeLakeError (20)."""
     host, colon, port = peer.rpartition(":")
@@ -45,47 +48,92 @@ async def send(
     host, port = address_of(peer)
     try:
         async with asyncio.timeout(CONNECT_S):
-            reader, writer = await asyncio.open_connection(connect_to or host, port)
+            opened = await asyncio.get_running_loop().create_connection(_Sending, connect_to or host, port)
     except TimeoutError:
         raise error(208, f"{peer}: no connection within {CONNECT_S:g} seconds") from None
     except OSError as problem:
         raise error(208, f"{peer}: {_reason(problem)}", hint="is that node's TCP server running?") from None
+    transport, sending = opened
     try:
-        link: socket.socket = writer.get_extra_info("socket")
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sent_to = str(transport.get_extra_info("peername")[0])
         if isinstance(pieces, bytes):
-            await _write(writer, pieces, silence_s)
+            await sending.write(pieces, silence_s)
         else:
             async for piece in pieces:
-                await _write(writer, piece, silence_s)
-        if taken_s:
-            await _until_closed(reader, taken_s)
-        return str(writer.get_extra_info("peername")[0])
+                await sending.write(piece, silence_s)
+        await sending.close(silence_s, taken_s, wait=not isinstance(pieces, bytes))
+        return sent_to
     except TimeoutError:
         raise error(208, f"{peer}: it takes nothing for {silence_s:g} seconds") from None
     except OSError as problem:
         raise error(208, f"{peer}: {_reason(problem)}") from None
     finally:
-        writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(SEND_S):
-                await writer.wait_closed()
+        if not transport.is_closing():
+            transport.abort()
 
 
-async def _until_closed(reader: asyncio.StreamReader, longest_s: float) -> None:
-    """A peer of another edition may close late: no failure."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(longest_s):
-            await reader.read()
+class _Sending(asyncio.Protocol):
+    """The sending end of a connection, on which nothing comes back."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._full: asyncio.Future[None] | None = None
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def pause_writing(self) -> None:
+        self._full = self._lost.get_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._full is not None and not self._full.done():
+            self._full.set_result(None)
+        self._full = None
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        self.resume_writing()
+        if self._lost.done():
+            return
+        if problem is None:
+            self._lost.set_result(None)
+        else:
+            self._lost.set_exception(problem)
+            self._lost.exception()  # who sent a short message does not ask
+
+    async def write(self, piece: bytes, silence_s: float) -> None:
+        """Send, and wait while the peer takes nothing. Raises TimeoutError, OSError."""
+        assert self._transport is not None
+        if self._lost.done():
+            self._lost.result()
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        self._transport.write(piece)
+        if self._full is not None:
+            async with asyncio.timeout(silence_s):
+                await asyncio.shield(self._full)
+            if self._lost.done():
+                self._lost.result()
+
+    async def close(self, silence_s: float, taken_s: float, *, wait: bool) -> None:
+        """End the message. Raises TimeoutError, OSError.
+
+        Args:
+            taken_s: wait at most so long until the peer closes first; one of another edition may do so late.
+            wait: until all has been sent; a short message is with the system already.
+        """
+        assert self._transport is not None
+        if taken_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(taken_s):
+                    await asyncio.shield(self._lost)
+        is_sent = not self._transport.get_write_buffer_size()
+        self._transport.close()
+        if wait or not is_sent:
+            async with asyncio.timeout(silence_s):
+                await asyncio.shield(self._lost)
 
 
 def _reason(problem: OSError) -> str:
     """What the system says; asyncio's own text names the address, which stands beside it."""
     number = problem.errno or 0  # that of a name that is not found is none of the system's
     return os.strerror(number) if number > 0 else str(problem.strerror or problem)
-
-
-async def _write(writer: asyncio.StreamWriter, piece: bytes, silence_s: float) -> None:
-    writer.write(piece)
-    async with asyncio.timeout(silence_s):
-        await writer.drain()

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
@@ -286,13 +287,18 @@ class PeerServer(Addressed):
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-        if reply is not None:
-            message, reply_to, answer = reply
-            if answer is None or isinstance(answer, Answer):
-                await self._reply(message, reply_to, answer)
-            else:
-                to = self.connect_to(reply_to)
-                await rows.reply(message, self.source_for(reply_to), reply_to, to, answer)
+        await self._answer(reply)
+
+    async def _answer(self, reply: Reply | None) -> None:
+        """Send the reply to a request, on a connection of its own."""
+        if reply is None:
+            return
+        message, reply_to, answer = reply
+        if answer is None or isinstance(answer, Answer):
+            await self._reply(message, reply_to, answer)
+        else:
+            to = self.connect_to(reply_to)
+            await rows.reply(message, self.source_for(reply_to), reply_to, to, answer)
 
     # ---- from other nodes: links
 
@@ -337,6 +343,35 @@ class PeerServer(Addressed):
                 log.warning("the reply to %s did not arrive: %s", link.peer, problem)
 
     # ---- from other nodes: blocks
+
+    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
+        """Serve a message that is one block, which most are: without the cost of a stream. Raises ValueError."""
+        (message,) = PeerReader(self.config.message_bytes).feed(block)
+        if message.command.startswith("file write "):
+            return False
+        asked = self.jobs.asked(message, ip)
+        if query := self.jobs.query_of(message, ip):
+            if query.is_full:
+                return False
+            query.push(query.event_of(message))
+        self.links.learn(message, asked)
+        if message.job[1] and message.command.startswith(_REPLIES):
+            if query is None:
+                self.jobs.take(message, ip)
+            transport.close()
+        else:
+            self.keep(asyncio.ensure_future(self._whole(message, ip, transport)))
+        return True
+
+    async def _whole(self, message: PeerMessage, ip: str, transport: asyncio.Transport) -> None:
+        reply: Reply | None = None
+        try:
+            reply = await self._complete(message, None, ip)
+        except (ValueError, EdgeLakeError) as problem:
+            self.refuse(ip, str(problem))
+        finally:
+            transport.close()
+        await self._answer(reply)
 
     async def _message(self, reader: asyncio.StreamReader, ip: str) -> Reply | None:
         """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
@@ -475,6 +510,7 @@ def _said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, dict
     )
 
 
+@lru_cache(4096)
 def _is_private(host: str) -> bool:
     """Networks in which a node shows its inner address."""
     try:
