@@ -33,6 +33,9 @@ class RowQuery(Protocol):
         ``printed``: how rows are to be printed, where the peer can do that.
         """
 
+    def give_up(self, receiver: int, why: str) -> None:
+        """Wait no longer for an answer: it ends as that of a node which is not reached."""
+
     async def next(self) -> Sequence[RowEvent]:
         """What has come, at least one."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgelake._rust import PeerMerge, PeerMessage
 from edgelake.errors import EdgeLakeError, QueryStoppedError, TimeoutExpiredError, error
-from edgelake.peering import UNREACHABLE
+from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer
 from edgelake.query.exchange import RowEvent, RowQuery
 
 
@@ -34,11 +34,20 @@ class Share:
         return self.peers[self.asked - 1]
 
 
+QUIET_S = 3.0
+"""A node that has sent nothing by then is asked whether it is there."""
+
+PROBE_S = 3.0
+"""One that does not answer that either is gone."""
+
+
 @dataclass(slots=True)
 class Gathering:
     """Asks for all shares at once and merges what comes.
 
     Attributes:
+        ask: a command to some nodes, and their answers.
+        is_active: whether a node answered the last time. With ``subset`` those that did not are left out.
         subset: the answers of some are enough.
         limit_s: longest time spent waiting for others; None = no limit.
         mark: told whether a node could be reached.
@@ -51,10 +60,14 @@ class Gathering:
     subset: bool
     limit_s: float | None
     mark: Callable[[str, bool], None]
+    ask: Callable[..., Awaitable[list[PeerAnswer]]]
+    is_active: Callable[[str], bool]
     printed: str = ""
     messages: int = 0
     _awaited: dict[int, Share] = field(default_factory=dict)
     _waiting: asyncio.Timeout | None = None
+    _quiet: asyncio.TimerHandle | None = None
+    _probing: asyncio.Task[None] | None = None
     _is_stopped: bool = False
 
     @property
@@ -64,8 +77,9 @@ class Gathering:
     async def texts(self) -> AsyncGenerator[bytes]:
         """Merge until all have ended; the text of rows that are passed on. Raises EdgeLakeError."""
         try:
-            for share in self.shares:
+            for share in self._expected():
                 self._ask(share)
+            self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._probe)
             while self._awaited and not self.merge.is_full:
                 events = await self._next()
                 found = [event.rows for event in events if event.rows is not None and self._take(event)]
@@ -75,7 +89,35 @@ class Gathering:
                     if event.is_end:
                         self._end(event)
         finally:
+            if self._quiet is not None:
+                self._quiet.cancel()
+            if self._probing is not None:
+                self._probing.cancel()
             self.query.close()
+
+    def _expected(self) -> list[Share]:
+        """The shares to ask for: when some are enough, not those of nodes that are known to be gone."""
+        if not self.subset:
+            return self.shares
+        here = [share for share in self.shares if any(self.is_active(peer) for peer in share.peers)]
+        for share in self.shares if here else ():
+            if share not in here:
+                share.failure = f"{share.peers[0]}: it did not answer the last time"
+        return here or self.shares
+
+    def _probe(self) -> None:
+        """See whether the nodes that are silent are there; a query may well take long."""
+        self._quiet = asyncio.get_running_loop().call_later(QUIET_S + PROBE_S, self._probe)
+        silent = {receiver: share.peer for receiver, share in self._awaited.items() if not share.has_rows}
+        if silent and (self._probing is None or self._probing.done()):
+            self._probing = asyncio.ensure_future(self._ask_whether_there(silent))
+
+    async def _ask_whether_there(self, silent: dict[int, str]) -> None:
+        answers = await self.ask(list(silent.values()), "get status", timeout_s=PROBE_S)
+        for receiver, answer in zip(silent, answers, strict=True):
+            share = self._awaited.get(receiver)
+            if answer.error in (NO_ANSWER, UNREACHABLE) and share is not None and not share.has_rows:
+                self.query.give_up(receiver, "it does not answer")
 
     def stop(self) -> None:
         """Wait no longer; who reads gets QueryStoppedError."""

@@ -191,7 +191,8 @@ class NetworkQueries:
         def mark(peer: str, is_active: bool) -> None:
             routes.mark(peer, active=is_active)
 
-        return Gathering(self._peers().query(), shares, merge, asked.subset, limit_s, mark)
+        peers = self._peers()
+        return Gathering(peers.query(), shares, merge, asked.subset, limit_s, mark, peers.ask, routes.is_active)
 
     def _shares(self, table: TableInfo, statement: str, options: Options, asked: Asked) -> list[Share]:
         """Who is asked what: one node of each cluster that holds the table, or an included one.

@@ -19,6 +19,7 @@ from edgelake.errors import EdgeLakeError
 from edgelake.net.peer.jobs import QUEUED, RowEvent, RowJob
 from edgelake.net.peer.links import Links
 from edgelake.node import Node
+from edgelake.query import gather
 from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
 from edgelake.store.statement import create_statement
@@ -182,6 +183,52 @@ async def test_a_silent_node_is_named_when_the_time_is_over(tmp_path: Path) -> N
             "select count(*) from t", to=f"({net.operators[0][1]}, {at}, timeout = 1, subset = true)"
         )
         assert found == [{"count(*)": 7}]
+
+
+@asynccontextmanager
+async def mute() -> AsyncIterator[tuple[int, list[str]]]:
+    """Port of a node that takes what comes and says nothing, and what came."""
+    came: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (message,) = PeerReader(1 << 16).feed(await reader.readexactly(2048))
+        came.append(message.command)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], came
+
+
+async def test_a_mute_operator_is_replaced_and_asked_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "QUIET_S", 0.1)
+    monkeypatch.setattr(gather, "PROBE_S", 0.3)
+    async with network(tmp_path) as net, mute() as (port, came):
+        address = {"company": "acme", "ip": "127.0.0.1", "local_ip": "127.0.0.1", "port": port}
+        await insert(net.asks, {"operator": {"name": "mute", "cluster": "cluster-a", "main": True, **address}})
+        assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
+        assert [command.split()[0] for command in came] == ["sql", "get"]
+        assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
+        assert len(came) == 2
+
+
+async def test_a_mute_operator_is_left_out_when_some_are_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "QUIET_S", 0.1)
+    monkeypatch.setattr(gather, "PROBE_S", 0.3)
+    async with network(tmp_path) as net, mute() as (port, came):
+        table = [{"dbms": "edge", "name": "t", "status": "active"}]
+        await insert(net.asks, {"cluster": {"company": "acme", "name": "m", "table": table, "id": "cluster-m"}})
+        address = {"company": "acme", "ip": "127.0.0.1", "local_ip": "127.0.0.1", "port": port}
+        await insert(net.asks, {"operator": {"name": "mute", "cluster": "cluster-m", **address}})
+        failure = await net.failure("select count(*) from t")
+        assert failure.number == 208
+        assert f"127.0.0.1:{port}: it does not answer" in str(failure)
+        came.clear()
+        text = await net.text("select count(*) from t", "stat = true", "(subset = true)")
+        assert json.loads(text)["Query"] == [{"count(*)": 14}]
+        assert json.loads(text)["Statistics"][0]["Participating Nodes"] == 2
+        assert came == []
 
 
 async def test_only_selects_travel(tmp_path: Path) -> None:

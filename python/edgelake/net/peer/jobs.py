@@ -222,7 +222,9 @@ class Jobs:
     def query_of(self, message: PeerMessage, origin: Origin) -> RowJob | None:
         """The query that a message belongs to; None for one that is over or was never asked there."""
         job = self._queries.get(message.job[0])
-        return job if job is not None and self.asked(message, origin) else None
+        if job is None or not self.asked(message, origin) or job.streams[message.job[3]] == 0:
+            return None
+        return job
 
     def asked(self, message: PeerMessage, origin: Origin) -> str:
         """The peer whose reply this is; "" for what is no reply."""

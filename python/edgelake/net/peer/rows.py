@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
 from edgelake._rust import PeerMessage, PeerRowWriter, peer_blocks
-from edgelake.errors import EdgeLakeError, TableMissingError
+from edgelake.errors import EdgeLakeError, TableMissingError, error
 from edgelake.net.peer.jobs import RowEvent, RowJob
 from edgelake.net.peer.link import ROWS_S, Link
 from edgelake.net.peer.send import address_of, send
 from edgelake.net.peer.upgrade import mark_of
+from edgelake.peering import UNREACHABLE
 
 if TYPE_CHECKING:
     from edgelake.net.peer.service import PeerServer
@@ -85,6 +86,14 @@ class RowExchange:
         self._job.streams[receiver] = 0
         text = failure.detail or failure.text
         self._job.push(RowEvent(receiver, is_end=True, error=failure.number, text=text))
+
+    def give_up(self, receiver: int, why: str) -> None:
+        """Wait no longer for an answer: it ends as that of a node which is not reached."""
+        job = self._job
+        if job.streams[receiver] != 0:
+            if isinstance(link := job.sent_to[receiver], Link):
+                link.taken(self._flow(receiver), refused=True)
+            self._failed(receiver, error(UNREACHABLE, f"{job.peers[receiver]}: {why}"))
 
     async def next(self) -> list[RowEvent]:
         """What has come, at least one. Cancel it to stop waiting."""
