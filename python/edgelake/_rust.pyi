@@ -865,14 +865,14 @@ def peer_frames(
     info: int = 0,
     error: int = 0,
     generic_flag: int = 0,
-    rows: str = "",
+    kind: str = "",
     is_last: bool = True,
 ) -> bytes:
     """The frames of a message on a kept connection.
 
-    ``data`` is a text, or with ``rows`` a frame of rows, a line each: "lines" as they travel, "printed" as whoever
-    asked wants them. ``numbers``: of the message, and of the last one that came. Raises ValueError for what does not
-    fit.
+    ``data`` is a text, or with ``kind`` a frame of rows, a line each ("lines" as they travel, "printed" as whoever
+    asked wants them), or a piece of a "file". ``numbers``: of the message, and of the last one that came. Raises
+    ValueError for what does not fit.
     """
 
 def peer_blocks(

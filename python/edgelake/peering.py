@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgelake.errors import EdgeLakeError, error
+
 NO_ANSWER = 26
 """Code of a peer that did not answer in time."""
 
@@ -38,6 +40,14 @@ class PeerAnswer:
     text: str = ""
     is_json: bool = False
     error: int = 0
+
+
+def failure_of(number: int, text: str) -> EdgeLakeError:
+    """What another node says is wrong, as an error of ours; numbers of other editions become 3."""
+    try:
+        return error(number, text)
+    except KeyError:
+        return error(3, f"{text} (error {number})")
 
 
 class Peers(Protocol):

@@ -16,8 +16,8 @@ import pytest
 from edgelake.bench.processes import free_port
 from edgelake.errors import AddressInUseError, EdgeLakeError, QueryError, ServiceError
 from edgelake.model import Reply
+from edgelake.net.certificates import self_signed
 from edgelake.net.rest import BodyLimits, RestConfig
-from edgelake.net.rest.tls import self_signed
 from tests.net.helpers import FakeNode, Loop, Site, new_server, read_all
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\ncommand: %s\r\nConnection: close\r\n\r\n"

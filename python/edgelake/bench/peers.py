@@ -74,7 +74,7 @@ class Operator(asyncio.Protocol):
     def _in_frames(self, message: PeerMessage) -> bytes:
         number, _ = message.numbers
         return peer_frames(
-            "job reply", ROW, self._own, numbers=(0, number), job=message.job, info=1, rows="lines", is_last=True
+            "job reply", ROW, self._own, numbers=(0, number), job=message.job, info=1, kind="lines", is_last=True
         )
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgelake._rust import PeerMerge, PeerMessage
-from edgelake.errors import EdgeLakeError, QueryStoppedError, TimeoutExpiredError, error
-from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer
+from edgelake.errors import QueryStoppedError, TimeoutExpiredError
+from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer, failure_of
 from edgelake.query.exchange import RowEvent, RowQuery
 
 
@@ -186,12 +186,4 @@ class Gathering:
         share.failure = f"{share.peer}: {event.text.removeprefix(f'{share.peer}: ') or f'error {event.error}'}"
         if share.has_rows or not self.subset:
             # Rows that are merged cannot be taken back: a part of a share would be counted as all of it.
-            raise failure(event.error, share.failure)
-
-
-def failure(number: int, text: str) -> EdgeLakeError:
-    """What another node says is wrong; numbers of other editions become 3."""
-    try:
-        return error(number, text)
-    except KeyError:
-        return error(3, f"{text} (error {number})")
+            raise failure_of(event.error, share.failure)

@@ -162,10 +162,11 @@ impl PeerFrames {
     }
 }
 
-/// The frames of a message. `data` is a text; with `rows` these are rows, a line each, "printed" the way that whoever
-/// asked wants them or as "lines" that are to be read. Raises ValueError when the message is too large, or no UTF-8.
+/// The frames of a message. `data` is a text; with `kind` it is a frame of rows, a line each, "printed" the way that
+/// whoever asked wants them or as "lines" that are to be read, or a piece of a "file". Raises ValueError when the message
+/// is too large, or no UTF-8.
 #[pyfunction]
-#[pyo3(signature = (command, data, source, *, numbers = (0, 0), job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, rows = "", is_last = true))]
+#[pyo3(signature = (command, data, source, *, numbers = (0, 0), job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, kind = "", is_last = true))]
 #[allow(clippy::too_many_arguments)] // keywords of Python
 pub fn peer_frames<'py>(
     py: Python<'py>,
@@ -177,14 +178,15 @@ pub fn peer_frames<'py>(
     info: u8,
     error: u16,
     generic_flag: u16,
-    rows: &str,
+    kind: &str,
     is_last: bool,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let structure = match rows {
+    let structure = match kind {
         "" => Structure::NONE,
         "lines" => Structure::LINES,
         "printed" => Structure::PRINTED,
-        other => return Err(wrong(format!("no rows of the kind '{other}'"))),
+        "file" => Structure::FILE,
+        other => return Err(wrong(format!("no frames of the kind '{other}'"))),
     };
     let header = Header {
         error,
@@ -198,7 +200,7 @@ pub fn peer_frames<'py>(
         confirmed: numbers.1,
     };
     let mut out = Vec::new();
-    if rows.is_empty() {
+    if kind.is_empty() {
         let text = std::str::from_utf8(data).map_err(wrong)?;
         text_frames(&mut out, header, numbers, command.as_bytes(), text).map_err(wrong)?;
     } else {

@@ -123,12 +123,34 @@ class RawLink:
         return await self.reader.readexactly(16)
 
     def write(
-        self, command: str, data: bytes = b"", *, job: tuple[int, int, int, int] = (7, 9, 1, 0), error: int = 0
+        self,
+        command: str,
+        data: bytes = b"",
+        *,
+        job: tuple[int, int, int, int] = (7, 9, 1, 0),
+        error: int = 0,
+        structure: int = 0,
+        is_last: bool = True,
     ) -> None:
         self.sent += 1
         text = command.encode()
         head = HEADER.pack(
-            *(struct.pack(">II", self.sent, 0), 0, 0, 0, 1, 0, 1, 6, error, len(text), 0, len(text) + len(data), 0, 0),
+            *(
+                struct.pack(">II", self.sent, 0),
+                0,
+                0,
+                0,
+                1,
+                structure,
+                is_last,
+                6,
+                error,
+                len(text),
+                0,
+                len(text) + len(data),
+                0,
+                0,
+            ),
             *(*job, 1, 0, 0, 0, 9, b"127.0.0.1".ljust(128, b"\0"), 9, 0),
         )
         self.writer.write(struct.pack(">I", len(head) + len(text) + len(data)) + head + text + data)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from edgelake._rust import PeerReader
+from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
+from edgelake.model import PROMPT
 from edgelake.net.peer.link import WINDOW
-from edgelake.net.peer.upgrade import mark_of
+from edgelake.net.peer.upgrade import Capability, mark_of
 from edgelake.node import Node
 from tests.net.peer.nodes import node, server, until
 from tests.net.peer.raw import RawLink, RawPeer, block, send
@@ -169,9 +171,9 @@ async def test_rows_wait_for_who_merges_them_and_end_when_nobody_wants_more(tmp_
                 await link.read()
         link.write("get status", job=(8, 1, 1, 0))
         assert (await link.read()).data.decode() == f"b@{at_b} running"  # others don't wait for the rows
-        link.write("event rows_taken")
+        link.write("event taken")
         assert (await link.read()).command == "job reply"
-        link.write("event rows_taken", error=1)
+        link.write("event taken", error=1)
         await until(lambda: _is_idle(b))
         link.close()
 
@@ -235,6 +237,150 @@ async def test_a_master_of_our_kind_sends_what_changed_alone(tmp_path: Path) -> 
 
 async def _has(made: Node, name: str) -> bool:
     return bool(made.ctx.policies.find("company", name=name))
+
+
+async def with_files(a: Node, b: Node, home: Path) -> tuple[Path, Path]:
+    """What a sends, and where b lets it write."""
+    sent, place = home / "sent.bin", home / "place"
+    place.mkdir()
+    await b.execute(f"set peer files where write = {place} and read = {home}")
+    return sent, place
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (9 << 20) + 5], ids=str)
+async def test_files_go_over_a_link_whole(tmp_path: Path, size: int) -> None:
+    async with two(tmp_path) as (a, b, at_b):
+        sent, place = await with_files(a, b, tmp_path)
+        sent.write_bytes(bytes(n % 251 for n in range(1000)) * (size // 1000) + bytes(size % 1000))
+        await a.execute(f"run client ({at_b}) file copy {sent} {place}/came.bin")
+        assert (place / "came.bin").read_bytes() == sent.read_bytes()
+        await a.execute(f"run client ({at_b}) file get {place}/came.bin {tmp_path}/back.bin")
+        assert (tmp_path / "back.bin").read_bytes() == sent.read_bytes()
+        assert links(b) == 1
+
+
+async def test_a_refused_file_is_said_and_leaves_the_link(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b, at_b):
+        sent, _ = await with_files(a, b, tmp_path)
+        sent.write_bytes(bytes(20 << 20))
+        with pytest.raises(EdgeLakeError, match="File write"):
+            await a.execute(f"run client ({at_b}) file copy {sent} {tmp_path}/elsewhere.bin")
+        assert not (tmp_path / "elsewhere.bin").exists()
+        assert (await a.execute(f"run client {at_b} get status")).text == f"b@{at_b} running"
+        assert links(b) == 1
+
+
+async def test_a_file_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    async with node(tmp_path, "b") as (b, at_b):
+        place = tmp_path / "place"
+        place.mkdir()
+        await b.execute(f"set peer files where write = {place}")
+        link = await RawLink.open(at_b)
+        await link.greeted()
+        command = f"file write {place}/half.bin"
+        link.write(command, b"the first half", structure=5, is_last=False)
+        assert (await link.read()).command == "event taken"
+        link.write(command, structure=5, error=15)
+        link.write("get status", job=(8, 1, 1, 0))
+        assert (await link.read()).data.decode() == f"b@{at_b} running"
+        link.write(command, b"the first half", job=(9, 1, 1, 0), structure=5, is_last=False)
+        assert (await link.read()).command == "event taken"
+        link.close()
+        working = b.ctx.directories.path("prep_dir")
+        await until(lambda: _is_empty(working))
+        assert not list(place.iterdir())
+
+
+async def _is_empty(folder: Path) -> bool:
+    return not list(folder.glob("peer-*"))
+
+
+async def test_who_sends_more_of_a_file_than_it_may_is_let_go(tmp_path: Path) -> None:
+    async with node(tmp_path, "b") as (b, at_b):
+        await b.execute(f"set peer files where write = {tmp_path}")
+        link = await RawLink.open(at_b)
+        await link.greeted()
+        for _ in range(3 * WINDOW):
+            link.write(f"file write {tmp_path}/f", b"x" * 100_000, structure=5, is_last=False)
+        assert await link.ended()
+        link.close()
+
+
+@asynccontextmanager
+async def secured(home: Path, name: str, options: str = "ssl = true") -> AsyncIterator[tuple[Node, str]]:
+    """A node whose links are encrypted; it and its address."""
+    home.mkdir(parents=True, exist_ok=True)
+    async with Node(home, name=name, caller=PROMPT) as made:
+        port = free_port()
+        await made.execute("create work directories")
+        await made.execute(
+            f"run tcp server where external_ip = 127.0.0.1 and external_port = {port} and bind = true and {options}"
+        )
+        yield made, f"127.0.0.1:{port}"
+
+
+async def with_policy(asks: Node, of: Node, address: str, certificate: str = "") -> None:
+    """Tell a node of another one and its certificate."""
+    host, _, port = address.partition(":")
+    body: dict[str, object] = {"name": "b", "company": "acme", "ip": host, "port": int(port), "type": "query"}
+    body["certificate"] = certificate or str(of.ctx.variables.get("tcp_certificate"))
+    await asks.execute(f"blockchain insert where policy = {json.dumps({'query': body})} and local = true")
+
+
+def is_secure(made: Node, peer: str) -> bool:
+    link = server(made).links.open_to(peer)
+    return link is not None and bool(link.capabilities & Capability.TLS)
+
+
+async def test_links_are_encrypted_when_the_other_side_takes_it(tmp_path: Path) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), secured(tmp_path / "b", "b") as (b, at_b):
+        await linked(a, at_b)
+        assert is_secure(a, at_b)
+        await b.execute("set echo queue on")
+        for number in range(20):
+            await b.execute(f"echo {number:02} {'é' * 30_000}")
+        said = (await a.execute(f"run client {at_b} get echo queue")).text or ""
+        assert said.count("é") == 20 * 30_000
+
+
+async def test_a_node_whose_policy_has_a_certificate_is_spoken_to_by_tls_from_the_first_word(tmp_path: Path) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), secured(tmp_path / "b", "b", "ssl_only = true") as (b, at_b):
+        with pytest.raises(EdgeLakeError):
+            await a.execute(f"run client ({at_b}, timeout = 1) get status")
+        assert server(b).refused
+        await with_policy(a, b, at_b)
+        assert (await a.execute(f"run client {at_b} get status")).text == f"b@{at_b} running"
+        assert is_secure(a, at_b)
+
+
+async def test_another_certificate_than_that_of_the_policy_is_refused(tmp_path: Path) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), secured(tmp_path / "b", "b") as (b, at_b):
+        async with secured(tmp_path / "c", "c") as (c, _):
+            await with_policy(a, b, at_b, str(c.ctx.variables.get("tcp_certificate")))
+        with pytest.raises(EdgeLakeError, match="another certificate"):
+            await a.execute(f"run client {at_b} get status")
+        assert links(b) == 0
+
+
+async def test_nothing_is_sent_in_the_clear_to_a_node_that_has_a_certificate(tmp_path: Path) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), node(tmp_path / "b", "b") as (b, at_b):
+        await with_policy(a, b, at_b, "bm9uZQ==")
+        with pytest.raises(EdgeLakeError, match="it takes no TLS"):
+            await a.execute(f"run client {at_b} get status")
+
+
+async def test_a_node_of_tls_alone_takes_neither_blocks_nor_open_links(tmp_path: Path) -> None:
+    async with secured(tmp_path, "b", "ssl_only = true") as (b, at_b):
+        for first in (block("get status", "127.0.0.1:9"), RawLink.GREETING):
+            link = await RawLink.open(at_b, first)
+            assert await link.ended()
+            link.close()
+        wrong = await RawLink.open(at_b, b"EL-UPGRADE" + bytes((1, 15)) + bytes(4))
+        assert (await wrong.greeted())[11] == 15
+        wrong.writer.write(b"no client hello" * 10)
+        assert await wrong.ended()
+        wrong.close()
+        assert server(b).refused == 3
 
 
 def test_blocks_carry_the_mark_and_others_carry_none() -> None:

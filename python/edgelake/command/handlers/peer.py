@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from edgelake.command.grammar import Tail
 from edgelake.command.handlers.addresses import reply_address
 from edgelake.command.handlers.ledger import master_of
 from edgelake.command.handlers.query import leaf_rows, network_select
+from edgelake.command.handlers.rest import server_certificate
 from edgelake.command.handlers.synchronizer import synchronizer_of
 from edgelake.command.peerfiles import PEER_FILES
 from edgelake.command.permissions import classes_for
@@ -24,12 +26,14 @@ from edgelake.command.render import reply_text, to_json
 from edgelake.command.tokenizer import Word, tokenise
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.metadata.address import NODE_TYPES, ips_of
+from edgelake.metadata.certificates import Certificates
 from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
 from edgelake.model import Caller, CommandClass, Reply
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
 from edgelake.net.peer.dispatch import PONG
+from edgelake.net.peer.secure import certificate_text
 from edgelake.net.peer.service import MAX_COMMAND_BYTES
 from edgelake.peering import PeerAnswer
 from edgelake.query.exchange import QueryPeers
@@ -47,6 +51,7 @@ PEERS = "peers"
         "run tcp server where external_ip = !external_ip and external_port = 7850 and threads = 6",
         "run tcp server where external_ip = 10.0.0.1 and external_port = 7850 and internal_ip = !ip "
         "and internal_port = 7850 and bind = true",
+        "run tcp server where external_ip = 10.0.0.1 and external_port = 7850 and ssl = true",
     ),
 )
 async def run_tcp_server(
@@ -58,25 +63,41 @@ async def run_tcp_server(
     internal_port: int = 0,
     bind: bool = False,
     threads: int = 6,
+    ssl: bool = False,
+    ssl_only: bool = False,
+    ca_org: str = "",
+    server_org: str = "",
+    cert: str = "",
+    key: str = "",
 ) -> Reply:
     """Listen for messages of other nodes, and talk to them.
 
     external: the address given to others; internal: on the local network. bind = true: listen on the internal address
-    only. threads: commands of others that are worked on at a time.
+    only. threads: commands of others that are worked on at a time. ssl = true: TLS on the connections that nodes of
+    this kind keep, with the certificate of cert and key, or of ca_org and server_org, or one from pem_dir;
+    !tcp_certificate is what to put into this node's policy as "certificate". ssl_only = true: nothing without TLS is
+    taken or sent.
     """
-    config = PeerConfig(external_ip, external_port, internal_ip, internal_port, bind, threads=threads)
-    config.check_ports("TCP Server")
+    plain = PeerConfig(external_ip, external_port, internal_ip, internal_port, bind, threads=threads)
+    plain.check_ports("TCP Server")
     if threads < 1:
         raise CommandError("threads: at least 1")
+    hosts = (plain.internal[0], plain.external[0])
+    files = server_certificate(ctx, hosts, (ca_org, server_org, cert, key)) if ssl or ssl_only else None
+    config = replace(plain, tls=files, tls_only=ssl_only)
+    certificates = Certificates()
     server = PeerServer(
         config,
         Dispatch(_hooks(ctx)),
         is_known=lambda host: _is_known(ctx, host),
+        certificate_of=lambda peer: certificates.of(peer, ctx.policies.image),
         reply_address=lambda: reply_address(ctx),
     )
     await ctx.services.start(server)
     ctx.parts[PEERS] = server
     ctx.variables.set("anylog_server_port", str(config.external[1]))
+    if files is not None:
+        ctx.variables.set("tcp_certificate", certificate_text(files))
     return Reply.done()
 
 

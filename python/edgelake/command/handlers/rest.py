@@ -15,10 +15,10 @@ from edgelake.command.registry import command
 from edgelake.command.render import reply_text
 from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
 from edgelake.model import Caller, CommandClass, Incoming, Reply, Stored, Submit, Table
+from edgelake.net.certificates import TlsFiles, found_or_made, named, of_organisations
 from edgelake.net.rest import RestConfig, RestServer
 from edgelake.net.rest.hooks import no_data, no_file
 from edgelake.net.rest.listener import BUFFER_BYTES
-from edgelake.net.rest.tls import TlsFiles, found_or_made, named, of_organisations
 
 NOT_DECLARED = "Rest Pool is not declared"
 POOL_WIDTH = 60

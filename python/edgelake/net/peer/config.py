@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgelake.net.certificates import TlsFiles
 from edgelake.net.endpoints import Endpoints
 
 
@@ -12,6 +13,8 @@ class PeerConfig(Endpoints):
     """Where messages of other nodes come in.
 
     Attributes:
+        tls: our certificate, for kept connections of our kind.
+        tls_only: speak and take nothing else.
         threads: commands of peers that are worked on at a time.
         connections_per_ip: open at a time from one address; more are closed at once.
         block_s: a peer may take this long for a block.
@@ -19,6 +22,8 @@ class PeerConfig(Endpoints):
         file_bytes: largest file that a peer may send.
     """
 
+    tls: TlsFiles | None = None
+    tls_only: bool = False
     threads: int = 6
     connections_per_ip: int = 256
     block_s: float = 30.0

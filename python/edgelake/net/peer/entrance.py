@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Final, Protocol, cast
 
 from edgelake.net.peer.files import BLOCK_BYTES
 from edgelake.net.peer.link import Link
+from edgelake.net.peer.secure import Secure
 from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, greeting
 
 READ_BYTES: Final = 1 << 16
@@ -25,6 +27,10 @@ class Host(Protocol):
 
     def refuse(self, ip: str, why: str) -> None:
         """Put down what was wrong with a connection."""
+
+    @property
+    def secure(self) -> Secure:
+        """How TLS is begun."""
 
     def linked(self, ip: str, capabilities: Capability) -> Link:
         """A link for a peer of our kind."""
@@ -105,6 +111,9 @@ class Entrance(asyncio.Protocol):
         if self._late is not None:
             self._late.cancel()
         capabilities = greeted(first[:GREETING_BYTES])
+        secure = self._host.secure
+        if secure.only and not capabilities & Capability.TLS:
+            raise ValueError("this node takes TLS alone")
         if not capabilities:
             if len(first) == BLOCK_BYTES and first[_LAST] and self._host.whole(first, self._ip, transport):
                 self._first = b""
@@ -112,13 +121,29 @@ class Entrance(asyncio.Protocol):
             reader = asyncio.StreamReader(limit=READ_BYTES)
             self._next = asyncio.StreamReaderProtocol(reader, self._blocks)
         else:
+            if not secure.takes:
+                capabilities &= ~Capability.TLS
             transport.write(greeting(capabilities))
             self._next = self._host.linked(self._ip, capabilities)
             first = first[GREETING_BYTES:]
+            if capabilities & Capability.TLS:
+                if first:
+                    raise ValueError("it sends more before TLS has begun")
+                self._host.keep(asyncio.ensure_future(self._begin_tls(transport, self._next)))
+                return
         self._first = b""
         self._next.connection_made(transport)
         if first:
             self._next.data_received(first)
+
+    async def _begin_tls(self, transport: asyncio.Transport, link: asyncio.Protocol) -> None:
+        try:
+            secured = await self._host.secure.accept(transport, self)
+        except (OSError, ssl.SSLError) as problem:
+            self._host.refuse(self._ip, f"TLS: {problem}")
+            transport.abort()
+        else:
+            link.connection_made(secured)
 
     def _blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._host.keep(asyncio.ensure_future(self._host.read_blocks(reader, writer, self._ip)))

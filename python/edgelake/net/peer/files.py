@@ -29,7 +29,7 @@ async def file_blocks(
             command, data, source, generic_flag=flag, is_file=True, first_block=number, mark=mark_of(source)
         )
 
-    async for piece in _once(content) if isinstance(content, bytes) else content:
+    async for piece in once(content) if isinstance(content, bytes) else content:
         held += piece
         while len(held) >= AT_ONCE * room:
             full = blocks(bytes(held[: AT_ONCE * room]))
@@ -39,5 +39,6 @@ async def file_blocks(
     yield blocks(bytes(held))
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    """Content that is there as a whole, in pieces."""
     yield content

@@ -11,8 +11,8 @@ from edgelake._rust import PeerFrames, PeerMessage, peer_frames
 from edgelake.errors import error
 from edgelake.net.peer.upgrade import Capability
 
-TAKEN: Final = "event rows_taken"
-"""Rows have been merged: their sender may send more. With an error: nobody wants any."""
+TAKEN: Final = "event taken"
+"""A frame of rows has been merged, or one of a file stored: more may come. With an error: nobody wants more."""
 
 _CONFIRMED: Final = "event confirmed"
 
@@ -23,12 +23,13 @@ CONFIRM_WITHIN_S: Final = 0.01
 """A message that is not answered sooner is confirmed by itself."""
 
 WINDOW: Final = 4
-"""Frames of rows that are on their way to one query."""
+"""Frames of rows that are on their way to one query, or of one file."""
 
 ROWS_S: Final = 60.0
-"""Longest time that who asked takes no more rows: its own reader may be slow."""
+"""Longest time that who asked takes no more: its own reader may be slow."""
 
-_ROW_FRAME_BYTES: Final = 1 << 20
+MAX_FRAME_BYTES: Final = 1 << 20
+_BROKEN_OFF: Final = 15
 
 _KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
@@ -146,7 +147,7 @@ class Link(asyncio.Protocol):
         await waiting
 
     def taken(self, job: JobKey, *, refused: bool = False) -> None:
-        """Say that the rows of a frame are merged, or that nobody wants any more. Never raises."""
+        """Say that a frame of rows or of a file is dealt with, or that nobody wants any more. Never raises."""
         if self.is_open:
             self._write(TAKEN, b"", numbers=(0, self._taken), job=job, info=6, error=int(refused))
 
@@ -155,16 +156,33 @@ class Link(asyncio.Protocol):
 
         Raises EdgeLakeError: of the rows, 9 for a row that is too long, 208 when the peer takes no more.
         """
+        await self._send_pieces("job reply", _frames_of_rows(lines), job, kind=kind, info=1)
+
+    async def send_file(self, command: str, content: AsyncIterator[bytes], job: JobKey, flag: int) -> None:
+        """Send a file, a few frames ahead of who stores it; its answer comes as that of a job.
+
+        Raises EdgeLakeError: of the content, 208 when the peer takes no more.
+        """
+        try:
+            await self._send_pieces(command, content, job, kind="file", generic_flag=flag)
+        except BaseException:
+            if self.is_open:  # what has come of it is nothing
+                self.reply(command, b"", job, kind="file", generic_flag=flag, error=_BROKEN_OFF)
+            raise
+
+    async def _send_pieces(self, command: str, pieces: AsyncIterator[bytes], job: JobKey, **fields: Any) -> None:
         key = _stream(job)
         window = self._windows[key] = asyncio.Semaphore(WINDOW)
         try:
-            async for piece in lines:
-                for rows in _frames_of(piece):
+            async for piece in pieces:
+                for at in range(0, len(piece), MAX_FRAME_BYTES):
                     await self._turn(window)
                     if key in self._refused:
-                        return
-                    self.reply("job reply", rows, job, info=1, rows=kind, is_last=False)
-            self.reply("job reply", b"", job, info=1, rows=kind)
+                        break
+                    self.reply(command, piece[at : at + MAX_FRAME_BYTES], job, **fields, is_last=False)
+                if key in self._refused:
+                    break
+            self.reply(command, b"", job, **fields)
         finally:
             del self._windows[key]
             self._refused.discard(key)
@@ -175,7 +193,7 @@ class Link(asyncio.Protocol):
                 await window.acquire()
                 await self._room.wait()
         except TimeoutError:
-            raise error(208, f"{self.peer}: it takes no rows for {ROWS_S:g} seconds") from None
+            raise error(208, f"{self.peer}: it takes nothing for {ROWS_S:g} seconds") from None
 
     def _write(self, command: str, data: bytes, **fields: Any) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -236,13 +254,14 @@ def _stream(job: JobKey) -> tuple[int, ...]:
     return job[0], job[1], job[3]
 
 
-def _frames_of(lines: bytes) -> list[bytes]:
+async def _frames_of_rows(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Rows in pieces that fit a frame. Raises EdgeLakeError (9) for a row that does not."""
-    pieces = []
-    while len(lines) > _ROW_FRAME_BYTES:
-        end = lines.rfind(b"\n", 0, _ROW_FRAME_BYTES) + 1
-        if not end:
-            raise error(9, f"a row of more than {_ROW_FRAME_BYTES} bytes", hint="select fewer columns")
-        pieces.append(lines[:end])
-        lines = lines[end:]
-    return [*pieces, lines]
+    async for piece in lines:
+        rest = piece
+        while len(rest) > MAX_FRAME_BYTES:
+            end = rest.rfind(b"\n", 0, MAX_FRAME_BYTES) + 1
+            if not end:
+                raise error(9, f"a row of more than {MAX_FRAME_BYTES} bytes", hint="select fewer columns")
+            yield rest[:end]
+            rest = rest[end:]
+        yield rest

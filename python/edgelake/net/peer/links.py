@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 from edgelake._rust import PeerMessage
-from edgelake.errors import EdgeLakeError
+from edgelake.errors import EdgeLakeError, error
 from edgelake.net.endpoints import join_address
 from edgelake.net.peer.link import Link, Owner
+from edgelake.net.peer.secure import Secure
 from edgelake.net.peer.send import address_of
-from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, greeting, marked
+from edgelake.net.peer.upgrade import GREETING_BYTES, OURS, Capability, greeted, greeting, marked
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,20 @@ class Links:
     Args:
         source_for: our address as a peer should see it. Raises EdgeLakeError (21).
         connect_to: a host to connect to instead of the peer's; "" = the peer's.
+        secure: who is spoken to by TLS.
         limit_bytes: of a text that comes.
     """
 
     def __init__(
-        self, owner: Owner, source_for: Callable[[str], str], connect_to: Callable[[str], str], limit_bytes: int
+        self,
+        owner: Owner,
+        source_for: Callable[[str], str],
+        connect_to: Callable[[str], str],
+        secure: Secure,
+        limit_bytes: int,
     ) -> None:
         self._owner, self._source_for, self._connect_to = owner, source_for, connect_to
-        self._limit_bytes = limit_bytes
+        self._secure, self._limit_bytes = secure, limit_bytes
         self._known: dict[str, None] = {}
         self._links: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link | None]] = {}
@@ -54,11 +61,15 @@ class Links:
             return
         for name in {peer, asked} - {""}:
             if is_ours:
-                while len(self._known) >= MAX_KNOWN:
-                    del self._known[next(iter(self._known))]
-                self._known[name] = None
+                self.know(name)
             elif name not in self._links:
                 self._known.pop(name, None)
+
+    def know(self, peer: str) -> None:
+        """Put down that a peer is of our kind."""
+        while len(self._known) >= MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[peer] = None
 
     def is_known(self, peer: str) -> bool:
         """Whether the peer has shown that it is of our kind."""
@@ -70,16 +81,24 @@ class Links:
         return link if link is not None and link.is_open else None
 
     async def link(self, peer: str) -> Link | None:
-        """The link to a peer, opened if need be; None: it is not of our kind, or not any more."""
+        """The link to a peer, opened if need be; None: it is not of our kind, or not any more.
+
+        Raises EdgeLakeError (208) when a peer that is to be spoken to by TLS cannot be.
+        """
         if (link := self.open_to(peer)) is not None:
             return link
-        if not self.is_known(peer):
+        if not self.is_known(peer) and not self._secure.wants(peer):
             return None
         opening = self._opening.get(peer)
         if opening is None:
             opening = self._opening[peer] = asyncio.ensure_future(self._open(peer))
-            opening.add_done_callback(lambda _: self._opening.pop(peer, None))
+            opening.add_done_callback(lambda done: self._opened(peer, done))
         return await asyncio.shield(opening)
+
+    def _opened(self, peer: str, done: asyncio.Task[Link | None]) -> None:
+        self._opening.pop(peer, None)
+        if not done.cancelled():
+            done.exception()  # whoever asked has it, or is gone
 
     async def _open(self, peer: str) -> Link | None:
         host, port = address_of(peer)
@@ -91,19 +110,26 @@ class Links:
                     lambda: _Greeted(answered), self._connect_to(peer) or host, port
                 )
                 try:
-                    transport.write(greeting())
+                    transport.write(greeting(OURS | Capability.TLS))
                     taken, rest = await answered
-                    source = address_of(self._source_for(peer))
-                    link = Link(self._owner, peer, source, self._limit_bytes, taken)
-                    transport.set_protocol(link)
+                    link = Link(self._owner, peer, address_of(self._source_for(peer)), self._limit_bytes, taken)
+                    if taken & Capability.TLS:
+                        transport = await self._secure.open(transport, link, peer)
+                    elif self._secure.wants(peer):
+                        raise error(208, f"{peer}: it takes no TLS", hint="start its TCP server with ssl = true")
+                    else:
+                        transport.set_protocol(link)
                     link.connection_made(transport)
                 except BaseException:
                     transport.abort()
                     raise
         except (OSError, TimeoutError, EdgeLakeError) as problem:
-            log.info("no kept connection to %s: %s", peer, problem or "it does not answer the greeting")
+            why = str(problem) or f"it does not answer the greeting within {GREETING_S:g} seconds"
+            log.info("no kept connection to %s: %s", peer, why)
             self._known.pop(peer, None)
-            return None
+            if not self._secure.wants(peer):
+                return None
+            raise problem if isinstance(problem, EdgeLakeError) else error(208, f"{peer}: TLS: {why}") from None
         self._links[peer] = link
         if rest:
             link.data_received(rest)

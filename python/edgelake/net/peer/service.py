@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,21 +14,23 @@ from functools import lru_cache
 from typing import Any, Final
 
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
-from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, error
+from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, ServiceError, error
 from edgelake.model import Status
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.peer import rows
+from edgelake.net.peer.arrivals import Arrivals
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
 from edgelake.net.peer.entrance import READ_BYTES, Entrance
-from edgelake.net.peer.files import BLOCK_BYTES, file_blocks
+from edgelake.net.peer.files import BLOCK_BYTES, file_blocks, once
 from edgelake.net.peer.jobs import Job, Jobs, RowEvent
 from edgelake.net.peer.link import Link
 from edgelake.net.peer.links import Links
+from edgelake.net.peer.secure import Secure
 from edgelake.net.peer.send import address_of, send
 from edgelake.net.peer.upgrade import Capability, mark_of
 from edgelake.net.pool import Pool
-from edgelake.peering import UNREACHABLE, FileTarget, PeerAnswer
+from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, PeerAnswer, failure_of
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class PeerServer(Addressed):
 
     Args:
         is_known: whether an address is that of a node in the policies: replies go to those too.
+        certificate_of: the certificate in the policy of the node with that address, "" = none.
         reply_address: what ``set reply ip`` says; "" = the rules of section 4.
     """
 
@@ -68,6 +72,7 @@ class PeerServer(Addressed):
         dispatch: Dispatch,
         *,
         is_known: Callable[[str], bool],
+        certificate_of: Callable[[str], str] = lambda _peer: "",
         reply_address: Callable[[], str] = lambda: "",
     ) -> None:
         self.config = config
@@ -75,8 +80,10 @@ class PeerServer(Addressed):
         self.jobs = Jobs()
         self.refused = 0
         self._dispatch, self._is_known, self._reply_address = dispatch, is_known, reply_address
-        self.links = Links(self, self.source_for, self.connect_to, config.message_bytes)
+        self.secure = Secure(config.tls, config.tls_only, certificate_of)
+        self.links = Links(self, self.source_for, self.connect_to, self.secure, config.message_bytes)
         self._accepted: set[Link] = set()
+        self._arrivals = Arrivals(dispatch, config.file_bytes)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
@@ -89,6 +96,10 @@ class PeerServer(Addressed):
         """Bind and serve. Raises AddressInUseError."""
         host, port = self.config.listening
         self._dispatch.clear()
+        try:
+            self.secure.load()
+        except (OSError, ssl.SSLError) as problem:
+            raise ServiceError(f"TCP Server: the certificate cannot be used: {problem}") from problem
         try:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(lambda: Entrance(self, self.config.block_s), host, port)
@@ -207,6 +218,7 @@ class PeerServer(Addressed):
 
     async def _send(self, peer: str, command: str, flow: tuple[int, int, int, int]) -> str:
         """Send a request; returns the address that was connected to."""
+        self._check_plain(peer)
         source = address_of(self.source_for(peer))
         if len(command.encode()) <= MAX_COMMAND_BYTES:
             blocks = peer_blocks(command, b"", source, job=flow, info=_REQUEST, mark=mark_of(source))
@@ -218,6 +230,11 @@ class PeerServer(Addressed):
                 name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True, mark=mark_of(source)
             )
         return await send(peer, blocks, self.connect_to(peer))
+
+    def _check_plain(self, peer: str) -> None:
+        """Raises EdgeLakeError (208) for a peer that is spoken to by TLS, or not at all."""
+        if self.secure.wants(peer):
+            raise error(208, f"{peer}: this cannot be sent without TLS")
 
     def query(self) -> rows.RowExchange:
         """A query at other nodes. Raises EdgeLakeError (21, 108)."""
@@ -239,10 +256,30 @@ class PeerServer(Addressed):
     ) -> None:
         """Send a file; what comes in pieces is never in memory as a whole. Raises EdgeLakeError (9, 20, 21, 208)."""
         command = f"file write {destination.replace(' ', chr(9))}"
+        if (link := await self.links.link(peer)) is not None:
+            await self._send_file_on(link, command, content, int(target))
+            return
         source = address_of(self.source_for(peer))
         blocks = file_blocks(command, content, source, int(target))
         taken_s = 0 if target == FileTarget.LEDGER else TAKEN_S
         await send(peer, blocks, self.connect_to(peer), taken_s=taken_s)
+
+    async def _send_file_on(self, link: Link, command: str, content: bytes | AsyncIterator[bytes], flag: int) -> None:
+        """Send a file and wait until it is in its place. Raises what the peer says against it."""
+        job = self.jobs.begin([link.peer], command)
+        job.sent_to[0] = link
+        pieces = once(content) if isinstance(content, bytes) else content
+        try:
+            await link.send_file(command, pieces, (job.location, job.number, 1, 0), flag)
+            async with asyncio.timeout(TAKEN_S):
+                await job.done.wait()
+        except TimeoutError:
+            raise error(NO_ANSWER, f"{link.peer} does not say that it has the file") from None
+        finally:
+            self.jobs.end(job)
+        (answer,) = job.result()
+        if answer.error:
+            raise failure_of(answer.error, f"{link.peer}: {answer.text}")
 
     def connect_to(self, peer: str) -> str:
         """A node reaches itself by its inner address: the outer one may not come back through its router."""
@@ -313,26 +350,39 @@ class PeerServer(Addressed):
                 self.jobs.take(message, link)
         elif len(self._tasks) >= MAX_TASKS:
             raise ValueError(f"{MAX_TASKS} requests are worked on already")
-        else:
+        elif not message.command.startswith("file write ") or self._is_new_file(link, message):
             self.keep(asyncio.ensure_future(self._serve(link, message)))
+
+    def _is_new_file(self, link: Link, message: PeerMessage) -> bool:
+        """Take a piece of a file; whether it is the first one. Raises ValueError."""
+        try:
+            self._reply_to(message, link.ip)
+        except NotPermittedError as problem:
+            raise ValueError(str(problem)) from None
+        return self._arrivals.put(link, message)
 
     def lost(self, link: Link) -> None:
         self.links.lost(link)
         self._accepted.discard(link)
+        self._arrivals.lost(link)
         self.jobs.lost(link, self._ask_again)
 
     async def _serve(self, link: Link, message: PeerMessage) -> None:
         """Carry out a request that came on a link, and answer on it."""
         try:
             reply_to = self._reply_to(message, link.ip)
+            self.links.know(reply_to)
             if message.command.startswith("sql"):
                 printed = message.data.decode(errors="replace")
                 async with self.pool.place():
                     found = await self._dispatch.query(message.command, link.ip, printed)
                 await rows.reply_on(link, message, found, "printed" if printed else "lines")
                 return
-            async with self.pool.place():
-                answer = await self._dispatch.command(message.command, message.data, link.ip, reply_to)
+            if message.command.startswith("file write "):
+                answer = await self._arrivals.receive(link, message, reply_to)
+            else:
+                async with self.pool.place():
+                    answer = await self._dispatch.command(message.command, message.data, link.ip, reply_to)
         except EdgeLakeError as problem:
             answer = Answer(str(problem), error=problem.number)
         if (said := _said(message, answer)) is not None:

@@ -58,7 +58,7 @@ def greeted(first: bytes) -> Capability:
     """
     if not first.startswith(_GREETING):
         return Capability(0)
-    taken = Capability(first[11] & OURS)
+    taken = Capability(first[11] & (OURS | Capability.TLS))
     if first[10] != _VERSION or not taken & Capability.KEPT_CONNECTION:
         raise ValueError(f"a greeting of version {first[10]}, which is not known here")
     return taken

@@ -1,7 +1,7 @@
 //! Frames: what travels on a connection that two nodes of this kind keep open (spec: network protocol, section 14).
 //!
 //! A frame is its length (4 bytes), the header of a block, and a payload of up to 1 MiB and its command. Messages go
-//! both ways; frames of one text follow each other, those of rows may have others between them.
+//! both ways; frames of one text follow each other, those of rows and files may have others between them.
 
 use super::block::{Block, BlockError, HEADER_BYTES};
 use super::header::{Header, Structure};
@@ -145,7 +145,10 @@ impl Frames {
             rows: Vec::new(),
             is_complete: header.is_last || failed,
         };
-        if matches!(header.structure, Structure::LINES | Structure::PRINTED) {
+        if matches!(
+            header.structure,
+            Structure::LINES | Structure::PRINTED | Structure::FILE
+        ) {
             message.data = block.data.to_vec();
             return Ok(Some(message));
         }

@@ -28,6 +28,8 @@ impl Structure {
     pub const LINES: Self = Self(3);
     /// Rows as whoever asked for them prints them, a line each; in frames only.
     pub const PRINTED: Self = Self(4);
+    /// A piece of a file; in frames only, blocks of files say nothing.
+    pub const FILE: Self = Self(5);
 }
 
 const ADDRESS_BYTES: usize = 128;

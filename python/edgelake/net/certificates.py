@@ -1,4 +1,4 @@
-"""Certificates of the REST server: files that are named, found in the directory of PEM files, or made.
+"""Certificates of servers: files that are named, found in the directory of PEM files, or made.
 
 Spec: services and status, section 2; "REST API", section 13.
 """
@@ -86,7 +86,7 @@ def self_signed(pem_dir: Path, names: Sequence[str]) -> TlsFiles:
             files.certificate.write_text(certificate)
         except OSError as problem:
             raise ServiceError(f"SSL Connection: cannot write to {pem_dir}: {problem.strerror}") from problem
-    log.warning("HTTPS with a self-signed certificate; SHA-256 fingerprint %s", fingerprint(files.certificate))
+    log.warning("TLS with a self-signed certificate; SHA-256 fingerprint %s", fingerprint(files.certificate))
     return files
 
 
