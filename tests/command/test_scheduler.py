@@ -280,7 +280,7 @@ def test_a_task_that_fails_is_noted_seldom_and_goes_on(ctx: Context) -> None:
         await ctx.execute("run scheduler 1")
         await ctx.execute("schedule name = bad and time = 0.05 seconds task !broken where x")
         task = ctx.scheduler.need(1).find("bad", None)
-        await until(lambda: task.in_row >= 9)
+        await until(lambda: task.streak.failures >= 9)
         noted = [entry.text for entry in ctx.logs.ring("error").select()]
         assert len(noted) == 4, "the 1st, 2nd, 4th and 8th"
         assert noted[0].startswith("scheduler 1: task 'bad' failed: ")
@@ -298,7 +298,7 @@ def test_a_task_that_works_again_is_noted_once(ctx: Context) -> None:
         path = ctx.directories.path("local_scripts")
         await ctx.execute("run scheduler 1")
         task = ctx.scheduler.need(1).find("t2", None)
-        await until(lambda: task.in_row >= 3)
+        await until(lambda: task.streak.failures >= 3)
         path.mkdir(parents=True)
         (path / "there.al").write_text("y = 1\n")
         await until(lambda: task.status == "Success")

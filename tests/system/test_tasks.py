@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.net.smtp.servers import EMAIL, PASSWORD, MailServer
 from tests.system.program import STANDALONE, Program
 
 SCRIPT = (
@@ -21,13 +22,12 @@ body = {{"temperature": !temperature.float}}>
 
 
 def tasks(node: Program) -> dict[str, dict[str, str]]:
-    (shown,) = node.data("get scheduler 1")
-    return {task["Name"]: task for task in shown["Scheduled Tasks"]}
+    return {task["Name"]: task for shown in node.data("get scheduler 1") for task in shown["Scheduled Tasks"]}
 
 
 def test_an_alert_reaches_another_server_when_its_condition_holds(tmp_path: Path) -> None:
     with Program(tmp_path / "node", SCRIPT) as node:
-        node.until(lambda: int(tasks(node)["alert"]["Counter"]) >= 3)
+        node.until(lambda: "alert" in tasks(node) and int(tasks(node)["alert"]["Counter"]) >= 3)
         assert "alert" not in node.get("get tables where dbms = plant")
         node.post("temperature = 91.5")
         node.until(lambda: "alert" in node.get("get tables where dbms = plant") and node.count("alert") > 0)
@@ -45,5 +45,31 @@ def test_an_alert_reaches_another_server_when_its_condition_holds(tmp_path: Path
 def test_a_node_stops_while_a_task_runs(tmp_path: Path) -> None:
     script = STANDALONE + "run scheduler 1\nschedule name = long and time = 1 hour task system sleep 100\n"
     with Program(tmp_path / "node", script) as node:
-        node.until(lambda: "task" in node.get("job status 1.1") and "Processing" in node.get("job status 1.1"))
+        node.until(lambda: "Processing" in node.get("job status all"))
         assert node.stop() == 0
+
+
+def test_a_row_that_fits_a_condition_is_mailed_and_a_killed_node_loses_no_mail(tmp_path: Path) -> None:
+    with MailServer(tmp_path, security="starttls", auth=True) as server:
+        script = STANDALONE + (
+            f"run smtp client where host = 127.0.0.1 and port = {server.port} and email = {EMAIL} "
+            f"and password = {PASSWORD} and ca = {server.ca}\n"
+            "set streaming condition where dbms = plant and table = motor if [speed] > 1500 then "
+            "email to boss@plant.example where subject = fast and message = !device and message = !speed\n"
+        )
+        with Program(tmp_path / "node", script) as node:
+            node.until(lambda: "email to" in node.get("get streaming conditions"))
+            rows = b'{"device": "m1", "speed": 1480}\n{"device": "m2", "speed": 1520}'
+            assert node.put(rows, table="motor")[0] == 200
+            mail = server.post.next()
+            assert mail.get_content().splitlines() == ["m2", "1520"]
+            server.post.refused["boss@plant.example"] = "451 not now"
+            assert "waits and is sent again" in node.post("email to boss@plant.example where message = kept")
+            node.kill()
+            server.post.refused.clear()
+            node.start()
+            assert server.post.next().get_content().splitlines() == ["kept"]
+            node.until(lambda: node.data("get smtp client")["Waiting"] == 0)
+            assert PASSWORD not in node.log.read_text() + node.get("get event log") + node.get("get processes")
+            assert node.stop() == 0
+        assert server.post.mails.empty()

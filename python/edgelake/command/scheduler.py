@@ -20,13 +20,13 @@ from edgelake.command.kinds import Moment
 from edgelake.command.logs import mask
 from edgelake.errors import AlreadyRunningError, CommandError, EdgeLakeError
 from edgelake.model import Caller, Table
+from edgelake.service import Streak
 
 MAX_ID: Final = 10
 MAX_TASKS: Final = 1000
 GRACE_S: Final = 3.0
 """What a run that is under way has to end by itself when its task is stopped."""
 _CLOCK_CHECK_S: Final = 10.0
-_NOTE_S: Final = 60.0
 _ERROR_CHARS: Final = 1000
 
 RunTask = Callable[[str, Caller], Awaitable[str]]
@@ -55,12 +55,11 @@ class Task:
         caller: who scheduled it; the command has that caller's classes.
         status: text of the last run as the reference shows it; ``result`` and ``error`` say more.
         runs, skipped, failures: runs that ended; that were due while one was under way; that failed.
-        in_row: failures since the last success.
         last_us, seconds: start (UTC) and duration of the last run.
         previous_us: start of the last successful run, for TIME(PREVIOUS): what a failed run missed is asked for again.
         due: next start on the monotonic clock; None while nothing is planned.
         begun: its start has come, and is not waited for again.
-        told, told_at: whether the log says that it fails now; monotonic time of that line.
+        streak: failures since the last success.
     """
 
     number: int
@@ -74,7 +73,6 @@ class Task:
     runs: int = 0
     skipped: int = 0
     failures: int = 0
-    in_row: int = 0
     status: str = "No runs"
     result: str = ""
     error: str = ""
@@ -83,8 +81,7 @@ class Task:
     previous_us: int = 0
     due: float | None = None
     begun: bool = False
-    told: bool = False
-    told_at: float | None = None
+    streak: Streak = field(default_factory=Streak, repr=False)
     busy: bool = False
     worker: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -177,7 +174,8 @@ class Scheduler:
         """Begin again at a start time (``task init``), as if it had never run."""
         await self._end([task])
         task.mode, task.status, task.result, task.error = "Paused", "No runs", "", ""
-        task.runs = task.skipped = task.failures = task.in_row = task.last_us = task.previous_us = 0
+        task.runs = task.skipped = task.failures = task.last_us = task.previous_us = 0
+        task.streak = Streak()
         task.start, task.begun = start or Moment(_now_us()), False
         task.first = _monotonic_of(task.start)
         if self.running:
@@ -224,19 +222,11 @@ class Scheduler:
         A task that fails now and then is noted once a minute at most.
         """
         who = f"scheduler {self.number}: task '{task.name}'"
-        if not failed:
-            if task.told:
-                self._note(f"{who} works again, after {task.in_row} failed runs", failed=False)
-            task.told, task.in_row = False, 0
-            return
-        task.in_row += 1
-        now = time.monotonic()
-        lately = task.in_row == 1 and task.told_at is not None and now - task.told_at < _NOTE_S
-        if lately or task.in_row & (task.in_row - 1):
-            return
-        task.told, task.told_at = True, now
-        again = "" if task.in_row == 1 else f" ({task.in_row} times in a row; noted again at {2 * task.in_row})"
-        self._note(f"{who} failed{again}: {task.error}", failed=True)
+        if failed:
+            if task.streak.failed():
+                self._note(f"{who} failed{task.streak.times}: {task.error}", failed=True)
+        elif before := task.streak.worked():
+            self._note(f"{who} works again, after {before} failed runs", failed=False)
 
     def _launch(self, task: Task) -> None:
         if task.worker is None:

@@ -20,7 +20,7 @@ _DEVICES = "device and stream inputs"
 _FILES = "publisher, distributor, archive"
 _BLOBS = "blobs and file transfer"
 _SECURITY = "users and keys"
-_MONITOR = "monitoring and mail"
+_MONITOR = "monitoring"
 _BUCKETS = "object storage"
 _AGGREGATION = "aggregation"
 _AGENTS = "tools for assistants"
@@ -115,10 +115,6 @@ LATER: dict[str, dict[str, str]] = {
         "id generate certificate request": "id generate certificate request where org = o and ip = !ip",
     },
     _MONITOR: {
-        "run smtp client": "run smtp client where host = smtp.example.com and email = a@example.com",
-        "exit smtp": "exit smtp",
-        "email to": "email to a@example.com where subject = alert",
-        "sms to": "sms to 5551234 where gateway = example.com",
         "monitor": "monitor operators where info = !status",
         "get monitored": "get monitored operators",
     },

@@ -61,6 +61,7 @@ EXITS = {
     "publisher": "Publisher",
     "distributor": "Distributor",
     "smtp": "SMTP",
+    "smtp client": "SMTP",
     "workers": "Query Pool",
     "uns streamer": "UNS Streamer",
     "mcp": "MCP",
