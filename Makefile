@@ -60,10 +60,11 @@ require:
 	@command -v cc >/dev/null || { echo "A C compiler is missing: apt-get install build-essential"; exit 1; }
 
 # strace shows that no acknowledgement precedes the fsync that covers it; curl runs the lines of the documentation;
-# mosquitto is the broker that message clients are tested with, its clients and mqtt.js (node, npm) are clients of ours.
+# mosquitto is the broker that message clients are tested with, its clients and mqtt.js (node, npm) are clients of ours;
+# faketime sets the clock that a node sees.
 # Debian starts a mosquitto when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm; do \
+	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime; do \
 	  program=$${tool%%:*} package=$${tool##*:}; \
 	  PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null && continue; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \

@@ -383,3 +383,36 @@ def test_a_task_begins_anew(ctx: Context) -> None:
         await ctx.execute("exit scheduler")
 
     play(work)
+
+
+def test_a_task_may_stop_its_scheduler(ctx: Context) -> None:
+    async def work() -> None:
+        await ctx.execute("create work directories")
+        (ctx.directories.path("tmp_dir") / "end.al").write_text("exit scheduler\nx = 1\n")
+        await ctx.execute("run scheduler 1")
+        await ctx.execute("schedule name = end and time = 1 hour task process !tmp_dir/end.al")
+        task = ctx.scheduler.need(1).find("end", None)
+        await until(lambda: task.runs == 1)
+        assert (ctx.variables.get("x"), task.status) == ("1", "Success")
+        assert ctx.scheduler.running() == []
+
+    play(work)
+
+
+def test_a_fault_of_the_node_ends_no_task() -> None:
+    runs = 0
+
+    async def broken(line: str, caller: Caller) -> str:
+        nonlocal runs
+        runs += 1
+        raise RuntimeError("broken")
+
+    async def work() -> None:
+        scheduler = Scheduler(1, broken)
+        task = scheduler.add("t", "x", 0.05, Moment(0), PROMPT)
+        scheduler.start()
+        await until(lambda: runs >= 3)
+        await scheduler.stop()
+        assert "RuntimeError: broken" in task.error
+
+    play(work)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 from tests.net.smtp.servers import EMAIL, PASSWORD, MailServer
@@ -25,6 +27,12 @@ def tasks(node: Program) -> dict[str, dict[str, str]]:
     return {task["Name"]: task for shown in node.data("get scheduler 1") for task in shown["Scheduled Tasks"]}
 
 
+def times(node: Program, name: str) -> int:
+    """Times of a task that have come."""
+    task = tasks(node)[name]
+    return int(task["Counter"]) + int(task["Skipped"])
+
+
 def test_an_alert_reaches_another_server_when_its_condition_holds(tmp_path: Path) -> None:
     with Program(tmp_path / "node", SCRIPT) as node:
         node.until(lambda: "alert" in tasks(node) and int(tasks(node)["alert"]["Counter"]) >= 3)
@@ -39,6 +47,37 @@ def test_an_alert_reaches_another_server_when_its_condition_holds(tmp_path: Path
         assert processes["Scheduler"]["Details"] == "Schedulers IDs in use: [0 (system)] [1 (user)]"
         runs = int(tasks(node)["broken"]["Failed"])
         assert node.log.read_text().count("task 'broken' failed") <= runs.bit_length() + 1
+        assert node.stop() == 0
+
+
+def test_setting_the_clock_of_the_machine_neither_loses_nor_doubles_a_run(tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    fake = ["faketime", "-m", "--exclude-monotonic", "-f", "+0", "printenv", "LD_PRELOAD"]
+    environment = {
+        "LD_PRELOAD": subprocess.run(fake, capture_output=True, text=True, check=True).stdout.strip(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    script = STANDALONE + (
+        "run scheduler 1\n"
+        "schedule name = far and time = 1 hour and start = +1d task x = 1\n"
+        "schedule name = tick and time = 0.1 seconds task x = 2\n"
+    )
+    with Program(tmp_path / "node", script, environment=environment) as node:
+        node.until(lambda: "tick" in tasks(node))
+        begin, first = time.monotonic(), times(node, "tick")
+        day = node.get("get datetime UTC now()")[:10]
+        for jump in ("+2d", "-1h", "-3d", "+0"):
+            before = int(tasks(node)["tick"]["Counter"])
+            clock.write_text(jump)
+            node.until(lambda before=before: int(tasks(node)["tick"]["Counter"]) >= before + 5)
+            if jump == "+2d":
+                assert node.get("get datetime UTC now()")[:10] > day, "the node sees another clock"
+        most = (time.monotonic() - begin) / 0.1 + 2
+        assert times(node, "tick") - first <= most
+        assert times(node, "far") == 0
         assert node.stop() == 0
 
 

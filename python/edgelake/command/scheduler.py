@@ -9,11 +9,12 @@ Source: spec "Command language", section 11.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from edgelake import errors
 from edgelake.command.kinds import Moment
@@ -22,6 +23,7 @@ from edgelake.errors import AlreadyRunningError, CommandError, EdgeLakeError
 from edgelake.model import Caller, Table
 from edgelake.service import Streak
 
+log = logging.getLogger(__name__)
 MAX_ID: Final = 10
 MAX_TASKS: Final = 1000
 GRACE_S: Final = 3.0
@@ -148,10 +150,14 @@ class Scheduler:
             if task.mode != "Stopped":
                 self._launch(task)
 
-    async def stop(self) -> None:
-        """Stop all tasks; runs that are under way have a moment to end, then they are cancelled."""
+    async def stop(self, *, by: asyncio.Task[Any] | None = None) -> None:
+        """Stop all tasks; runs that are under way have a moment to end, then they are cancelled.
+
+        Args:
+            by: the asyncio task that asks for it, where that isn't the current one: a task may stop its scheduler.
+        """
         self.running = False
-        await self._end(list(self.tasks.values()))
+        await self._end(list(self.tasks.values()), by)
 
     async def stop_task(self, task: Task) -> None:
         task.mode = "Stopped"
@@ -194,8 +200,9 @@ class Scheduler:
             task.previous_us, task.status, task.error = now, "Success", ""
         except EdgeLakeError as raised:
             failure = raised
-            task.status, task.error, task.result = raised.text, mask(str(raised))[:_ERROR_CHARS], ""
-            task.failures += 1
+        except Exception as fault:
+            log.exception("fault in task '%s'", task.name)
+            failure = errors.error(3, f"{type(fault).__name__}: {fault}", hint="this is a fault of the node: report it")
         except asyncio.CancelledError:
             task.status = task.error = "Stopped while it ran"
             raise
@@ -205,6 +212,9 @@ class Scheduler:
             task.last_us, task.seconds = now, time.monotonic() - begin
             if task.mode == "Paused":
                 task.mode = "Active"
+        if failure is not None:
+            task.failures += 1
+            task.status, task.error, task.result = failure.text, mask(str(failure))[:_ERROR_CHARS], ""
         self._note_change(task, failed=failure is not None)
         return failure
 
@@ -232,13 +242,14 @@ class Scheduler:
         if task.worker is None:
             task.worker = asyncio.create_task(self._loop(task), name=f"scheduler {self.number}: {task.name}")
 
-    async def _end(self, tasks: Sequence[Task]) -> None:
+    async def _end(self, tasks: Sequence[Task], by: asyncio.Task[Any] | None = None) -> None:
         """End the loops of tasks. A task that ends itself goes on to the end of its command."""
+        by = by or asyncio.current_task()
         workers: list[asyncio.Task[None]] = []
         running: list[asyncio.Task[None]] = []
         for task in tasks:
             worker, task.worker, task.due = task.worker, None, None
-            if worker is None or worker is asyncio.current_task():
+            if worker is None or worker is by:
                 continue
             workers.append(worker)
             if task.busy:
@@ -304,7 +315,8 @@ class Schedulers:
     async def stop(self, number: int | None = None) -> None:
         """Stop one scheduler, or all; one that doesn't run is no error."""
         chosen = list(self) if number is None else [found] if (found := self._by_id.get(number)) else []
-        await asyncio.gather(*(scheduler.stop() for scheduler in chosen))
+        me = asyncio.current_task()
+        await asyncio.gather(*(scheduler.stop(by=me) for scheduler in chosen))
 
     def running(self) -> list[int]:
         """Ids of the schedulers that run, for ``get processes``."""

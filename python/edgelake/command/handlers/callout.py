@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +17,7 @@ from edgelake.tls import Tls
 LONGEST_S: Final = 3600.0
 _DEFAULT_S: Final = 20.0
 _DELETE_S: Final = 10.0
-_ON_LOOP_BYTES: Final = 1 << 17  # larger JSON is read in a thread
+_PRETTY_BYTES: Final = 1 << 18  # larger JSON is shown as the server wrote it: to read it would hold the loop
 _AGENT: Final = "AnyLog/1.23"  # nodes, of the reference too, take commands from this agent
 
 _HEADERS: Final = (
@@ -165,7 +164,7 @@ def _text(value: object) -> str:
 
 async def _answered(call: Call, validate: bool) -> Reply:
     if not validate:
-        return await _shown(await send(call))
+        return _shown(await send(call))
     try:
         await send(call)
     except EdgeLakeError as failure:
@@ -175,16 +174,14 @@ async def _answered(call: Call, validate: bool) -> Reply:
     return Reply.of_data(True, text="true")
 
 
-async def _shown(answer: Answer) -> Reply:
+def _shown(answer: Answer) -> Reply:
     """JSON as data; an assignment keeps the answer's own text, in which no number is rounded."""
     text = answer.text
-    if not answer.media_type.endswith("json") and text.lstrip()[:1] not in ("{", "["):
+    is_json = answer.media_type.endswith("json") or text.lstrip()[:1] in ("{", "[")
+    if not is_json or len(answer.body) > _PRETTY_BYTES:
         return Reply.of_text(text)
     try:
-        if len(answer.body) > _ON_LOOP_BYTES:
-            data = await asyncio.to_thread(msgspec.json.decode, answer.body)
-        else:
-            data = msgspec.json.decode(answer.body)
+        data = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, RecursionError):
         return Reply.of_text(text)
     return Reply(data=data, has_data=True, value=text)

@@ -184,7 +184,7 @@ class SmtpClient:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         # a caller that goes away must not leave a mail on disk that no queue knows
         await asyncio.shield(asyncio.ensure_future(self._keep(_Waiting(mail, outcome=outcome))))
-        if self._hold_until > time.monotonic():
+        if self._streak.failures:  # who mails in a row must not wait for each attempt
             return Outcome("waiting", self.counts.last_error)
         try:
             async with asyncio.timeout(OUTCOME_S):
