@@ -70,8 +70,11 @@ def _resolved(text: str) -> Path:
 
 
 def _keep_off_databases(ctx: Context, path: Path, text: str) -> None:
-    if _beneath(ctx, path, _STATE) or path.is_relative_to(ctx.directories.root.resolve() / "data" / "journal"):
+    own = ctx.directories.root.resolve() / "data"
+    if _beneath(ctx, path, _STATE) or path.is_relative_to(own / "journal"):
         raise NotPermittedError(f"'{text[:200]}' belongs to the node's databases and its journal")
+    if path.is_relative_to(own / "mail"):  # what is written there would be sent in the node's name
+        raise NotPermittedError(f"'{text[:200]}' belongs to the mails that wait")
     locations = [Path(store.location) for store in ctx.stores or ()]
     if any(path.parent == place.parent.resolve() and path.name.startswith(place.name) for place in locations):
         raise NotPermittedError(f"'{text[:200]}' is a database of the node")

@@ -17,6 +17,7 @@ from edgelake.command.variables import Variables
 from edgelake.errors import CommandError, EdgeLakeError, OverloadedError, ServiceError
 from edgelake.model import Caller, CommandClass
 from edgelake.net.smtp import client as smtp_client
+from edgelake.net.smtp import link as smtp_link
 from tests.net.smtp.servers import EMAIL, PASSWORD, MailServer
 
 
@@ -139,6 +140,15 @@ async def test_a_wrong_password_is_said_and_shown_nowhere(ctx: Context, tmp_path
         await ctx.execute("exit smtp")
 
 
+async def test_a_server_that_says_nothing_is_not_waited_for(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp_link, "WAIT_S", 0.2)
+    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", free_port())
+    async with silent:
+        port = silent.sockets[0].getsockname()[1]
+        found = await refusal(ctx, f"run smtp client where host = 127.0.0.1 and port = {port} and email = {EMAIL}")
+        assert "no answer within 0.2 seconds" in str(found)
+
+
 @pytest.mark.parametrize("security", ["tls", "starttls"])
 async def test_a_certificate_that_nobody_signed_is_refused(ctx: Context, tmp_path: Path, security: str) -> None:
     with MailServer(tmp_path, security=security) as server:
@@ -212,6 +222,22 @@ async def test_a_mailbox_that_the_server_refuses_is_an_error_and_stops_no_other_
 
 
 # ---- the queue
+
+
+async def test_a_connection_without_mails_is_closed_and_made_again(
+    ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_client, "IDLE_S", 0.02)
+    with MailServer(tmp_path, security="starttls", auth=True) as server:
+        await ctx.execute(line(server, f"password = {PASSWORD}", f"ca = {server.ca}"))
+        client = ctx.services.get("smtp client")
+        assert isinstance(client, smtp_client.SmtpClient)
+        for login in (1, 2):
+            assert server.post.logins == login
+            await until(lambda: not client.is_connected)
+            assert reply_text(await ctx.execute("email to boss@plant.example")) == ""
+        assert client.counts.failed_attempts == 0
+        await ctx.execute("exit smtp")
 
 
 async def test_a_mail_that_is_put_off_waits_alone(ctx: Context, tmp_path: Path) -> None:
@@ -335,6 +361,13 @@ async def test_a_subject_cannot_bring_headers(ctx: Context, tmp_path: Path) -> N
         mail = server.post.next()
         assert (mail["Subject"], mail["Bcc"]) == ("hot Bcc: all@plant.example", None)
         await ctx.execute("exit smtp")
+
+
+async def test_nobody_writes_mails_as_files(ctx: Context) -> None:
+    await ctx.execute("create work directories")
+    (ctx.directories.path("tmp_dir") / "mail.json").write_text("{}")
+    path = ctx.directories.root / "data" / "mail" / "x.json"
+    assert (await refusal(ctx, f"file to {path} where source = !tmp_dir/mail.json")).number == 212
 
 
 async def test_only_the_owner_sends_mail(ctx: Context) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0
 LONGEST_AGE_S: Final = 24 * 3600.0
-"""A mail that could not be sent for so long is given up."""
+"""A mail that could not be sent for so long is given up; a restart begins to count anew."""
 OUTCOME_S: Final = 10.0
 """How long a command waits to learn what became of its mail."""
 IDLE_S: Final = 60.0
@@ -52,9 +52,10 @@ class Outcome:
 
 @dataclass(eq=False)
 class _Waiting:
-    """A mail in the queue; ``due`` on the monotonic clock."""
+    """A mail in the queue; ``since`` when it came there, and ``due``, on the monotonic clock."""
 
     mail: Mail
+    since: float = field(default_factory=time.monotonic)
     due: float = 0.0
     attempts: int = 0
     reason: str = ""
@@ -231,7 +232,9 @@ class SmtpClient:
         return True
 
     async def _deliver(self, waiting: _Waiting) -> None:
-        if time.time_ns() // 1000 - waiting.mail.created_us > LONGEST_AGE_S * 1e6:
+        if (
+            time.monotonic() - waiting.since > LONGEST_AGE_S
+        ):  # a machine that learns the date late must not drop its mails
             self.counts.expired += 1
             reason = waiting.reason or self.counts.last_error
             await self._end(waiting, Outcome("refused", f"not sent within {LONGEST_AGE_S / 3600:g} hours: {reason}"))
