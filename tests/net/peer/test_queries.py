@@ -231,6 +231,13 @@ async def test_a_mute_operator_is_left_out_when_some_are_enough(
         assert came == []
 
 
+async def test_distinct_with_brackets_is_ordered_by_its_column(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        for to in ("()", f"({net.operators[0][1]})"):
+            found = await net.rows("select distinct(name) from t order by name desc limit 2", to=to)
+            assert found == [{"distinct(name)": "c"}, {"distinct(name)": "b"}]
+
+
 async def test_only_selects_travel(tmp_path: Path) -> None:
     async with network(tmp_path) as net:
         failure = await net.failure("delete from t")

@@ -10,6 +10,9 @@ use super::error::{QueryError, Result};
 use super::time::{Zone, parse_instant};
 use super::value::{Kind, Val};
 
+/// Whole numbers of so many digits are exact as floats.
+const EXACT_DIGITS: usize = 15;
+
 #[derive(serde::Deserialize)]
 struct Reply<'a> {
     #[serde(rename = "Query", borrow)]
@@ -91,8 +94,10 @@ fn value(text: &str, kind: Kind) -> Val {
         found.map(Val::Float)
     };
     let made = match kind {
-        Kind::Int | Kind::Decimal => int().or_else(float),
-        Kind::Float => float(),
+        Kind::Int => int().or_else(float),
+        // Nodes store a whole number as one, and print it as the fraction that its column holds.
+        Kind::Decimal if text.trim_start_matches('-').len() > EXACT_DIGITS => int().or_else(float),
+        Kind::Decimal | Kind::Float => float(),
         Kind::Bool => match text {
             "1" | "true" | "True" => Some(Val::Int(1)),
             "0" | "false" | "False" => Some(Val::Int(0)),
@@ -159,6 +164,22 @@ mod tests {
                 Val::Float(4.0),
                 Val::Null,
                 Val::Int(1)
+            ]
+        );
+    }
+
+    #[test]
+    fn decimals_are_fractions_unless_that_would_cost_digits() {
+        let row = decode(
+            br#"{"Query":[{"0":"67","1":"-1.5","2":"12345678901234567"}]}"#,
+            &[Kind::Decimal; 3],
+        );
+        assert_eq!(
+            row.expect("a row"),
+            [
+                Val::Float(67.0),
+                Val::Float(-1.5),
+                Val::Int(12_345_678_901_234_567)
             ]
         );
     }

@@ -86,7 +86,7 @@ impl Statement {
             Some(OrderByKind::Expressions(list)) => list.clone(),
             Some(OrderByKind::All(_)) => return unsupported("order by all"),
         };
-        Ok(Self {
+        let mut made = Self {
             distinct,
             items: items(prepared, select)?,
             selection: select.selection.clone(),
@@ -94,7 +94,21 @@ impl Statement {
             having: select.having.clone(),
             order_by,
             limit: limit(query.limit_clause.as_ref())?,
-        })
+        };
+        made.unwrap_brackets();
+        Ok(made)
+    }
+
+    /// `distinct(a) ... order by a` names one thing twice, with brackets and without.
+    fn unwrap_brackets(&mut self) {
+        let items = self.items.iter_mut().filter_map(|i| i.expr.as_mut());
+        let keys = self.order_by.iter_mut().map(|o| &mut o.expr);
+        for expr in items.chain(keys).chain(&mut self.group_by) {
+            while let Expr::Nested(inner) = expr {
+                let inner = (**inner).clone();
+                *expr = inner;
+            }
+        }
     }
 
     pub fn has_wildcard(&self) -> bool {

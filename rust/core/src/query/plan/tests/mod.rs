@@ -109,7 +109,7 @@ fn rows_are_one_statement() {
     );
     assert_eq!(
         sql_of("select distinct(name) as nm from edge.t order by nm"),
-        r#"SELECT DISTINCT ("name") FROM "t" ORDER BY ("name")"#
+        r#"SELECT DISTINCT "name" FROM "t" ORDER BY "name""#
     );
 }
 
