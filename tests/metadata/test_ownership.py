@@ -74,7 +74,7 @@ def test_the_first_rows_of_a_table_publish_its_columns_and_its_place(tmp_path: P
         await node.ingest("plant", "pumps", {"timestamp": "2026-01-01T00:00:00Z", "flow": 1.5, "name": "x"})
         child = await policy_of(node, "cluster where parent = " + cluster)
         table = await policy_of(node, "table where dbms = plant and name = pumps")
-        assert table["create"].startswith("CREATE TABLE IF NOT EXISTS |pumps|( row_id SERIAL PRIMARY KEY, ")
+        assert table["create"].startswith("CREATE TABLE IF NOT EXISTS pumps( row_id SERIAL PRIMARY KEY, ")
         assert "|flow| " in table["create"]
         assert child["table"] == [{"dbms": "plant", "name": "pumps", "status": "active"}]
         assert (child["name"], child["company"], child["source"]) == ("c1", "acme", "Node at 10.0.0.5:32148")

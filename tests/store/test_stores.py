@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apsw
 import pytest
 
 from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, NotAvailableError
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.catalogue import AUTOMATIC
-from edgelake.store.statement import create_statement, user_columns
+from edgelake.store.statement import RESERVED, create_statement, user_columns
 from edgelake.store.stores import Stores
 from tests.store.rowset import fetch, insertion
 
@@ -93,3 +94,23 @@ def test_a_statement_written_is_read_back() -> None:
     )
     text = create_statement(TableInfo("plant", "t", (*AUTOMATIC, *columns)))
     assert tuple(user_columns(text)) == columns
+
+
+def test_a_statement_quotes_only_what_has_to_be() -> None:
+    # Nodes of another edition take quotes for a part of the name.
+    columns = (ColumnInfo("timestamp", "timestamp"), ColumnInfo("order", "int"), ColumnInfo("a-b", "int"))
+    text = create_statement(TableInfo("plant", "pump_1", (*AUTOMATIC, *columns)))
+    assert text.startswith("CREATE TABLE IF NOT EXISTS pump_1( row_id SERIAL PRIMARY KEY, ")
+    assert 'tsd_id INT, timestamp TIMESTAMP, "order" INT, "a-b" INT );' in text
+    assert "CREATE INDEX pump_1_timestamp_index ON pump_1(timestamp);" in text
+
+
+def test_reserved_words_are_those_of_the_engine() -> None:
+    connection = apsw.Connection(":memory:")
+    refused = set()
+    for word in apsw.keywords:
+        try:
+            connection.execute(f"CREATE TABLE t({word} int); DROP TABLE t")
+        except apsw.SQLError:
+            refused.add(word.lower())
+    assert refused == RESERVED

@@ -38,6 +38,71 @@ _FIELD: Final = re.compile(r'(?:["\[`](?P<quoted>[^"\]`]+)["\]`]|(?P<plain>[^\s(
 _TYPE: Final = re.compile(
     r"(?P<type>[a-z_0-9]+)\s*(?:\(\s*(?P<size>\d+)[^)]*\))?(?P<rest>.*)", re.IGNORECASE | re.DOTALL
 )
+_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)
+RESERVED: Final = frozenset(
+    [
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "autoincrement",
+        "between",
+        "case",
+        "check",
+        "collate",
+        "commit",
+        "constraint",
+        "create",
+        "default",
+        "deferrable",
+        "delete",
+        "distinct",
+        "drop",
+        "else",
+        "escape",
+        "except",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+        "insert",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "limit",
+        "not",
+        "nothing",
+        "notnull",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+        "references",
+        "returning",
+        "select",
+        "set",
+        "table",
+        "then",
+        "to",
+        "transaction",
+        "union",
+        "unique",
+        "update",
+        "using",
+        "values",
+        "when",
+        "where",
+    ]
+)
+"""Words that SQLite takes for no name without quotes."""
+
 _NOT_COLUMNS: Final = frozenset({"primary", "unique", "constraint", "check", "foreign", "key", "index"})
 
 
@@ -72,17 +137,28 @@ def create_statement(table: TableInfo, *, with_tsd: bool = True) -> str:
     uuid_seen = False
     for column in table.user_columns:
         default = " NOT NULL DEFAULT NOW()" if column.default_now else ""
-        fields.append(f'"{column.name}" {column.kind.upper()}{default}')
+        fields.append(f"{_quoted(column.name)} {column.kind.upper()}{default}")
         first_uuid = column.kind == "uuid" and not uuid_seen
         uuid_seen = uuid_seen or first_uuid
         if column.kind == "timestamp" or first_uuid or "sensor_id" in column.name:
             indexed.append(column.name)
-    text = f'CREATE TABLE IF NOT EXISTS "{name}"( {", ".join(fields)} );'
+    text = f"CREATE TABLE IF NOT EXISTS {_quoted(name)}( {', '.join(fields)} );"
     for column_name in [*indexed, "insert_timestamp"]:
-        text += f' CREATE INDEX {name}_{column_name}_index ON "{name}"("{column_name}");'
+        text += f" CREATE INDEX {_plain(name, column_name)}_index ON {_quoted(name)}({_quoted(column_name)});"
     if with_tsd:
-        text += f' CREATE INDEX {name}_tsd_index ON "{name}"(tsd_name, tsd_id);'
+        text += f" CREATE INDEX {_plain(name)}_tsd_index ON {_quoted(name)}(tsd_name, tsd_id);"
     return text
+
+
+def _quoted(name: str) -> str:
+    """A name as the statement needs it. Quotes only where there is no other way: reference nodes take them for a part
+    of the name, and then know no such column."""
+    return name if _PLAIN.fullmatch(name) and name.lower() not in RESERVED else f'"{name}"'
+
+
+def _plain(*names: str) -> str:
+    """Part of the name of an index."""
+    return re.sub(r"\W", "_", "_".join(names))
 
 
 def _split(text: str) -> Sequence[str]:
