@@ -39,68 +39,13 @@ _TYPE: Final = re.compile(
     r"(?P<type>[a-z_0-9]+)\s*(?:\(\s*(?P<size>\d+)[^)]*\))?(?P<rest>.*)", re.IGNORECASE | re.DOTALL
 )
 _PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)
-RESERVED: Final = frozenset(
-    [
-        "add",
-        "all",
-        "alter",
-        "and",
-        "as",
-        "autoincrement",
-        "between",
-        "case",
-        "check",
-        "collate",
-        "commit",
-        "constraint",
-        "create",
-        "default",
-        "deferrable",
-        "delete",
-        "distinct",
-        "drop",
-        "else",
-        "escape",
-        "except",
-        "exists",
-        "foreign",
-        "from",
-        "group",
-        "having",
-        "in",
-        "index",
-        "insert",
-        "intersect",
-        "into",
-        "is",
-        "isnull",
-        "join",
-        "limit",
-        "not",
-        "nothing",
-        "notnull",
-        "null",
-        "on",
-        "or",
-        "order",
-        "primary",
-        "references",
-        "returning",
-        "select",
-        "set",
-        "table",
-        "then",
-        "to",
-        "transaction",
-        "union",
-        "unique",
-        "update",
-        "using",
-        "values",
-        "when",
-        "where",
-    ]
-)
+_RESERVED: Final = """
+    add all alter and as autoincrement between case check collate commit constraint create default deferrable delete
+    distinct drop else escape except exists foreign from group having in index insert intersect into is isnull join
+    limit not nothing notnull null on or order primary references returning select set table then to transaction union
+    unique update using values when where
+"""
+RESERVED: Final = frozenset(_RESERVED.split())
 """Words that SQLite takes for no name without quotes."""
 
 _NOT_COLUMNS: Final = frozenset({"primary", "unique", "constraint", "check", "foreign", "key", "index"})
