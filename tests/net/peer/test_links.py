@@ -14,7 +14,7 @@ from edgelake._rust import PeerReader
 from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
 from edgelake.model import PROMPT
-from edgelake.net.peer.link import WINDOW
+from edgelake.net.peer.link import MAX_REQUESTS, WINDOW
 from edgelake.net.peer.upgrade import Capability, mark_of
 from edgelake.node import Node
 from tests.net.peer.nodes import node, server, until
@@ -67,6 +67,27 @@ async def test_texts_of_any_size_and_errors_come_back_on_it(tmp_path: Path) -> N
         with pytest.raises(EdgeLakeError, match="not recoginzed"):
             await a.execute(f"run client {at_b} get nonsense")
         assert links(b) == 1
+
+
+async def test_who_asks_a_lot_and_reads_nothing_is_not_read_either(tmp_path: Path) -> None:
+    async with node(tmp_path, "b") as (b, at_b):
+        await b.execute("set echo queue on")
+        for number in range(20):
+            await b.execute(f"echo {number:02} {'x' * 30_000}")
+        link = await RawLink.open(at_b)
+        await link.greeted()
+        for number in range(300):
+            link.write("get echo queue", job=(number, 1, 1, 0))
+        await until(lambda: _is_busy(b))
+        await asyncio.sleep(0.2)  # what would be worked on beyond the limit has been by now
+        assert server(b).pool.total < 2 * MAX_REQUESTS
+        for _ in range(300):
+            assert len((await link.read()).data) > 20 * 30_000
+        link.close()
+
+
+async def _is_busy(made: Node) -> bool:
+    return server(made).pool.total >= MAX_REQUESTS
 
 
 async def test_what_nobody_answers_is_confirmed(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Entrance(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._late: asyncio.TimerHandle | None = None
         self._next: asyncio.Protocol | None = None
+        self._is_served = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._ip = str((transport.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
@@ -69,6 +70,8 @@ class Entrance(asyncio.Protocol):
         if self._next is not None:
             self._next.data_received(data)
             return
+        if self._is_served:
+            return  # one message a connection
         self._first += data
         if len(self._first) < GREETING_BYTES or self._transport is None:
             return
@@ -116,15 +119,15 @@ class Entrance(asyncio.Protocol):
             raise ValueError("this node takes TLS alone")
         if not capabilities:
             if len(first) == BLOCK_BYTES and first[_LAST] and self._host.whole(first, self._ip, transport):
-                self._first = b""
+                self._is_served = True
                 return
             reader = asyncio.StreamReader(limit=READ_BYTES)
             self._next = asyncio.StreamReaderProtocol(reader, self._blocks)
         else:
             if not secure.takes:
                 capabilities &= ~Capability.TLS
-            transport.write(greeting(capabilities))
             self._next = self._host.linked(self._ip, capabilities)
+            transport.write(greeting(capabilities))
             first = first[GREETING_BYTES:]
             if capabilities & Capability.TLS:
                 if first:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, cast
 
 from edgelake._rust import PeerFrames, PeerMessage, peer_frames
@@ -27,6 +28,9 @@ WINDOW: Final = 4
 
 ROWS_S: Final = 60.0
 """Longest time that who asked takes no more: its own reader may be slow."""
+
+MAX_REQUESTS: Final = 64
+"""Requests of one link that are worked on at a time; more are not read yet."""
 
 MAX_FRAME_BYTES: Final = 1 << 20
 _BROKEN_OFF: Final = 15
@@ -73,6 +77,8 @@ class Link(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._windows: dict[tuple[int, ...], asyncio.Semaphore] = {}
         self._refused: set[tuple[int, ...]] = set()
+        self._requests = 0
+        self._turns = asyncio.Semaphore(MAX_REQUESTS)
         self._room = asyncio.Event()
         self._room.set()
 
@@ -138,6 +144,29 @@ class Link(asyncio.Protocol):
     def reply(self, command: str, data: bytes, job: JobKey, **fields: Any) -> None:
         """Send an answer. Raises EdgeLakeError (9, 208)."""
         self._write(command, data, numbers=(0, self._taken), job=job, **fields)
+
+    @asynccontextmanager
+    async def request_served(self) -> AsyncIterator[None]:
+        """Count a request that came while it is worked on: who asks a lot and reads no answers is not read either."""
+        self._requests += 1
+        if self._requests == MAX_REQUESTS and self._transport is not None:
+            self._transport.pause_reading()
+        try:
+            async with self._turns:  # one read may bring more than the limit
+                yield
+        finally:
+            self._requests -= 1
+            if self._requests == MAX_REQUESTS - 1 and self._transport is not None:
+                self._transport.resume_reading()
+
+    async def room(self) -> None:
+        """Wait until the peer has read what was sent. Raises EdgeLakeError (208)."""
+        try:
+            async with asyncio.timeout(ROWS_S):
+                await self._room.wait()
+        except TimeoutError:
+            self.close(f"it reads nothing for {ROWS_S:g} seconds")
+            raise error(208, f"{self.peer}: {self.end}") from None
 
     async def confirmed(self, number: int) -> None:
         """Wait until the peer has taken that message. Raises EdgeLakeError (208)."""

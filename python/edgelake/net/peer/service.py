@@ -49,6 +49,8 @@ _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
 _REPLIES: Final = ("job ", "print", "echo")
 MAX_TASKS: Final = 10_000
+MAX_LINKS: Final = 4096
+"""Links that others may keep here; who comes later is spoken to in blocks."""
 
 Reply = tuple[PeerMessage, str, Answer | rows.Rows | None]
 """A request, where replies go, and the reply."""
@@ -309,6 +311,8 @@ class PeerServer(Addressed):
         task.add_done_callback(self._tasks.discard)
 
     def linked(self, ip: str, capabilities: Capability) -> Link:
+        if len(self._accepted) >= MAX_LINKS:
+            raise ValueError(f"{MAX_LINKS} links are kept already")
         link = Link(self, ip, address_of(self.source_for(f"{ip}:1")), self.config.message_bytes, capabilities)
         self._accepted.add(link)
         return link
@@ -369,6 +373,13 @@ class PeerServer(Addressed):
 
     async def _serve(self, link: Link, message: PeerMessage) -> None:
         """Carry out a request that came on a link, and answer on it."""
+        async with link.request_served():
+            try:
+                await self._serve_one(link, message)
+            except EdgeLakeError as problem:
+                log.warning("the reply to %s did not arrive: %s", link.peer, problem)
+
+    async def _serve_one(self, link: Link, message: PeerMessage) -> None:
         try:
             reply_to = self._reply_to(message, link.ip)
             self.links.know(reply_to)
@@ -387,10 +398,8 @@ class PeerServer(Addressed):
             answer = Answer(str(problem), error=problem.number)
         if (said := _said(message, answer)) is not None:
             verb, text, fields = said
-            try:
-                link.reply(verb, text, message.job, **fields)
-            except EdgeLakeError as problem:
-                log.warning("the reply to %s did not arrive: %s", link.peer, problem)
+            await link.room()
+            link.reply(verb, text, message.job, **fields)
 
     # ---- from other nodes: blocks
 
