@@ -76,12 +76,12 @@ async def test_who_asks_a_lot_and_reads_nothing_is_not_read_either(tmp_path: Pat
             await b.execute(f"echo {number:02} {'x' * 30_000}")
         link = await RawLink.open(at_b)
         await link.greeted()
-        for number in range(300):
+        for number in range(150):
             link.write("get echo queue", job=(number, 1, 1, 0))
         await until(lambda: _is_busy(b))
         await asyncio.sleep(0.2)  # what would be worked on beyond the limit has been by now
         assert server(b).pool.total < 2 * MAX_REQUESTS
-        for _ in range(300):
+        for _ in range(150):
             assert len((await link.read()).data) > 20 * 30_000
         link.close()
 

@@ -329,3 +329,37 @@ async def test_a_node_without_any_database_asks_others(tmp_path: Path) -> None:
         )
         said, _ = await process.communicate()
         assert json.loads(said)["Query"][0]["count(*)"] == 14
+
+
+async def test_a_table_is_dropped_at_all_operators_or_its_policy_stays(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        (a, at_a), (b, at_b) = net.operators
+        line = "drop network table where name = t and dbms = edge"
+        await a.execute("set peer commands where allow = (drop table)")
+        rows = dict((await net.asks.execute(line)).tables[0].rows)
+        assert rows[at_a] == "Dropped"
+        assert "not taken from other nodes" in rows[at_b]
+        assert rows["Ledger Policy"] == "Not Dropped"
+        assert net.asks.ctx.policies.find("table", name="t")
+        await b.execute("set peer commands where allow = (drop table)")
+        await a.ctx.stores.get("edge").change(lambda tx: tx.create_table("t", COLUMNS))
+        rows = dict((await net.asks.execute(line)).tables[0].rows)
+        assert rows == {at_a: "Dropped", at_b: "Dropped", "Ledger Policy": "Dropped"}
+        assert b.ctx.stores.table("edge", "t") is None
+        assert not net.asks.ctx.policies.find("table", name="t")
+
+
+async def test_grants_to_other_nodes_end_and_name_commands(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        a, at_a = net.operators[0]
+        with pytest.raises(EdgeLakeError, match="no command begins with"):
+            await a.execute("set peer commands where allow = (fly away)")
+        await a.execute("set peer commands where allow = (set node name)")
+        assert (await a.execute("get peer commands")).data == ["set node name"]
+        await net.asks.execute(f"run client {at_a} set node name other")
+        assert (await net.asks.execute(f"run client {at_a} get node name")).text == "other"
+        with pytest.raises(EdgeLakeError, match="not taken from other nodes"):
+            await net.asks.execute(f"run client {at_a} set node names other")
+        await a.execute("reset peer commands")
+        with pytest.raises(EdgeLakeError, match="not taken from other nodes"):
+            await net.asks.execute(f"run client {at_a} set node name other")

@@ -14,7 +14,6 @@ from edgelake.errors import NotAvailableError
 from edgelake.model import CommandClass, Reply
 
 # What brings a group of commands, then a phrase and an example of its form.
-_PEERS = "peer network"
 _BROKER = "message broker and clients"
 _DEVICES = "device and stream inputs"
 _FILES = "publisher, distributor, archive"
@@ -26,9 +25,6 @@ _AGGREGATION = "aggregation"
 _AGENTS = "tools for assistants"
 
 LATER: dict[str, dict[str, str]] = {
-    _PEERS: {
-        "drop network table": "drop network table where name = t and dbms = d and master = !master_node",
-    },
     _BROKER: {
         "run msg client": "run msg client where broker = local and topic = (name = t and dbms = d and table = x)",
         "get msg client": "get msg client where detailed = true",

@@ -20,7 +20,7 @@ from edgelake.command.handlers.query import leaf_rows, network_select
 from edgelake.command.handlers.rest import server_certificate
 from edgelake.command.handlers.synchronizer import synchronizer_of
 from edgelake.command.peerfiles import PEER_FILES
-from edgelake.command.permissions import classes_for
+from edgelake.command.permissions import classes_for, is_loopback
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
 from edgelake.command.tokenizer import Word, tokenise
@@ -30,7 +30,7 @@ from edgelake.metadata.certificates import Certificates
 from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
-from edgelake.model import Caller, CommandClass, Reply
+from edgelake.model import ALL_CLASSES, Caller, CommandClass, Reply
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
 from edgelake.net.peer.dispatch import PONG
 from edgelake.net.peer.secure import certificate_text
@@ -38,6 +38,9 @@ from edgelake.net.peer.service import MAX_COMMAND_BYTES
 from edgelake.peering import PeerAnswer
 from edgelake.query.exchange import QueryPeers
 from edgelake.query.network import Asked
+
+PEER_COMMANDS = "peer commands"
+"""Setting of the node: beginnings of commands that nodes of the policies may send, in lower case."""
 
 PEERS = "peers"
 """The part that sends messages: ``peering.Peers``, while the TCP server runs."""
@@ -133,8 +136,17 @@ def _hooks(ctx: Context) -> Hooks:
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         files=ctx.parts[PEER_FILES],
         caller=lambda ip: Caller("peer", classes_for("peer", ip), ip),
+        granted=lambda line, ip: _granted(ctx, line, ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),
     )
+
+
+def _granted(ctx: Context, line: str, ip: str) -> Caller | None:
+    """Rights of a node of the policies for a command that ``set peer commands`` names."""
+    granted: tuple[str, ...] = ctx.node.settings.get(PEER_COMMANDS, ())
+    if not f"{line} ".startswith(tuple(f"{text} " for text in granted)) or not (_is_known(ctx, ip) or is_loopback(ip)):
+        return None
+    return Caller("peer", ALL_CLASSES, ip)
 
 
 def _is_known(ctx: Context, host: str) -> bool:

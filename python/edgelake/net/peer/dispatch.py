@@ -30,7 +30,7 @@ _BEGIN, _END = "peer-", ".transfer"
 """Of the names of files on their way."""
 
 ALLOWED: Final = ("get ", "test ", "help ", "blockchain get ", "blockchain test ")
-"""Beginnings of commands that peers may send; what else there is needs a right of its own, which nobody has yet."""
+"""Beginnings of commands that peers may send; for others the owner of the node grants the right."""
 
 LEDGER: Final = tuple(f"blockchain {verb} " for verb in ("push", "drop", "replace", "submit", "withdraw", "changes"))
 """What a master takes as well: the ledger is its own, and others are told to write there."""
@@ -76,6 +76,7 @@ class Hooks:
         on_ledger: a copy of the ledger came: from whom, its name, the file (removed afterwards). Raises EdgeLakeError.
         files: that come from peers and go to them.
         caller: rights of an address.
+        granted: rights for a command that its owner has opened to the node at that address; None = it is not.
         working_dir: for files that arrive.
     """
 
@@ -90,6 +91,7 @@ class Hooks:
     on_ledger: Callable[[str, str, Path], Awaitable[None]]
     files: Files
     caller: Callable[[str], Caller]
+    granted: Callable[[str, str], Caller | None]
     working_dir: Callable[[], Path]
 
 
@@ -131,9 +133,13 @@ class Dispatch:
             if words[0] in ("event", "job"):
                 log.info("%s of %s is not known here", " ".join(words[:2]), reply_to)
                 return None
-            if not f"{line} ".startswith((*ALLOWED, *LEDGER) if self._hooks.is_master() else ALLOWED):
+            if f"{line} ".startswith((*ALLOWED, *LEDGER) if self._hooks.is_master() else ALLOWED):
+                caller = self._hooks.caller(ip)
+            elif (granted := self._hooks.granted(" ".join(words).lower(), ip)) is not None:
+                caller = granted
+            else:
                 raise NotPermittedError(f"'{' '.join(words[:2])}' is not taken from other nodes")
-            said, is_json = await self._hooks.run(line, self._hooks.caller(ip))
+            said, is_json = await self._hooks.run(line, caller)
         except UnknownCommandError:
             return Answer(f"Command '{' '.join(words[:2])}' not recoginzed", error=1, in_command=True)
         except EdgeLakeError as failure:
