@@ -17,7 +17,7 @@ LINES: list[set[str]] = [
     {"net", "inputs"},
     {"query", "ingest"},
     {"store", "metadata"},
-    {"service", "loop", "durable", "tls", "profiling", "peering", "_rust", "_cython"},
+    {"service", "loop", "durable", "tls", "profiling", "peering", "processes", "_rust", "_cython"},
     {"model"},
     {"errors"},
 ]

@@ -31,7 +31,7 @@ usage:
   edgelake process SCRIPT.al        start a node and run a script; 'and' separates commands,
                                     a quoted argument is one command, '#' ends them
   edgelake -c COMMAND [-c ...]      run commands and leave; exit code 1 when one fails
-  edgelake demo                     a node with example data, in a minute
+  edgelake demo [--network]         a node (a network of four) with example data, in a minute
   edgelake bench                    measure this machine
   edgelake --version | --help
 

@@ -21,11 +21,12 @@ _STYLE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """``edgelake`` as a person has it: its own terminal, keys in, screen out."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *arguments: str) -> None:
         self.seen = b""
         environment = {
             **os.environ,
             "EDGELAKE_HOME": str(home),
+            "TMPDIR": str(home),
             "XDG_STATE_HOME": str(home / "state"),
             "TERM": "xterm",
             "NO_COLOR": "1",
@@ -33,7 +34,7 @@ class Terminal:
         }
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "edgelake"], environment)
+            os.execve(sys.executable, [sys.executable, "-m", "edgelake", *arguments], environment)
 
     def type(self, keys: str) -> None:
         os.write(self.terminal, keys.encode())

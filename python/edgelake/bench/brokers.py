@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelake.bench.processes import STOP_SECONDS, BenchError, NodeProcess, accepts, free_port, node
+from edgelake.bench.processes import BenchError, accepts, free_port, node
+from edgelake.processes import STOP_SECONDS, NodeProcess
 
 TUNED = ("set_tcp_nodelay true", "max_inflight_messages 1000")
 """What mosquitto is measured with, beside its defaults; the better counts."""

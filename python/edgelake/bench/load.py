@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from edgelake import _rust
-from edgelake.bench.processes import AGENT, ask, tell
+from edgelake.bench.processes import ask, tell
+from edgelake.processes import AGENT
 
 PROGRAM = ("-m", "edgelake.bench.load")
 HEAD = f"User-Agent: {AGENT}\r\ntype: json\r\ndbms: bench\r\ntable: readings\r\nmode: streaming\r\n"

@@ -17,7 +17,7 @@ import uvloop
 
 from edgelake.bench import Settings, gathered, peers
 from edgelake.bench.catalogue import measured
-from edgelake.bench.processes import BenchError, Child, NodeProcess, free_port, get, node, peak_resident_mb, reset_peak
+from edgelake.bench.processes import BenchError, Child, free_port, node, peak_resident_mb, reset_peak
 from edgelake.bench.query import fill
 from edgelake.bench.results import Result
 from edgelake.metadata import ledger
@@ -25,6 +25,7 @@ from edgelake.metadata.ids import Policy
 from edgelake.model import PROMPT
 from edgelake.net.peer.links import Links
 from edgelake.node import Node
+from edgelake.processes import NodeProcess, get
 
 ROWS: Final = 5_000_000
 PASSED: Final = 1_000_000

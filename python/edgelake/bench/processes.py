@@ -1,24 +1,20 @@
-"""Processes of the benches: nodes with a REST server, and helpers that answer with one line of JSON."""
+"""Processes of the benches: nodes on free ports, and helpers that answer with one line of JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import http.client
 import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-AGENT = "AnyLog/1.23"
-START_SECONDS = 30
-STOP_SECONDS = 10
+from edgelake.processes import NODE, STOP_SECONDS, NodeProcess
 
 _PORTS = range(10_240, 32_000)
 _TURN = itertools.count(os.getpid() * 97)  # processes side by side begin at different places
@@ -28,105 +24,15 @@ class BenchError(Exception):
     """A bench that cannot go on, or an answer that is wrong."""
 
 
-class RefusedError(BenchError):
-    """A reply with another status than 200."""
-
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
-        self.status = status
-
-
-class NodeProcess:
-    """A node in a process of its own, from a script; REST on a free port of the loopback.
-
-    Args:
-        home: its folder, made when absent.
-        script: commands that run after the REST server has been started.
-        program: what is run with the path of the script; the node's own program by default.
-    """
-
-    def __init__(self, home: Path, script: Sequence[str] = (), program: Sequence[str] = ("-m", "edgelake", "process")):
-        home.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
-        path = home / "start.al"
-        first = f"run rest server where internal_ip = 127.0.0.1 and internal_port = {self.port} and bind = true"
-        path.write_text("\n".join([*script, first]) + "\n")
-        self.ready_seconds = 0.0
-        self._log = home / "node.log"
-        self.begin = time.perf_counter()
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *program, str(path)],
-                env={**_environment(), "EDGELAKE_HOME": str(home)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def wait_ready(self) -> None:
-        """Wait until REST answers. Raises BenchError with its output when it ends before."""
-        while not answers(self.port):
-            if self.process.poll() is not None:
-                raise BenchError(f"the node ended with code {self.process.returncode}: {self.output()}")
-            if "Script terminated" in self.output():
-                raise BenchError(self.output())
-            if time.perf_counter() - self.begin > START_SECONDS:
-                raise BenchError(f"the node was not ready after {START_SECONDS} s: {self.output()}")
-        self.ready_seconds = time.perf_counter() - self.begin
-
-    def output(self) -> str:
-        """The end of what it printed."""
-        return self._log.read_text(errors="replace")[-2000:].strip()
-
-    def command(self, line: str, timeout_s: float = 60) -> bytes:
-        """The body of a GET. Raises RefusedError for another status than 200."""
-        return get(self.port, {"command": line}, timeout_s)
-
-    def rss_mb(self) -> float:
-        return resident_mb(self.process.pid)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """The environment, but for what keeps modules from being compiled once for all (an installed node has them so)."""
-    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-
-
 @contextlib.contextmanager
-def node(home: Path, script: Sequence[str] = (), program: Sequence[str] | None = None) -> Iterator[NodeProcess]:
+def node(home: Path, script: Sequence[str] = (), program: Sequence[str] = NODE) -> Iterator[NodeProcess]:
     """A ready node, stopped at the end."""
-    made = NodeProcess(home, script, program) if program else NodeProcess(home, script)
+    made = NodeProcess(home, script, port=free_port(), program=program)
     try:
         made.wait_ready()
         yield made
     finally:
         made.stop()
-
-
-def get(port: int, headers: dict[str, str], timeout_s: float = 60) -> bytes:
-    """The body of a GET with these headers. Raises RefusedError for another status than 200."""
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
-    try:
-        link.request("GET", "/", headers={"User-Agent": AGENT, **headers})
-        reply = link.getresponse()
-        body = reply.read()
-        if reply.status != 200:
-            said = f"{headers.get('command', 'GET')}: {reply.status} {body[:300].decode(errors='replace')}"
-            raise RefusedError(reply.status, said)
-        return body
-    finally:
-        link.close()
 
 
 class Child:
@@ -206,17 +112,6 @@ def accepts(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def answers(port: int) -> bool:
-    """Whether an HTTP server is there and says 200; waits 2 ms when it isn't."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
-            return connection.recv(64).startswith(b"HTTP/1.1 200")
-    except OSError:
-        time.sleep(0.002)
-        return False
 
 
 def resident_mb(pid: int) -> float:

@@ -14,17 +14,9 @@ import msgspec
 from edgelake import _rust
 from edgelake.bench import Settings, by_hand
 from edgelake.bench.catalogue import measured
-from edgelake.bench.processes import (
-    AGENT,
-    BenchError,
-    Child,
-    NodeProcess,
-    node,
-    peak_resident_mb,
-    reset_peak,
-    resident_mb,
-)
+from edgelake.bench.processes import BenchError, Child, node, peak_resident_mb, reset_peak, resident_mb
 from edgelake.bench.results import Result
+from edgelake.processes import AGENT, NodeProcess
 from edgelake.store.insert import Insertion
 from edgelake.store.sqlite import SqliteStore
 

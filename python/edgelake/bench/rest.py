@@ -9,18 +9,10 @@ from pathlib import Path
 
 from edgelake.bench import Settings, bare, baselines, gathered, load, slow
 from edgelake.bench.catalogue import measured
-from edgelake.bench.processes import (
-    BenchError,
-    Child,
-    NodeProcess,
-    RefusedError,
-    answers,
-    free_port,
-    node,
-    peak_resident_mb,
-)
+from edgelake.bench.processes import BenchError, Child, free_port, node, peak_resident_mb
 from edgelake.bench.results import Result
 from edgelake.ingest.service import Brake
+from edgelake.processes import NodeProcess, RefusedError, answers
 
 ROWS = 1_000_000
 BODY_ROWS = 1000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgelake.bench import Settings
 from edgelake.bench.catalogue import measured
-from edgelake.bench.processes import node
+from edgelake.bench.processes import node, resident_mb
 from edgelake.bench.results import Result
 
 RUNS = 5
@@ -52,7 +52,7 @@ def _of_script(settings: Settings, suffix: str, script: Sequence[str]) -> list[R
             with node(Path(folder) / str(at), script) as made:
                 seconds.append(made.ready_seconds)
                 time.sleep(SETTLE_S)
-                resident.append(made.rss_mb())
+                resident.append(resident_mb(made.process.pid))
             settings.say(
                 f"start {at + 1} of {runs}{suffix.replace('-', ', ')}: {seconds[-1]:.2f} s, {resident[-1]:.0f} MB"
             )

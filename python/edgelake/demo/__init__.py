@@ -1,4 +1,4 @@
-"""``edgelake demo``: a node with example data, from start to first query in one go."""
+"""``edgelake demo``: nodes with example data, from start to first query in one go."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgelake.demo.network import network
 from edgelake.demo.readings import BODY_ROWS
 from edgelake.demo.stage import play
 from edgelake.demo.standalone import standalone
@@ -16,7 +17,8 @@ from edgelake.loop import run
 def main(args: Sequence[str]) -> int:
     """Run the demo. Returns the exit code."""
     options = _parser().parse_args(args)
-    return run(play(standalone, rows=options.rows, seconds=options.seconds, home=options.home))
+    show = network if options.network else standalone
+    return run(play(show, rows=options.rows, seconds=options.seconds, home=options.home))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -24,7 +26,12 @@ def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="edgelake demo",
         description="A node on this machine alone (loopback, SQLite) that takes sample readings by REST and files, "
-        "shows its status and two queries, and stays with a prompt. Nothing is left behind.",
+        "shows its status and two queries, and stays with a prompt; or a network of four. Nothing is left behind.",
+    )
+    made.add_argument(
+        "--network",
+        action="store_true",
+        help="a network instead: a master, two operators and a query node, each a process of its own",
     )
     made.add_argument("--rows", type=_positive, default=60_000, help="readings to send (default 60000)")
     made.add_argument(

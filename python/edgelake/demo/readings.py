@@ -22,27 +22,35 @@ BODY_ROWS = 1000
 DEVICES = 8
 
 
-def bodies(rows: int) -> Iterator[bytes]:
-    """Readings of the last three hours, newline-separated, oldest first."""
+def bodies(rows: int, first_device: int = 1) -> Iterator[bytes]:
+    """Readings of the last three hours from ``DEVICES`` machines, newline-separated, oldest first."""
     noise = random.Random(7)
     count = max(rows // BODY_ROWS, 1) * BODY_ROWS
     last = datetime.now(UTC).replace(microsecond=0)
     step = timedelta(hours=3) / count
     lines: list[str] = []
     for n in range(count):
-        at = last - step * (count - n)
-        device = n % DEVICES
-        swing = math.sin(n / count * 6 + device)
-        reading = {
-            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "device": f"machine-{device + 1:02}",
-            "temperature": round(21.5 + 4 * swing + noise.gauss(0, 0.3), 2),
-            "power": round(150.5 + 40 * swing + noise.gauss(0, 5), 1),
-        }
-        lines.append(json.dumps(reading))
+        lines.append(_reading(last - step * (count - n), n / count, first_device + n % DEVICES, noise))
         if len(lines) == BODY_ROWS:
             yield "\n".join(lines).encode()
             lines.clear()
+
+
+def body_of_now(first_device: int, moment: int) -> bytes:
+    """One reading of each of ``DEVICES`` machines; ``moment``: which one since the demo began."""
+    noise, at = random.Random(moment), datetime.now(UTC)
+    return "\n".join(_reading(at, moment / 600, first_device + n, noise) for n in range(DEVICES)).encode()
+
+
+def _reading(at: datetime, phase: float, device: int, noise: random.Random) -> str:
+    swing = math.sin(phase * 6 + device)
+    reading = {
+        "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "device": f"machine-{device:02}",
+        "temperature": round(21.5 + 4 * swing + noise.gauss(0, 0.3), 2),
+        "power": round(150.5 + 40 * swing + noise.gauss(0, 5), 1),
+    }
+    return json.dumps(reading)
 
 
 class Device:

@@ -10,13 +10,15 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from edgelake.command.console import execute, write
 from edgelake.demo.readings import DBMS, TABLE
+from edgelake.errors import EdgeLakeError
 from edgelake.model import PROMPT
 from edgelake.node import Node
+from edgelake.processes import NodeProcess, ProcessError
 
 STORE_SECONDS = 60.0
 PORT_STEP = 10
@@ -36,6 +38,8 @@ class Stage:
         self.seconds = seconds
         self.stopping = asyncio.Event()
         self.nodes: list[Node] = []
+        self.processes: list[NodeProcess] = []
+        self._claims: list[socket.socket] = []
         self._began = time.monotonic()
 
     async def node(self, name: str = "") -> Node:
@@ -49,6 +53,26 @@ class Stage:
         self.nodes.append(node)
         await node.start()
         return node
+
+    def ports(self, *wanted: int) -> tuple[int, ...]:
+        """The usual ports of a demo, or the next ones that are all free, moved by the same step.
+
+        Raises RuntimeError when there are none.
+        """
+        for offset in range(0, LAST_OFFSET, PORT_STEP):
+            ports = tuple(port + offset for port in wanted)
+            if claims := _claimed(ports):
+                self._claims += claims
+                return ports
+        raise RuntimeError(f"no free ports from {min(wanted)} to {max(wanted) + LAST_OFFSET}")
+
+    async def process(self, name: str, port: int, *lines: str) -> NodeProcess:
+        """Start a node in a process of its own; it runs the commands, then its REST server. Raises ProcessError."""
+        write("\n".join(f"{name} > {line}" for line in lines))
+        made = NodeProcess(self.folder / name, lines, port=port, apart=True)
+        self.processes.append(made)
+        await asyncio.to_thread(made.wait_ready)
+        return made
 
     async def run(self, node: Node, *lines: str, prompt: str = "EL >") -> None:
         """Run commands as if they were typed. Raises Failed."""
@@ -80,17 +104,24 @@ class Stage:
         return time.monotonic() - self._began
 
     async def stop(self) -> None:
-        """Stop the nodes, the last one first."""
+        """Stop the nodes, the last one first, then the processes."""
         for node in reversed(self.nodes):
             await node.stop()
+        await asyncio.gather(*(asyncio.to_thread(process.stop) for process in self.processes))
+        for claim in self._claims:
+            claim.close()
 
 
 async def play(show: Callable[[Stage], Awaitable[None]], *, rows: int, seconds: float | None, home: Path | None) -> int:
-    """Run a demo to its end, SIGINT or SIGTERM. The folder goes at the end unless the user named it."""
+    """Run a demo to its end, SIGINT, SIGTERM or SIGHUP. The folder goes at the end unless the user named it."""
+    if home is not None and any(found.is_dir() for at in ("EdgeLake", "*/EdgeLake") for found in home.glob(at)):
+        # Its policies name the ports of then.
+        write(f"{home} has the files of an earlier demo: name another folder, or remove it", sys.stderr)
+        return 1
     folder = home or Path(tempfile.mkdtemp(prefix="edgelake-demo-"))
     stage = Stage(folder, rows, seconds)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stage.stopping.set)
     work = asyncio.ensure_future(show(stage))
     stopped = asyncio.create_task(stage.stopping.wait())
@@ -103,11 +134,16 @@ async def play(show: Callable[[Stage], Awaitable[None]], *, rows: int, seconds: 
         return 0
     except Failed:
         return 1
+    except (EdgeLakeError, ProcessError, OSError) as failure:
+        write(f"The demo cannot go on: {failure}", sys.stderr)
+        return 1
     finally:
         stopped.cancel()
-        await stage.stop()
-        if home is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            await stage.stop()
+        finally:
+            if home is None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _count(node: Node) -> int:
@@ -119,23 +155,21 @@ async def _count(node: Node) -> int:
 # ---- ports
 
 
-def free_ports(*wanted: int) -> tuple[int, ...]:
-    """The usual ports of a demo, or the next ones that are all free, moved by the same step.
+def _claimed(ports: Sequence[int]) -> list[socket.socket] | None:
+    """None when one of the ports is taken; else what keeps them from other demos as long as it is open.
 
-    Raises RuntimeError when there are none.
+    TCP ports are the servers' own. The UDP ports beside them, which nobody uses, say that a demo is about to listen.
     """
-    for offset in range(0, LAST_OFFSET, PORT_STEP):
-        ports = tuple(port + offset for port in wanted)
-        if all(_free(port) for port in ports):
-            return ports
-    raise RuntimeError(f"no free ports from {min(wanted)} to {max(wanted) + LAST_OFFSET}")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    with contextlib.ExitStack() as opened:
+        claims = []
+        for port in ports:
+            claims.append(opened.enter_context(socket.socket(type=socket.SOCK_DGRAM)))
+            try:
+                claims[-1].bind(("127.0.0.1", port))
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+            except OSError:
+                return None
+        opened.pop_all()
+        return claims

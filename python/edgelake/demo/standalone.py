@@ -6,7 +6,7 @@ import asyncio
 
 from edgelake.command.console import write
 from edgelake.demo.readings import BODY_ROWS, DBMS, Device, Progress, bodies, drop
-from edgelake.demo.stage import Stage, free_ports
+from edgelake.demo.stage import Stage
 from edgelake.node import Node
 
 FILES = 4
@@ -45,7 +45,7 @@ _SHOWN = (
 async def standalone(stage: Stage) -> None:
     """Set up, feed, show, stay."""
     node = await stage.node()
-    tcp, rest, broker = free_ports(*PORTS)
+    tcp, rest, broker = stage.ports(*PORTS)
     await stage.run(node, *_SET_UP.format(tcp=tcp, rest=rest, broker=broker).splitlines())
     await _feed(stage, node, rest)
     await stage.run(node, *_SHOWN)
