@@ -4,45 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.system.deployed import SCRIPTS, Deployed
 from tests.system.program import AGENT, Program
-
-SCRIPTS = Path(__file__).parent.parent / "command" / "scripts"
-
-
-class Deployed(Program):
-    """A node that the scripts deploy; its parameters come out of the environment."""
-
-    def __init__(self, home: Path, **environment: str) -> None:
-        scripts = home / "node-deployment"
-        if not scripts.exists():
-            shutil.copytree(SCRIPTS, scripts)
-        super().__init__(home, "process $LOCAL_SCRIPTS/main.al")
-        self._environment |= {
-            "LOCAL_SCRIPTS": str(scripts),
-            "ANYLOG_REST_PORT": str(self.port),
-            "OVERLAY_IP": "127.0.0.1",
-            "REST_BIND": "true",
-            **environment,
-        }
-
-    def deployed(self, what: str, times: int = 1) -> None:
-        """Until the last script has said so, so many times since the home was made."""
-        self.until(lambda: self.log.read_text().count(f"deployed {what}") >= times)
-
-    def variables(self) -> dict[str, str]:
-        found: dict[str, str] = self.data("get dictionary")
-        return found
-
-    def running(self) -> set[str]:
-        return {name for name, row in self.data("get processes").items() if row["Status"] == "Running"}
-
 
 OPERATOR = {
     "NODE_TYPE": "operator",
@@ -122,7 +91,7 @@ def test_a_query_node_has_no_operator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({}, "Missing NODE_TYPE: operator or query"),
+        ({}, "Missing NODE_TYPE: master, operator or query"),
         ({"LOCAL_SCRIPTS": "/no/such/folder"}, "Missing LOCAL_SCRIPTS"),
         ({"LOCAL_SCRIPTS": ""}, "Missing LOCAL_SCRIPTS"),
         ({"NODE_TYPE": "operator", "DB_TYPE": "psql"}, "Failed to connect the databases"),

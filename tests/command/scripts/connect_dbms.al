@@ -4,6 +4,7 @@
 # process !local_scripts/connect_dbms.al
 
 on error goto connect-failed
+if !node_type == master then goto ledger
 if !node_type == query then goto system-query
 <if !db_type == psql then connect dbms !default_dbms where
     type = !db_type and
@@ -32,6 +33,12 @@ connect dbms system_query where type = sqlite and memory = true
 
 :done:
 end script
+
+:ledger:
+connect dbms blockchain where type = sqlite
+is_table = info table blockchain ledger exists
+if !is_table == false then create table ledger where dbms = blockchain
+goto system-query
 
 :partition-failed:
 print "Failed to declare partitions of" !default_dbms

@@ -7,7 +7,17 @@ on error goto failed
 process !local_scripts/policies/operator.al
 if not !operator_id then goto failed
 
-<run operator where
+<if !ledger_conn then run operator where
+    policy = !operator_id and
+    create_table = true and
+    update_tsd_info = true and
+    compress_json = true and
+    compress_sql = true and
+    archive_json = true and
+    archive_sql = false and
+    master_node = !ledger_conn and
+    threads = !operator_threads>
+<else run operator where
     policy = !operator_id and
     create_table = true and
     update_tsd_info = true and

@@ -40,8 +40,11 @@ set echo queue on
 on error goto failed
 process !local_scripts/connect_dbms.al
 process !local_scripts/policies/network.al
+if !ledger_conn then process !local_scripts/connect_ledger.al
+if !node_type == master or !node_type == query then process !local_scripts/policies/node.al
 if !node_type == operator then process !local_scripts/deploy_operator.al
 else if !node_type == query then process !local_scripts/deploy_query.al
+else if !node_type == master then print "the ledger is at" !ledger_conn
 else print "a node of the type" !node_type " has no services of its own"
 
 :monitoring:
@@ -81,7 +84,7 @@ print "Missing LOCAL_SCRIPTS: the folder of these scripts"
 end script
 
 :missing-type:
-print "Missing NODE_TYPE: operator or query"
+print "Missing NODE_TYPE: master, operator or query"
 end script
 
 :failed:

@@ -23,7 +23,22 @@ if $LOCATION then loc = $LOCATION
 if $COUNTRY then country = $COUNTRY
 if $CITY then set city = $CITY
 
+:ledger:
+if $LEDGER_CONN then ledger_conn = $LEDGER_CONN
+blockchain_source = master
+blockchain_sync = 30 second
+if $BLOCKCHAIN_SYNC then blockchain_sync = $BLOCKCHAIN_SYNC
+
 :network:
+<if !node_type == operator then
+    anylog_server_port = 32148>
+else if !node_type == master then anylog_server_port = 32048
+else anylog_server_port = 32348
+tcp_bind = false
+tcp_threads = 6
+if $ANYLOG_SERVER_PORT then anylog_server_port = $ANYLOG_SERVER_PORT
+if $TCP_BIND == true or $TCP_BIND == True or $TCP_BIND == TRUE then tcp_bind = true
+if $TCP_THREADS then tcp_threads = $TCP_THREADS
 <if !node_type == operator then
     default_rest_port = 32149>
 else default_rest_port = 32349

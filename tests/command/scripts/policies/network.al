@@ -21,12 +21,17 @@ new_policy = ""
         "company": !company_name,
         "node_type": !node_type,
         # ports are numbers, addresses are found out at each start
+        "port": '!anylog_server_port.int',
         "rest_port": '!anylog_rest_port.int',
         "threads": !rest_threads.int
     }
 }>
 if !overlay_ip then set policy new_policy [config][rest_ip] = '!overlay_ip'
 else set policy new_policy [config][rest_ip] = '!ip'
+if !overlay_ip then set policy new_policy [config][ip] = '!overlay_ip'
+else set policy new_policy [config][ip] = '!ip'
+set policy new_policy [config][tcp_bind] = '!tcp_bind'
+set policy new_policy [config][tcp_threads] = '!tcp_threads.int'
 set policy new_policy [config][rest_bind] = '!rest_bind'
 set policy new_policy [config][rest_threads] = '!rest_threads.int'
 set policy new_policy [config][rest_timeout] = '!rest_timeout.int'

@@ -13,7 +13,9 @@ attempts = incr !attempts
 if !attempts.int > 2 then goto failed
 new_policy = create policy cluster where company = !company_name and name = !cluster_name
 on error goto failed
-blockchain insert where policy = !new_policy and local = true
+<if !ledger_conn then
+    blockchain insert where policy = !new_policy and local = true and master = !ledger_conn>
+else blockchain insert where policy = !new_policy and local = true
 on error ignore
 goto cluster
 
@@ -55,7 +57,9 @@ on error ignore
 new_operator = id sign !new_operator where key = !private_key and password = !node_password
 
 on error goto failed
-blockchain insert where policy = !new_operator and local = true
+<if !ledger_conn then
+    blockchain insert where policy = !new_operator and local = true and master = !ledger_conn>
+else blockchain insert where policy = !new_operator and local = true
 on error ignore
 new_operator = ""
 goto find-operator
