@@ -222,8 +222,8 @@ impl<T: Send + 'static> Journal<T> {
         self.queue.push(entry)
     }
 
-    /// Queue records that belong together: they are in one group, with one write and one sync. Gives them back when the
-    /// journal is closed.
+    /// Queue records that belong together: they are in one group, with one write and one sync, and after a crash all of
+    /// them are there or none is. Gives them back when the journal is closed.
     pub fn append_all(&self, entries: Vec<Entry<T>>) -> Result<(), Vec<Entry<T>>> {
         self.queue.push_all(entries)
     }

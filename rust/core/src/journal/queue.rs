@@ -16,6 +16,8 @@ pub struct Entry<T> {
     pub payload: Vec<u8>,
     /// May be written beyond the journal's byte limit: records that help to free segments.
     pub control: bool,
+    /// Entries behind this one that belong together with it; `Journal::append_all` counts them.
+    pub followers: u32,
     pub tag: T,
 }
 
@@ -79,7 +81,11 @@ impl<T> Queue<T> {
         if waiting.closed {
             return Err(entries);
         }
-        let mut entries = entries.into_iter();
+        let count = entries.len() as u32;
+        let mut entries = entries.into_iter().enumerate().map(|(at, mut entry)| {
+            entry.followers = count - 1 - at as u32;
+            entry
+        });
         waiting.entries.extend(entries.next().map(Item::Entry));
         waiting.entries.extend(entries.map(Item::Joined));
         self.wake(waiting);

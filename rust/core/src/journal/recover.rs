@@ -42,7 +42,8 @@ pub(super) fn recover(
             return Err(damaged(&path, 0));
         };
         recovered.id = Some(id);
-        loop {
+        let mut set = Set::default();
+        let end = loop {
             let offset = reader.offset();
             match reader.next(len) {
                 Ok(Some(record)) if record.position > recovered.last_position => {
@@ -52,23 +53,67 @@ pub(super) fn recover(
                         offset,
                         bytes: reader.offset() - offset,
                     };
-                    visit(place, &record);
+                    if !set.add(place, record) {
+                        return Err(damaged(&path, offset));
+                    }
+                    set.show(visit);
                 }
                 Ok(Some(_)) => return Err(damaged(&path, reader.offset())),
-                Ok(None) => break,
+                Ok(None) => match set.begun() {
+                    None => break offset,
+                    // The end was cut off between two records that belong together.
+                    Some(begun) if is_last => {
+                        cut(&path, begun).map_err(failed)?;
+                        break begun;
+                    }
+                    Some(begun) => return Err(damaged(&path, begun)),
+                },
                 Err(ReadError::Io(error)) => return Err(failed(error)),
                 Err(ReadError::Bad { offset }) => {
                     if !is_last || !reader.is_torn_tail(len).map_err(failed)? {
                         return Err(damaged(&path, offset));
                     }
-                    cut(&path, offset).map_err(failed)?;
-                    break;
+                    let end = set.begun().unwrap_or(offset);
+                    cut(&path, end).map_err(failed)?;
+                    break end;
                 }
             }
-        }
-        recovered.sizes.push((number, reader.offset()));
+        };
+        recovered.sizes.push((number, end));
     }
     Ok(recovered)
+}
+
+/// Records that belong together, until the last of them has come.
+#[derive(Default)]
+struct Set {
+    records: Vec<(Place, Record)>,
+    missing: u32,
+}
+
+impl Set {
+    /// False: the record is none of those that have to follow.
+    fn add(&mut self, place: Place, record: Record) -> bool {
+        if self.missing > 0 && record.followers != self.missing - 1 {
+            return false;
+        }
+        self.missing = record.followers;
+        self.records.push((place, record));
+        true
+    }
+
+    fn show(&mut self, visit: &mut dyn FnMut(Place, &Record)) {
+        if self.missing == 0 {
+            for (place, record) in self.records.drain(..) {
+                visit(place, &record);
+            }
+        }
+    }
+
+    /// Where records stand that wait for others.
+    fn begun(&self) -> Option<u64> {
+        self.records.first().map(|(place, _)| place.offset)
+    }
 }
 
 fn cut(path: &Path, len: u64) -> std::io::Result<()> {

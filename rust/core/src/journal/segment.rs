@@ -162,6 +162,7 @@ impl SegmentReader {
         let (meta, payload) = bytes[HEADER..].split_at(header.meta);
         let record = Record {
             kind: header.kind,
+            followers: header.followers,
             position: header.position,
             meta: meta.to_vec(),
             payload: payload.to_vec(),

@@ -72,6 +72,7 @@ fn entry(tag: u32, level: Level, payload: Vec<u8>) -> Entry<u32> {
         meta: tag.to_le_bytes().to_vec(),
         payload,
         control: false,
+        followers: 0,
         tag,
     }
 }
@@ -111,6 +112,55 @@ fn records_are_found_again_in_order_with_growing_positions() {
     );
     assert!(positions.is_sorted_by(|a, b| a < b));
     assert_eq!(opened.found[5].payload, b"payload 5");
+}
+
+/// A journal with one record and three that belong together; where these begin, and all bytes of its last file.
+fn with_a_set(dir: &Path) -> (u64, Vec<u8>) {
+    let opened = open(&Options::new(dir)).expect("open");
+    let alone = store(&opened, 0, b"alone");
+    let together = (1..4).map(|tag| entry(tag, Level::Durable, vec![tag as u8; 40]));
+    opened.journal.append_all(together.collect()).expect("open");
+    let (tags, placed) = opened.settled.recv_timeout(WAIT).expect("settled");
+    assert_eq!(tags, [1, 2, 3]);
+    let start = placed.expect("placed").start;
+    assert!(start > alone.start);
+    drop(opened);
+    (start, std::fs::read(last_file(dir)).expect("read"))
+}
+
+#[test]
+fn records_that_belong_together_are_all_there_or_none() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (start, bytes) = with_a_set(dir.path());
+    let file = last_file(dir.path());
+    for end in start as usize..=bytes.len() {
+        for other in segment::list(dir.path()).expect("list") {
+            let path = segment::path(dir.path(), other);
+            std::fs::remove_file(path).expect("remove");
+        }
+        std::fs::write(&file, &bytes[..end]).expect("write");
+        let opened = open(&Options::new(dir.path())).expect("open");
+        let found: Vec<u8> = opened.found.iter().map(|r| r.meta[0]).collect();
+        let all = end == bytes.len();
+        assert_eq!(found, if all { vec![0, 1, 2, 3] } else { vec![0] }, "{end}");
+        store(&opened, 9, b"it goes on");
+        drop(opened);
+        let found = open(&Options::new(dir.path())).expect("open").found;
+        assert_eq!(found.len(), if all { 5 } else { 2 }, "{end}");
+    }
+}
+
+#[test]
+fn a_set_that_lacks_a_record_in_an_earlier_file_is_damage() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (start, bytes) = with_a_set(dir.path());
+    let file = last_file(dir.path());
+    store(&open(&Options::new(dir.path())).expect("open"), 4, b"later");
+    let length = u32::from_le_bytes(bytes[start as usize..][..4].try_into().expect("4 bytes"));
+    let first = start as usize + record::HEADER + length as usize;
+    std::fs::write(&file, &bytes[..first]).expect("write");
+    let failed = open(&Options::new(dir.path())).err().expect("damage");
+    assert!(matches!(failed, JournalError::Damaged { offset, .. } if offset == start));
 }
 
 #[test]

@@ -192,11 +192,9 @@ impl<T: 'static> Writer<T> {
         for (index, entry) in group.iter().enumerate() {
             record::encode(
                 &mut self.staging,
-                entry.kind,
+                entry,
                 self.position + index as u64,
                 self.synced as u32,
-                &entry.meta,
-                &entry.payload,
             );
             if entry.payload.len() < COPY_BELOW {
                 self.staging.extend_from_slice(&entry.payload);

@@ -143,6 +143,7 @@ impl Pipeline {
             meta: note.encode(),
             payload: Vec::new(),
             control: true,
+            followers: 0,
             tag: Tag::Filed {
                 key: batch.key.clone(),
                 rows: batch.rows,

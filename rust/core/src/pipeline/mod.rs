@@ -530,6 +530,7 @@ fn entry_of(shared: &Shared, mut record: Record) -> Option<Entry<Tag>> {
         kind: ROWS_JSON,
         meta: meta.encode(),
         control: false,
+        followers: 0,
         tag: Tag::Rows(Box::new(Ticket {
             id: record.ticket,
             told,

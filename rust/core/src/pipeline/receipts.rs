@@ -149,6 +149,7 @@ impl Pipeline {
             meta: Vec::new(),
             payload: encode_all(&old),
             control: true,
+            followers: 0,
             tag: Tag::Receipts(Moving { before, done }),
         });
         if queued && matches!(moved.recv(), Ok(Err(JournalError::Full(_)))) {

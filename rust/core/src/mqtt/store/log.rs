@@ -244,6 +244,7 @@ impl Store {
             meta: self.last_round.to_le_bytes().to_vec(),
             payload,
             control,
+            followers: 0,
             tag,
         })
     }
