@@ -49,6 +49,10 @@ _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
 _REPLIES: Final = ("job ", "print", "echo")
 MAX_TASKS: Final = 10_000
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted: hundreds of nodes may answer a query at once, and one that finds no place
+tries again a second later.
+"""
 MAX_LINKS: Final = 4096
 """Links that others may keep here; who comes later is spoken to in blocks."""
 
@@ -104,7 +108,9 @@ class PeerServer(Addressed):
             raise ServiceError(f"TCP Server: the certificate cannot be used: {problem}") from problem
         try:
             loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(lambda: Entrance(self, self.config.block_s), host, port)
+            self._server = await loop.create_server(
+                lambda: Entrance(self, self.config.block_s), host, port, backlog=BACKLOG
+            )
         except OSError as problem:
             raise AddressInUseError(
                 f"TCP Server: {join_address(host, port)}: {problem.strerror or problem}",
