@@ -5,33 +5,40 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from edgelake.bench.processes import free_port
+from tests.system.partition import Pair, Space
 from tests.system.program import AGENT, Program, quote_latin
 
 SCRIPTS = Path(__file__).parent.parent / "command" / "scripts"
 COMPANY = "Acme Works"
+LOOPBACK = "127.0.0.1"
+
+Inside = Callable[[], AbstractContextManager[None]]
 
 
 class Deployed(Program):
     """A node that the scripts deploy; its parameters come out of the environment."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
+    def __init__(self, home: Path, *, host: str = LOOPBACK, space: Inside = nullcontext, **environment: str) -> None:
+        """``host``: its address, in the network that ``space`` enters."""
         scripts = home / "node-deployment"
         if not scripts.exists():
             shutil.copytree(SCRIPTS, scripts)
         super().__init__(home, "process $LOCAL_SCRIPTS/main.al")
         self.tcp_port = free_port()
+        self._host, self._space = host, space
         self._environment |= {
             "LOCAL_SCRIPTS": str(scripts),
             "ANYLOG_SERVER_PORT": str(self.tcp_port),
             "ANYLOG_REST_PORT": str(self.port),
-            "OVERLAY_IP": "127.0.0.1",
+            "OVERLAY_IP": host,
             "TCP_BIND": "true",
-            "REST_BIND": "true",
+            "REST_BIND": str(host == LOOPBACK).lower(),  # the test itself comes by the loopback
             **environment,
         }
 
@@ -42,7 +49,17 @@ class Deployed(Program):
     @property
     def address(self) -> str:
         """Where other nodes reach it."""
-        return f"127.0.0.1:{self.tcp_port}"
+        return f"{self._host}:{self.tcp_port}"
+
+    def start(self) -> None:
+        with self._space():
+            super().start()
+
+    def request(
+        self, method: str, headers: dict[str, str], body: bytes | None = None, *, path: str = "/"
+    ) -> tuple[int, bytes]:
+        with self._space():
+            return super().request(method, headers, body, path=path)
 
     def deployed(self, what: str, times: int = 1) -> None:
         """Until the last script has said so, so many times since the home was made."""
@@ -66,24 +83,32 @@ class Deployed(Program):
 class Network:
     """A master, two operators with a cluster each, and a query node, in four processes."""
 
-    def __init__(self, home: Path) -> None:
-        self.master = Deployed(home / "master", NODE_TYPE="master", NODE_NAME="Main", COMPANY_NAME=COMPANY)
+    def __init__(self, home: Path, joined: Pair | None = None) -> None:
+        """``joined``: the last operator stands in the one of these namespaces, all others in the other."""
+        near, far = (joined.left, joined.right) if joined else (None, None)
+        self._home = home
+        self.master = self._node("master", "main", near)
         # Its own address is where it follows the ledger, too.
-        self.master.set(LEDGER_CONN=self.master.address, BLOCKCHAIN_SYNC="1 second")
-        self.operators = [self._node(home / name, "operator", name) for name in ("north", "south")]
-        self.query = self._node(home / "query", "query", "desk")
+        self.ledger = self.master.address
+        self.master.set(LEDGER_CONN=self.ledger)
+        self.operators = [self._node("operator", "north", near), self._node("operator", "south", far)]
+        self.query = self._node("query", "desk", near)
 
-    def _node(self, home: Path, kind: str, name: str) -> Deployed:
-        return Deployed(
-            home,
+    def _node(self, kind: str, name: str, space: Space | None) -> Deployed:
+        made = Deployed(
+            self._home / name,
+            host=space.address if space else LOOPBACK,
+            space=space or nullcontext,
             NODE_TYPE=kind,
             NODE_NAME=name,
             COMPANY_NAME=COMPANY,
-            LEDGER_CONN=self.master.address,
             BLOCKCHAIN_SYNC="1 second",
             DEFAULT_DBMS="plant",
             THRESHOLD_TIME="1 second",
         )
+        if kind != "master":
+            made.set(LEDGER_CONN=self.ledger)
+        return made
 
     @property
     def nodes(self) -> list[Deployed]:
@@ -110,8 +135,8 @@ class Network:
 
 
 @contextlib.contextmanager
-def network(home: Path) -> Iterator[Network]:
-    made = Network(home)
+def network(home: Path, joined: Pair | None = None) -> Iterator[Network]:
+    made = Network(home, joined)
     with contextlib.ExitStack() as opened:
         for node, said in zip(
             made.nodes, ("master main", "operator north", "operator south", "query desk"), strict=True

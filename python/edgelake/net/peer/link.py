@@ -35,7 +35,14 @@ MAX_REQUESTS: Final = 64
 MAX_FRAME_BYTES: Final = 1 << 20
 _BROKEN_OFF: Final = 15
 
-_KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+# Probes find out that an idle peer is gone. While something is on its way there are none: without a limit of its own
+# the system would send that again for a quarter of an hour.
+_LIVENESS: Final = (
+    (socket.TCP_KEEPIDLE, 30),
+    (socket.TCP_KEEPINTVL, 10),
+    (socket.TCP_KEEPCNT, 3),
+    (socket.TCP_USER_TIMEOUT, int(ROWS_S * 1000)),
+)
 
 JobKey = tuple[int, int, int, int]
 """Location and id of a job, number of receivers, id of this one."""
@@ -90,7 +97,7 @@ class Link(asyncio.Protocol):
         opened: socket.socket = transport.get_extra_info("socket")
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEP_ALIVE:
+        for option, value in _LIVENESS:
             opened.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def data_received(self, data: bytes) -> None:
