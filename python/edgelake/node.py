@@ -40,6 +40,7 @@ from edgelake.inputs.instructed import Instructions
 from edgelake.inputs.mapped import MappedSubmit
 from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
+from edgelake.metadata.distribution import DISTRIBUTION, Distribution
 from edgelake.metadata.master import MASTER, Master
 from edgelake.metadata.network import Network
 from edgelake.metadata.platforms import PLATFORMS, Platforms
@@ -143,6 +144,7 @@ class Node:
         ctx.parts[PLATFORMS], ctx.parts[MASTER] = platforms, master
         ctx.parts[ROUTING] = Routes(self._addresses)
         ctx.policies.watch(ctx.parts[ROUTING].update)
+        ctx.parts[DISTRIBUTION] = Distribution(lambda: ctx.parts[ROUTING], lambda: ctx.policies.of_type(DISTRIBUTION))
         ctx.policies.network = Network(self._peers, platforms, master)
         service = LedgerService(master, self._peers, lambda: bool(ctx.variables.get("blockchain_file")))
         ctx.parts[NETWORK_QUERIES] = NetworkQueries(

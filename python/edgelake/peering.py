@@ -25,6 +25,9 @@ class FileTarget(enum.IntEnum):
     PATH = 0
     WATCH_DIRECTORY = 1
     LEDGER = 2
+    DELIVERY = 4
+    """Watch directory, once: a file of a name that was taken before is refused (86). For peers of our kind alone, which
+    say what became of it; 3 is a large command."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import itertools
 import os
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from edgelake.command.context import Context
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.ingest.names import INSERTED, FileName, check_part
 from edgelake.ingest.putfile import hand_over
+from edgelake.ingest.received import Received
 from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.ids import body_of
 from edgelake.model import CommandClass
@@ -38,6 +39,7 @@ MAX_FILES: Final = 10_000
 FILE_S: Final = 900.0
 """Longest time for a file that has begun to come."""
 
+_TO_WATCH: Final = (FileTarget.WATCH_DIRECTORY, FileTarget.DELIVERY)
 _TARGETS: Final = {
     "": FileTarget.PATH,
     "watch_dir": FileTarget.WATCH_DIRECTORY,
@@ -98,6 +100,7 @@ class PeerFiles:
         self.allowed = Allowed()
         self._ctx = ctx
         self._wanted: list[Wanted] = []
+        self._received = Received(lambda: ctx.directories.root / "data" / "received.log")
 
     # ---- files that come
 
@@ -106,7 +109,7 @@ class PeerFiles:
         wanted = self._wanted_of(ip, name, target)
         if wanted is not None:
             wanted.events, wanted.begun = wanted.events + 1, wanted.begun + 1
-        elif target == FileTarget.WATCH_DIRECTORY:
+        elif target in _TO_WATCH:
             if not self.allowed.watch_dir:
                 raise _closed("files of other nodes are not taken into the watch directory", "watch_dir = true")
             _data_file(name)
@@ -118,8 +121,8 @@ class PeerFiles:
         """Put a file in its place. Raises EdgeLakeError."""
         wanted = self._wanted_of(ip, name, target)
         if wanted is None:
-            if target == FileTarget.WATCH_DIRECTORY:
-                await self._to_watch_directory(_data_file(name), path)
+            if target in _TO_WATCH:
+                await self._to_watch_directory(_data_file(name), path, once=target == FileTarget.DELIVERY)
             else:
                 await _store(path, self._path(name))
             return
@@ -159,15 +162,25 @@ class PeerFiles:
         """A path of another node, with a value of this node's dictionary at its beginning; none of its secrets."""
         return str(self._ctx.variables.view(secrets=False).translate(name)) if name.startswith("!") else name
 
-    async def _to_watch_directory(self, name: FileName, path: Path) -> None:
+    async def _to_watch_directory(self, name: FileName, path: Path, *, once: bool) -> None:
         prep, watch = self._ctx.directories.path("prep_dir"), self._ctx.directories.path("watch_dir")
-        whole = await transfer.write(_content(path, name.compressed), prep, f"{path.stem}.taken")
+        plain = replace(name, compressed=False)
+        working = prep / f"{plain.text() if once else path.stem}.taken"
+
+        async def arrive() -> Path:
+            return await transfer.write(_content(path, name.compressed), prep, working.name)
+
         try:
-            await asyncio.to_thread(hand_over, whole, watch, name)
+            if once:
+                await self._received.take(plain, working, arrive, watch)
+            else:
+                await arrive()
+                await asyncio.to_thread(hand_over, working, watch, plain)
         except OSError as cause:
             raise error(63, f"the watch directory: {cause.strerror or cause}") from cause
         finally:
-            whole.unlink(missing_ok=True)
+            if not once:
+                working.unlink(missing_ok=True)
 
     # ---- files that go
 

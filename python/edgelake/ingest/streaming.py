@@ -106,6 +106,9 @@ Take = Callable[[Pipeline], Sequence[int]]
 class Streaming(Protocol):
     """The streaming side of ingestion."""
 
+    async def start(self) -> None:
+        """Open the journal; nothing when it is open."""
+
     def settings(self) -> Sequence[StreamSettings]:
         """Settings of every scope that has any; the node's first."""
 

@@ -335,6 +335,14 @@ class Routes:
         turn = self._next_turn(f"{company}.{dbms}.{table}".lower(), "distribution", len(found))
         return [self._target(c, "distribution", True) for c in (*found[turn:], *found[:turn])]
 
+    def receivers_of(self, company: str = "") -> list[Target]:
+        """For data of a table that no cluster has: every cluster that takes data, the next in turn first."""
+        wanted = _wanted(company)
+        found = [c for c in self.routing.clusters.values() if c.takes_data and c.operators]
+        found = [c for c in found if not wanted or c.company.lower() == wanted]
+        turn = self._next_turn(wanted, "any table", len(found))
+        return [self._target(c, "distribution", True) for c in (*found[turn:], *found[:turn])]
+
     def _target(self, cluster: Cluster, use: str, take_turns: bool) -> Target:
         members = [o for o in cluster.operators if not o.is_foreign]
         if members and (take_turns or not members[0].is_main):

@@ -20,6 +20,7 @@ from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.counters import FileCount, OperatorCounters, clock
 from edgelake.ingest.intake import Intake
 from edgelake.ingest.operator import Operator
+from edgelake.ingest.publisher import Publisher
 from edgelake.ingest.settings import FILE_TYPES, OperatorConfig
 from edgelake.ingest.streaming import Storing, in_force
 from edgelake.inputs.files import DirectoryWatcher
@@ -78,6 +79,8 @@ async def run_operator(
     """
     if ctx.services.get(Operator.name) is not None:
         raise AlreadyRunningError("operator", hint="exit operator, first")
+    if ctx.services.get(Publisher.name) is not None:
+        raise AlreadyRunningError("the publisher takes the files of the watch directory", hint="exit publisher, first")
     found = _policy(ctx, policy)
     types = frozenset(kind.lower() for kind in file_type or FILE_TYPES)
     if not types <= FILE_TYPES:
@@ -131,7 +134,7 @@ def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
         config,
         intake,
         counters,
-        _watch,
+        watch_directory,
         batches=batches,
         storing=storing,
         profiler=profiler_of(ctx),
@@ -175,7 +178,8 @@ def _ownership(ctx: Context, config: OperatorConfig, counters: OperatorCounters)
     return ownership
 
 
-def _watch(directory: Path, found: Callable[[Path], None], wanted: Callable[[str], bool]) -> DirectoryWatcher:
+def watch_directory(directory: Path, found: Callable[[Path], None], wanted: Callable[[str], bool]) -> DirectoryWatcher:
+    """What tells the operator, or the publisher, of files."""
     return DirectoryWatcher(directory, found, wanted=wanted)
 
 

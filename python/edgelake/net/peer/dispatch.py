@@ -196,7 +196,7 @@ class Dispatch:
         """A file begins: ``file write <name>``. Raises NotPermittedError, before anything is kept, for files that
         peers may not send and for copies of the ledger that nobody asked for."""
         name = command.removeprefix("file write ").replace("\t", " ").strip()
-        if flag in (FileTarget.PATH, FileTarget.WATCH_DIRECTORY):
+        if flag in (FileTarget.PATH, FileTarget.WATCH_DIRECTORY, FileTarget.DELIVERY):
             self._hooks.files.check(ip, name, FileTarget(flag))
         elif flag not in (FileTarget.LEDGER, LARGE_COMMAND):
             raise NotPermittedError(f"files with the flag {flag} are not taken here")

@@ -267,6 +267,8 @@ class PeerServer(Addressed):
         if (link := await self.links.link(peer)) is not None:
             await self._send_file_on(link, command, content, int(target))
             return
+        if target == FileTarget.DELIVERY:
+            raise error(UNREACHABLE, f"{peer}: no connection on which it would say that it has the file")
         source = address_of(self.source_for(peer))
         blocks = file_blocks(command, content, source, int(target))
         taken_s = 0 if target == FileTarget.LEDGER else TAKEN_S
