@@ -16,6 +16,8 @@ Rows that a table cannot take go to the error folder, with the reason.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from pathlib import Path
 
 from edgelake import _rust
 from edgelake._rust import Pipeline
+from edgelake.durable import write_whole
 from edgelake.errors import JournalError, MappingError, OverloadedError
 from edgelake.ingest.archiver import Archiver
 from edgelake.ingest.batches import BatchKeeper
@@ -94,6 +97,7 @@ class Ingest:
         self._pipeline: Pipeline | None = None
         self._archiver: Archiver | None = None
         self._filer: Filer | None = None
+        self._journal_id = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tickets = Tickets()
         self.conditions = StreamConditions()
@@ -151,7 +155,13 @@ class Ingest:
         except OSError as problem:
             hint = "the node needs a directory that it may write for its journal"
             raise JournalError(f"{directory}: {problem.strerror or problem}", hint=hint) from problem
-        return Pipeline(directory, timezone=self._timezone, sync_delay_us=self.brake.sync_delay_us, **self._limits)
+        pipeline = Pipeline(directory, timezone=self._timezone, sync_delay_us=self.brake.sync_delay_us, **self._limits)
+        try:
+            self._journal_id = _id_of(directory)  # the journal's lock is ours: nobody else makes one
+        except OSError as problem:
+            pipeline.close()
+            raise JournalError(f"{directory}: {problem.strerror or problem}") from problem
+        return pipeline
 
     def _journal_dir(self) -> Path:
         return self._directory() if callable(self._directory) else self._directory
@@ -417,8 +427,7 @@ class Ingest:
         if self._filer is None or self._filer.watch != self._directories[1]:
             if self._filer is not None:
                 self._filer.end()
-            node_id = str(self._journal_dir())
-            self._filer = Filer(self._pipeline, self._directories[1], node_id, self.failed)
+            self._filer = Filer(self._pipeline, self._directories[1], self._journal_id, self.failed)
             self._filer.start()
         self._pipeline.set_filing(self.keeper is None)
 
@@ -493,3 +502,13 @@ class Ingest:
         return Status(
             "Ingest", self._pipeline is not None, last_error="; ".join(filter(None, errors)), counters=counters
         )
+
+
+def _id_of(journal: Path) -> str:
+    """What keeps equal positions of two journals apart, on other machines too. It lasts as long as the journal."""
+    path = journal / "id"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    made = secrets.token_hex(16)
+    write_whole(path, made.encode())
+    return made

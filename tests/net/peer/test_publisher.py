@@ -98,6 +98,21 @@ async def test_rows_and_files_go_to_operators_in_turn(tmp_path: Path) -> None:
         assert sorted(one["destination"] for one in state["destinations"]) == sorted(net.addresses)
 
 
+async def test_equal_readings_of_two_nodes_are_two_readings(tmp_path: Path) -> None:
+    names = set()
+    for place in ("a", "b"):
+        # As in two containers: the same paths, the same position, the same content.
+        home = tmp_path / "node"
+        async with Node(home, caller=PROMPT) as node:
+            await node.execute("create work directories")
+            await node.execute("run streamer")
+            await node.ingest("plant", "t", [{"v": 1}])
+            await node.execute("flush buffers")
+            names |= {path.name for path in (home / "EdgeLake" / "data" / "watch").glob("*.json")}
+        home.rename(tmp_path / place)
+    assert len(names) == 2
+
+
 async def test_data_goes_where_the_owner_says(tmp_path: Path) -> None:
     async with network(tmp_path) as net:
         first, second = net.addresses
