@@ -16,6 +16,17 @@ _LAST: Final = 35
 """Where a block says that none follows."""
 
 
+class Reader(Protocol):
+    """Who reads messages in blocks."""
+
+    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
+        """Serve a message of one block, and close its connection. False: it is to be read as a stream. Raises
+        ValueError."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ip: str) -> None:
+        """Serve a connection of blocks: one message."""
+
+
 class Host(Protocol):
     """Who serves what comes in."""
 
@@ -35,12 +46,9 @@ class Host(Protocol):
     def linked(self, ip: str, capabilities: Capability) -> Link:
         """A link for a peer of our kind."""
 
-    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
-        """Serve a message of one block, and close its connection. False: it is to be read as a stream. Raises
-        ValueError."""
-
-    async def read_blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ip: str) -> None:
-        """Serve a connection of blocks: one message."""
+    @property
+    def blocks(self) -> Reader:
+        """Who reads messages in blocks."""
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Hold on to a task until it ends."""
@@ -118,7 +126,7 @@ class Entrance(asyncio.Protocol):
         if secure.only and not capabilities & Capability.TLS:
             raise ValueError("this node takes TLS alone")
         if not capabilities:
-            if len(first) == BLOCK_BYTES and first[_LAST] and self._host.whole(first, self._ip, transport):
+            if len(first) == BLOCK_BYTES and first[_LAST] and self._host.blocks.whole(first, self._ip, transport):
                 self._is_served = True
                 return
             reader = asyncio.StreamReader(limit=READ_BYTES)
@@ -149,4 +157,4 @@ class Entrance(asyncio.Protocol):
             link.connection_made(secured)
 
     def _blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._host.keep(asyncio.ensure_future(self._host.read_blocks(reader, writer, self._ip)))
+        self._host.keep(asyncio.ensure_future(self._host.blocks.serve(reader, writer, self._ip)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import ssl
@@ -11,19 +10,20 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
-from edgelake._rust import PeerMessage, PeerReader, peer_blocks
+from edgelake._rust import PeerMessage, peer_blocks
 from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, ServiceError, error
 from edgelake.model import Status
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.peer import rows
 from edgelake.net.peer.arrivals import Arrivals
+from edgelake.net.peer.blocks import REPLIES, Blocks, said
 from edgelake.net.peer.config import PeerConfig
-from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch, File
-from edgelake.net.peer.entrance import READ_BYTES, Entrance
-from edgelake.net.peer.files import BLOCK_BYTES, file_blocks, once
-from edgelake.net.peer.jobs import Job, Jobs, RowEvent
+from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch
+from edgelake.net.peer.entrance import Entrance
+from edgelake.net.peer.files import file_blocks, once
+from edgelake.net.peer.jobs import Job, Jobs
 from edgelake.net.peer.link import Link
 from edgelake.net.peer.links import Links
 from edgelake.net.peer.secure import Secure
@@ -42,12 +42,10 @@ SENDING: Final = 64
 _LARGE_NAMES: Final = 100
 TAKEN_S: Final = 30.0
 """Who sends a file waits so long until the peer has put it in its place."""
-_REQUEST, _TEXT = 6, 4
-_NETWORK_FAILURE = 15
+_REQUEST = 6
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
 
-_REPLIES: Final = ("job ", "print", "echo")
 MAX_TASKS: Final = 10_000
 BACKLOG: Final = 1024
 """Connections that wait to be accepted: hundreds of nodes may answer a query at once, and one that finds no place
@@ -55,9 +53,6 @@ tries again a second later.
 """
 MAX_LINKS: Final = 4096
 """Links that others may keep here; who comes later is spoken to in blocks."""
-
-Reply = tuple[PeerMessage, str, Answer | rows.Rows | None]
-"""A request, where replies go, and the reply."""
 
 
 class PeerServer(Addressed):
@@ -85,10 +80,11 @@ class PeerServer(Addressed):
         self.pool = Pool("TCP", config.threads, WAITING)
         self.jobs = Jobs()
         self.refused = 0
-        self._dispatch, self._is_known, self._reply_address = dispatch, is_known, reply_address
+        self.dispatch, self._is_known, self._reply_address = dispatch, is_known, reply_address
         self.secure = Secure(config.tls, config.tls_only, certificate_of)
         self.links = Links(self, self.source_for, self.connect_to, self.secure, config.message_bytes)
         self._accepted: set[Link] = set()
+        self.blocks = Blocks(self)
         self._arrivals = Arrivals(dispatch, config.file_bytes)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,7 +97,7 @@ class PeerServer(Addressed):
     async def start(self) -> None:
         """Bind and serve. Raises AddressInUseError."""
         host, port = self.config.listening
-        self._dispatch.clear()
+        self.dispatch.clear()
         try:
             self.secure.load()
         except (OSError, ssl.SSLError) as problem:
@@ -325,35 +321,11 @@ class PeerServer(Addressed):
         self._accepted.add(link)
         return link
 
-    async def read_blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ip: str) -> None:
-        """One connection: one message. Whatever is wrong with it costs this connection alone."""
-        reply: Reply | None = None
-        try:
-            reply = await self._message(reader, ip)
-        except (ValueError, OSError, EdgeLakeError) as problem:
-            self.refuse(ip, str(problem))
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        await self._answer(reply)
-
-    async def _answer(self, reply: Reply | None) -> None:
-        """Send the reply to a request, on a connection of its own."""
-        if reply is None:
-            return
-        message, reply_to, answer = reply
-        if answer is None or isinstance(answer, Answer):
-            await self._reply(message, reply_to, answer)
-        else:
-            to = self.connect_to(reply_to)
-            await rows.reply(message, self.source_for(reply_to), reply_to, to, answer)
-
     # ---- from other nodes: links
 
     def arrived(self, link: Link, message: PeerMessage) -> None:
         """A message on a link. Raises ValueError, which ends the link."""
-        if message.job[1] and message.command.startswith(_REPLIES):
+        if message.job[1] and message.command.startswith(REPLIES):
             if (query := self.jobs.query_of(message, link)) is not None:
                 query.push_from(link, message)
             elif message.has_rows:
@@ -368,7 +340,7 @@ class PeerServer(Addressed):
     def _is_new_file(self, link: Link, message: PeerMessage) -> bool:
         """Take a piece of a file; whether it is the first one. Raises ValueError."""
         try:
-            self._reply_to(message, link.ip)
+            self.reply_to(message, link.ip)
         except NotPermittedError as problem:
             raise ValueError(str(problem)) from None
         return self._arrivals.put(link, message)
@@ -389,151 +361,27 @@ class PeerServer(Addressed):
 
     async def _serve_one(self, link: Link, message: PeerMessage) -> None:
         try:
-            reply_to = self._reply_to(message, link.ip)
+            reply_to = self.reply_to(message, link.ip)
             self.links.know(reply_to)
             if message.command.startswith("sql"):
                 printed = message.data.decode(errors="replace")
                 async with self.pool.place():
-                    found = await self._dispatch.query(message.command, link.ip, printed)
+                    found = await self.dispatch.query(message.command, link.ip, printed)
                 await rows.reply_on(link, message, found, "printed" if printed else "lines")
                 return
             if message.command.startswith("file write "):
                 answer = await self._arrivals.receive(link, message, reply_to)
             else:
                 async with self.pool.place():
-                    answer = await self._dispatch.command(message.command, message.data, link.ip, reply_to)
+                    answer = await self.dispatch.command(message.command, message.data, link.ip, reply_to)
         except EdgeLakeError as problem:
             answer = Answer(str(problem), error=problem.number)
-        if (said := _said(message, answer)) is not None:
-            verb, text, fields = said
+        if (told := said(message, answer)) is not None:
+            verb, text, fields = told
             await link.room()
             link.reply(verb, text, message.job, **fields)
 
-    # ---- from other nodes: blocks
-
-    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
-        """Serve a message that is one block, which most are: without the cost of a stream. Raises ValueError."""
-        (message,) = PeerReader(self.config.message_bytes).feed(block)
-        if message.command.startswith("file write "):
-            return False
-        asked = self.jobs.asked(message, ip)
-        if query := self.jobs.query_of(message, ip):
-            if query.is_full:
-                return False
-            query.push(query.event_of(message))
-        self.links.learn(message, asked)
-        if message.job[1] and message.command.startswith(_REPLIES):
-            if query is None:
-                self.jobs.take(message, ip)
-            transport.close()
-        else:
-            self.keep(asyncio.ensure_future(self._whole(message, ip, transport)))
-        return True
-
-    async def _whole(self, message: PeerMessage, ip: str, transport: asyncio.Transport) -> None:
-        reply: Reply | None = None
-        try:
-            reply = await self._complete(message, None, ip)
-        except (ValueError, EdgeLakeError) as problem:
-            self.refuse(ip, str(problem))
-        finally:
-            transport.close()
-        await self._answer(reply)
-
-    async def _message(self, reader: asyncio.StreamReader, ip: str) -> Reply | None:
-        """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
-        joined = PeerReader(self.config.message_bytes)
-        file: File | None = None
-        command, received, loop = "", 0, asyncio.get_running_loop()
-        rows_of: PeerMessage | None = None
-        deadline = loop.time() + self.config.block_s
-        try:
-            while True:
-                data = await self._read(reader, deadline)
-                if not data:
-                    if received:
-                        raise ValueError("the connection ended within a message")
-                    return None
-                if (received + len(data)) // BLOCK_BYTES > received // BLOCK_BYTES:
-                    deadline = loop.time() + self.config.block_s
-                received += len(data)
-                messages = joined.feed(data)
-                if messages and not command:
-                    self.links.learn(messages[0], self.jobs.asked(messages[0], ip))
-                for message in messages:
-                    if (command := command or message.command) != message.command:
-                        raise ValueError("the command changes within a message")
-                if messages and command.startswith("file write "):
-                    if file is None:
-                        reply_to = self._reply_to(messages[0], ip)
-                        try:
-                            file = self._dispatch.open(command, messages[0].generic_flag, reply_to, ip)
-                        except EdgeLakeError as failure:
-                            self.refuse(ip, str(failure))
-                            return messages[0], reply_to, self._dispatch.refused(failure)
-                    await self._pieces(file, messages)
-                if command.startswith("job ") and (found_rows := [m for m in messages if m.has_rows]):
-                    rows_of = found_rows[-1]
-                    await self._rows([m for m in found_rows if not m.is_complete], ip)
-                    # Who sends faster than we merge waits; that is no silence of its own.
-                    deadline = loop.time() + self.config.block_s
-                if messages and messages[-1].is_complete:
-                    found, file = file, None
-                    return await self._complete(messages[-1], found, ip)
-        except (ValueError, OSError) as problem:
-            if rows_of is not None:
-                await self._broken(rows_of, ip, str(problem))
-            raise
-        finally:
-            if file is not None:
-                file.path.unlink(missing_ok=True)
-
-    async def _rows(self, messages: list[PeerMessage], ip: str) -> None:
-        """Hand rows to their query. Raises ValueError, which ends the connection, when it is over."""
-        for message in messages:
-            job = self.jobs.query_of(message, ip)
-            if job is None or not await job.put(job.event_of(message)):
-                self.jobs.dropped += 1
-                raise ValueError("rows that nobody waits for")
-
-    async def _broken(self, message: PeerMessage, ip: str, why: str) -> None:
-        """Rows break off: who waits for the rest is told."""
-        if (job := self.jobs.query_of(message, ip)) is not None:
-            await job.put(RowEvent(message.job[3], is_end=True, error=_NETWORK_FAILURE, text=why))
-
-    async def _read(self, reader: asyncio.StreamReader, deadline: float) -> bytes:
-        """What has come. Raises ValueError when the block takes too long."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await reader.read(READ_BYTES)
-        except TimeoutError:
-            raise ValueError(f"no whole block within {self.config.block_s:g} seconds") from None
-
-    async def _pieces(self, file: File, messages: list[PeerMessage]) -> None:
-        await asyncio.to_thread(file.append, b"".join(message.data for message in messages))
-        if file.size_bytes > (self.config.message_bytes if file.flag == LARGE_COMMAND else self.config.file_bytes):
-            raise ValueError(f"a file of more than {file.size_bytes:,} bytes")
-
-    async def _complete(self, message: PeerMessage, file: File | None, ip: str) -> Reply | None:
-        try:
-            if message.job[1] and message.command.startswith(_REPLIES):
-                if (query := self.jobs.query_of(message, ip)) is not None:
-                    await query.put(query.event_of(message))
-                else:
-                    self.jobs.take(message, ip)
-                return None
-            reply_to = self._reply_to(message, ip)
-            async with self.pool.place():
-                if message.command.startswith("sql"):
-                    return message, reply_to, await self._dispatch.query(message.command, ip, "")
-                if file is not None:
-                    return message, reply_to, await self._dispatch.file(file, ip, reply_to)
-                return message, reply_to, await self._dispatch.command(message.command, message.data, ip, reply_to)
-        finally:
-            if file is not None:
-                file.path.unlink(missing_ok=True)
-
-    def _reply_to(self, message: PeerMessage, ip: str) -> str:
+    def reply_to(self, message: PeerMessage, ip: str) -> str:
         """Where replies go: to who sent it, or to a node of the policies; nobody makes us call others.
 
         Raises NotPermittedError.
@@ -545,36 +393,6 @@ class PeerServer(Addressed):
         if host != ip and host not in own and not self._is_known(host):
             raise NotPermittedError(f"its source address {join_address(host, port)} is not that of a known node")
         return join_address(host, port)
-
-    async def _reply(self, message: PeerMessage, reply_to: str, answer: Answer | None) -> None:
-        """Send what there is to say to a request."""
-        if (said := _said(message, answer)) is None:
-            return
-        verb, text, fields = said
-        try:
-            source = address_of(self.source_for(reply_to))
-            blocks = peer_blocks(verb, text, source, job=message.job, mark=mark_of(source), **fields)
-            await send(reply_to, blocks, self.connect_to(reply_to))
-        except (EdgeLakeError, ValueError) as problem:
-            log.warning("the reply to %s did not arrive: %s", reply_to, problem)
-
-
-def _said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, dict[str, Any]] | None:
-    """Command, text and header fields of a reply; None: nobody waits for it."""
-    if answer is None:
-        return None
-    if not (answer.text or answer.error):
-        if not message.job[1]:
-            return None
-        answer = Answer("OK")  # whoever waits is told that it is done
-    verb = "echo" if answer.error else "print"
-    if answer.in_command:
-        verb, answer = f"{verb} {answer.text}", Answer(error=answer.error)
-    return (
-        verb,
-        answer.text.encode(),
-        {"info": _TEXT, "error": answer.error, "generic_flag": 2 if answer.is_json else 1},
-    )
 
 
 @lru_cache(4096)

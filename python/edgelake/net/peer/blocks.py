@@ -1,0 +1,221 @@
+"""Messages in blocks, a connection each: what every node of the network speaks (network protocol, sections 1 to 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from edgelake._rust import PeerMessage, PeerReader, peer_blocks
+from edgelake.errors import EdgeLakeError
+from edgelake.net.peer import rows
+from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, File
+from edgelake.net.peer.entrance import READ_BYTES
+from edgelake.net.peer.files import BLOCK_BYTES
+from edgelake.net.peer.jobs import RowEvent
+from edgelake.net.peer.send import address_of, send
+from edgelake.net.peer.upgrade import mark_of
+
+if TYPE_CHECKING:
+    from edgelake.net.peer.service import PeerServer
+
+log = logging.getLogger(__name__)
+
+REPLIES: Final = ("job ", "print", "echo")
+"""Beginnings of commands that answer a request."""
+
+_TEXT = 4
+_NETWORK_FAILURE = 15
+
+Reply = tuple[PeerMessage, str, Answer | rows.Rows | None]
+"""A request, where replies go, and the reply."""
+
+
+class Blocks:
+    """Reads messages, has them carried out, and sends the replies on connections of their own."""
+
+    def __init__(self, server: PeerServer) -> None:
+        self._server = server
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ip: str) -> None:
+        """One connection: one message. Whatever is wrong with it costs this connection alone."""
+        reply: Reply | None = None
+        try:
+            reply = await self._message(reader, ip)
+        except (ValueError, OSError, EdgeLakeError) as problem:
+            self._server.refuse(ip, str(problem))
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        await self._answer(reply)
+
+    async def _answer(self, reply: Reply | None) -> None:
+        """Send the reply to a request, on a connection of its own."""
+        if reply is None:
+            return
+        message, reply_to, answer = reply
+        if answer is None or isinstance(answer, Answer):
+            await self._reply(message, reply_to, answer)
+        else:
+            to = self._server.connect_to(reply_to)
+            await rows.reply(message, self._server.source_for(reply_to), reply_to, to, answer)
+
+    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
+        """Serve a message that is one block, which most are: without the cost of a stream. Raises ValueError."""
+        (message,) = PeerReader(self._server.config.message_bytes).feed(block)
+        if message.command.startswith("file write "):
+            return False
+        asked = self._server.jobs.asked(message, ip)
+        if query := self._server.jobs.query_of(message, ip):
+            if query.is_full:
+                return False
+            query.push(query.event_of(message))
+        self._server.links.learn(message, asked)
+        if message.job[1] and message.command.startswith(REPLIES):
+            if query is None:
+                self._server.jobs.take(message, ip)
+            transport.close()
+        else:
+            self._server.keep(asyncio.ensure_future(self._whole(message, ip, transport)))
+        return True
+
+    async def _whole(self, message: PeerMessage, ip: str, transport: asyncio.Transport) -> None:
+        reply: Reply | None = None
+        try:
+            reply = await self._complete(message, None, ip)
+        except (ValueError, EdgeLakeError) as problem:
+            self._server.refuse(ip, str(problem))
+        finally:
+            transport.close()
+        await self._answer(reply)
+
+    async def _message(self, reader: asyncio.StreamReader, ip: str) -> Reply | None:
+        """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
+        joined = PeerReader(self._server.config.message_bytes)
+        file: File | None = None
+        command, received, loop = "", 0, asyncio.get_running_loop()
+        rows_of: PeerMessage | None = None
+        deadline = loop.time() + self._server.config.block_s
+        try:
+            while True:
+                data = await self._read(reader, deadline)
+                if not data:
+                    if received:
+                        raise ValueError("the connection ended within a message")
+                    return None
+                if (received + len(data)) // BLOCK_BYTES > received // BLOCK_BYTES:
+                    deadline = loop.time() + self._server.config.block_s
+                received += len(data)
+                messages = joined.feed(data)
+                if messages and not command:
+                    self._server.links.learn(messages[0], self._server.jobs.asked(messages[0], ip))
+                for message in messages:
+                    if (command := command or message.command) != message.command:
+                        raise ValueError("the command changes within a message")
+                if messages and command.startswith("file write "):
+                    if file is None:
+                        reply_to = self._server.reply_to(messages[0], ip)
+                        try:
+                            file = self._server.dispatch.open(command, messages[0].generic_flag, reply_to, ip)
+                        except EdgeLakeError as failure:
+                            self._server.refuse(ip, str(failure))
+                            return messages[0], reply_to, self._server.dispatch.refused(failure)
+                    await self._pieces(file, messages)
+                if command.startswith("job ") and (found_rows := [m for m in messages if m.has_rows]):
+                    rows_of = found_rows[-1]
+                    await self._rows([m for m in found_rows if not m.is_complete], ip)
+                    # Who sends faster than we merge waits; that is no silence of its own.
+                    deadline = loop.time() + self._server.config.block_s
+                if messages and messages[-1].is_complete:
+                    found, file = file, None
+                    return await self._complete(messages[-1], found, ip)
+        except (ValueError, OSError) as problem:
+            if rows_of is not None:
+                await self._broken(rows_of, ip, str(problem))
+            raise
+        finally:
+            if file is not None:
+                file.path.unlink(missing_ok=True)
+
+    async def _rows(self, messages: list[PeerMessage], ip: str) -> None:
+        """Hand rows to their query. Raises ValueError, which ends the connection, when it is over."""
+        for message in messages:
+            job = self._server.jobs.query_of(message, ip)
+            if job is None or not await job.put(job.event_of(message)):
+                self._server.jobs.dropped += 1
+                raise ValueError("rows that nobody waits for")
+
+    async def _broken(self, message: PeerMessage, ip: str, why: str) -> None:
+        """Rows break off: who waits for the rest is told."""
+        if (job := self._server.jobs.query_of(message, ip)) is not None:
+            await job.put(RowEvent(message.job[3], is_end=True, error=_NETWORK_FAILURE, text=why))
+
+    async def _read(self, reader: asyncio.StreamReader, deadline: float) -> bytes:
+        """What has come. Raises ValueError when the block takes too long."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await reader.read(READ_BYTES)
+        except TimeoutError:
+            raise ValueError(f"no whole block within {self._server.config.block_s:g} seconds") from None
+
+    async def _pieces(self, file: File, messages: list[PeerMessage]) -> None:
+        await asyncio.to_thread(file.append, b"".join(message.data for message in messages))
+        if file.size_bytes > (
+            self._server.config.message_bytes if file.flag == LARGE_COMMAND else self._server.config.file_bytes
+        ):
+            raise ValueError(f"a file of more than {file.size_bytes:,} bytes")
+
+    async def _complete(self, message: PeerMessage, file: File | None, ip: str) -> Reply | None:
+        try:
+            if message.job[1] and message.command.startswith(REPLIES):
+                if (query := self._server.jobs.query_of(message, ip)) is not None:
+                    await query.put(query.event_of(message))
+                else:
+                    self._server.jobs.take(message, ip)
+                return None
+            reply_to = self._server.reply_to(message, ip)
+            async with self._server.pool.place():
+                if message.command.startswith("sql"):
+                    return message, reply_to, await self._server.dispatch.query(message.command, ip, "")
+                if file is not None:
+                    return message, reply_to, await self._server.dispatch.file(file, ip, reply_to)
+                return (
+                    message,
+                    reply_to,
+                    await self._server.dispatch.command(message.command, message.data, ip, reply_to),
+                )
+        finally:
+            if file is not None:
+                file.path.unlink(missing_ok=True)
+
+    async def _reply(self, message: PeerMessage, reply_to: str, answer: Answer | None) -> None:
+        """Send what there is to say to a request."""
+        if (told := said(message, answer)) is None:
+            return
+        verb, text, fields = told
+        try:
+            source = address_of(self._server.source_for(reply_to))
+            blocks = peer_blocks(verb, text, source, job=message.job, mark=mark_of(source), **fields)
+            await send(reply_to, blocks, self._server.connect_to(reply_to))
+        except (EdgeLakeError, ValueError) as problem:
+            log.warning("the reply to %s did not arrive: %s", reply_to, problem)
+
+
+def said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, dict[str, Any]] | None:
+    """Command, text and header fields of a reply; None: nobody waits for it."""
+    if answer is None:
+        return None
+    if not (answer.text or answer.error):
+        if not message.job[1]:
+            return None
+        answer = Answer("OK")  # whoever waits is told that it is done
+    verb = "echo" if answer.error else "print"
+    if answer.in_command:
+        verb, answer = f"{verb} {answer.text}", Answer(error=answer.error)
+    return (
+        verb,
+        answer.text.encode(),
+        {"info": _TEXT, "error": answer.error, "generic_flag": 2 if answer.is_json else 1},
+    )
