@@ -25,17 +25,32 @@ class Share:
     peers: Sequence[str]
     command: str
     asked: int = 0
-    has_rows: bool = False
+    messages: int = 0
     failure: str = ""
+    _seen: int = 0
 
     @property
     def peer(self) -> str:
         """The one that is asked now."""
         return self.peers[self.asked - 1]
 
+    @property
+    def has_rows(self) -> bool:
+        return self.messages > 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come since ``look``."""
+        return self.messages == self._seen
+
+    def look(self) -> bool:
+        """Whether nothing has come since the last look."""
+        silent, self._seen = self.is_silent, self.messages
+        return silent
+
 
 QUIET_S = 3.0
-"""A node that has sent nothing by then is asked whether it is there."""
+"""A node that sends nothing for so long is asked whether it is there."""
 
 PROBE_S = 3.0
 """One that does not answer that either is gone."""
@@ -108,7 +123,7 @@ class Gathering:
     def _probe(self) -> None:
         """See whether the nodes that are silent are there; a query may well take long."""
         self._quiet = asyncio.get_running_loop().call_later(QUIET_S + PROBE_S, self._probe)
-        silent = {receiver: share.peer for receiver, share in self._awaited.items() if not share.has_rows}
+        silent = {receiver: share.peer for receiver, share in self._awaited.items() if share.look()}
         if silent and (self._probing is None or self._probing.done()):
             self._probing = asyncio.ensure_future(self._ask_whether_there(silent))
 
@@ -116,7 +131,7 @@ class Gathering:
         answers = await self.ask(list(silent.values()), "get status", timeout_s=PROBE_S)
         for receiver, answer in zip(silent, answers, strict=True):
             share = self._awaited.get(receiver)
-            if answer.error in (NO_ANSWER, UNREACHABLE) and share is not None and not share.has_rows:
+            if answer.error in (NO_ANSWER, UNREACHABLE) and share is not None and share.is_silent:
                 self.query.give_up(receiver, "it does not answer")
 
     def stop(self) -> None:
@@ -170,7 +185,7 @@ class Gathering:
         """Whether the rows are those of a node that is waited for."""
         share = self._awaited.get(event.receiver)
         if share is not None:
-            share.has_rows = True
+            share.messages += 1
         return share is not None
 
     def _end(self, event: RowEvent) -> None:

@@ -294,6 +294,30 @@ async def test_rows_that_break_off_fail_the_query_at_once(tmp_path: Path) -> Non
         assert f"127.0.0.1:{at}" in str(failure)
 
 
+async def test_a_node_that_goes_mute_in_the_middle_of_its_rows_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "QUIET_S", 0.1)
+    monkeypatch.setattr(gather, "PROBE_S", 0.3)
+    backs: list[asyncio.StreamWriter] = []
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (request,) = PeerReader(1 << 20).feed(await reader.readexactly(2048))
+        writer.close()
+        if request.command.startswith("sql"):
+            _, back = await asyncio.open_connection(*request.source)
+            backs.append(back)
+            back.write(PeerRowWriter(("127.0.0.1", at), request.job).rows(b'{"Query":[{"0":"a","1":"1.5"}]}\n' * 200))
+
+    async with network(tmp_path) as net, await asyncio.start_server(begin, "127.0.0.1", 0) as mute_later:
+        at = mute_later.sockets[0].getsockname()[1]
+        failure = await net.failure("select name, value from t", to=f"(127.0.0.1:{at}, timeout = 60)")
+        assert failure.number == 208
+        assert f"127.0.0.1:{at}: it does not answer" in str(failure)
+        for back in backs:
+            back.close()
+
+
 async def test_whoever_sends_rows_for_a_query_that_ends_is_let_go() -> None:
     job = RowJob(1, 1)
     waiting = [asyncio.ensure_future(job.put(RowEvent(0))) for _ in range(10 * QUEUED)]
