@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import http.client
@@ -296,6 +297,39 @@ def test_files_of_a_table_are_kept_found_and_removed(files: Files) -> None:
     assert files.request("GET", f"{found} and id = {own} and dest = stdout")[0] == 400
     files.execute("file store where source = !tmp_dir/plant.motor.0ab1 and hash = 0c")
     assert files.loop.run(_count(files)) == [{"dbms": "plant", "table": "motor", "count": 2}]
+
+
+def test_contents_of_blob_columns_are_found_by_what_their_row_holds(files: Files) -> None:
+    schema = {
+        "file": {"blob": True, "bring": "[image]", "extension": "png", "apply": "base64decoding", "type": "varchar"}
+    }
+    policy = json.dumps({"mapping": {"id": "camera", "dbms": "plant", "table": "photo", "schema": schema}})
+    files.execute(f"blockchain insert where policy = {policy} and local = true")
+    files.execute(
+        "run msg client where broker = rest and user-agent = anylog and topic = (name = camera and policy = camera)"
+    )
+    coded = base64.b64encode(CONTENT).decode()
+    body = json.dumps({"image": coded}).encode()
+    for _ in range(2):
+        assert files.request("POST", "data", body, topic="camera", Content_Type="text/plain")[0] == 200
+    held = hashlib.md5(f"plant.photo{coded}".encode()).hexdigest() + ".png"
+    files.execute("flush buffers")
+    status, _, said = files.request("GET", "sql plant format = json and stat = false select file from photo")
+    assert (status, json.loads(said)) == (200, {"Query": [{"file": held}] * 2})
+    (files.node.ctx.directories.path("blobs_dir") / f"plant.photo.{held}.7_tmp").write_bytes(CONTENT[:9])
+
+    assert files.loop.run(_count(files)) == [{"dbms": "plant", "table": "photo", "count": 1}]
+    found = f"file retrieve where dbms = plant and table = photo and id = {held}"
+    status, headers, said = files.request("GET", f"{found} and dest = stdout")
+    assert (status, headers["content-type"], said) == (200, "image/png", CONTENT)
+    status, headers, said = files.request("GET", f"{found} and dest = stdout", Range="bytes=5-99")
+    assert (status, headers["content-range"], said) == (206, f"bytes 5-99/{len(CONTENT)}", CONTENT[5:100])
+    day = time.strftime("%y%m%d", time.gmtime())
+    assert files.request("GET", f"{found} and date = {day} and dest = !tmp_dir")[0] == 200
+    assert files.names == [f"plant.photo.{held}"]
+    assert files.request("GET", f"{found} and date = 200101 and dest = !tmp_dir")[0] == 400
+    assert files.request("POST", f"file remove where dbms = plant and table = photo and id = {held}")[0] == 200
+    assert files.request("GET", f"{found} and dest = stdout")[0] == 400
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Files that belong to rows, kept in a folder a day: ``blobs_dir/YY/MM/DD/<dbms>.<table>.<hash>[.type]``.
 
+Contents of blob columns of mapping policies lie in ``blobs_dir`` itself under such names.
+
 Source: spec "Ingestion and storage", section 3 (``folder = true``).
 """
 
@@ -18,6 +20,7 @@ from edgelake.ingest.names import check_part
 
 _DATE = re.compile(r"\d{6}")
 _HASH = re.compile(r"[0-9a-fA-F]{1,128}")
+_WORKING = "_tmp"
 _TYPE = re.compile(r"(?:\.\w{1,16})?")
 
 
@@ -38,7 +41,7 @@ class BlobFolder:
         return found
 
     def find(self, dbms: str, table: str, *, name: str = "", file_hash: str = "", date: str = "") -> list[Path]:
-        """Blobs of a table in the order of their days: one by its name or hash, those of a day, or all.
+        """Blobs of a table, those of blob columns first, then by day: one by its name or hash, those of a day, or all.
 
         ``name`` is ``<hash>[.type]``, ``date`` YYMMDD. Raises CommandError, EdgeLakeError 119.
         """
@@ -49,7 +52,9 @@ class BlobFolder:
         if file_hash and not _HASH.fullmatch(file_hash):
             raise CommandError(f"hash = {file_hash[:40]}", hint="the hash is hexadecimal")
         day = "/".join((date[:2], date[2:4], date[4:])) if date else "[0-9][0-9]/[0-9][0-9]/[0-9][0-9]"
-        found = sorted(self._folder().glob(f"{day}/{escape(f'{dbms}.{table}.')}*"))
+        names = f"{escape(f'{dbms}.{table}.')}*"
+        found = [path for path in self._of_columns(names) if not date or _stored(path) == date]
+        found += sorted(self._folder().glob(f"{day}/{names}"))
         named = [(path, path.name.removeprefix(f"{dbms}.{table}.")) for path in found]
         return [
             path
@@ -59,9 +64,23 @@ class BlobFolder:
 
     def count(self, dbms: str = "", table: str = "") -> list[tuple[str, str, int]]:
         """Number of blobs by database and table, for ``get files count``."""
-        names = (path.name.split(".") for path in self._folder().glob("[0-9][0-9]/[0-9][0-9]/[0-9][0-9]/*.*.*"))
+        paths = [*self._of_columns("*.*.*"), *self._folder().glob("[0-9][0-9]/[0-9][0-9]/[0-9][0-9]/*.*.*")]
+        names = (path.name.split(".") for path in paths)
         counted = Counter((parts[0], parts[1]) for parts in names if parts[0])
         return [(d, t, n) for (d, t), n in sorted(counted.items()) if dbms in {"", d} and table in {"", t}]
+
+    def _of_columns(self, names: str) -> list[Path]:
+        """Contents of blob columns by the pattern of their names, without those that are being written."""
+        found = self._folder().glob(names)
+        return sorted(path for path in found if not path.name.endswith(_WORKING) and path.is_file())
+
+
+def _stored(path: Path) -> str:
+    """YYMMDD (UTC) of the last change; empty for a file that was removed meanwhile."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%y%m%d")
+    except FileNotFoundError:
+        return ""
 
 
 def blob_name(dbms: str, table: str, file_hash: str, suffix: str) -> str:
