@@ -135,7 +135,7 @@ def _directory(ctx: Context, given: str, variable: str) -> Path:
 
 def _blobs(ctx: Context, given: str, specs: Sequence[dict[str, Any]]) -> Path | None:
     """Where contents of blob columns go; the directory has to be there only when a policy has such columns."""
-    wanted = any('"blob": true' in json.dumps(policy) for spec in specs for policy in spec.get("policies", ()))
+    wanted = any('"blob"' in json.dumps(policy) for spec in specs for policy in spec.get("policies", ()))
     if wanted or given:
         return _directory(ctx, given, "blobs_dir")
     return None
