@@ -274,6 +274,32 @@ fn mappings_change_while_the_counters_go_on() {
 }
 
 #[test]
+fn receipts_that_wait_for_the_disk_are_known_to_the_next_broker() {
+    let dir = tempfile::tempdir().expect("dir");
+    let gate = Arc::new(parking_lot::Mutex::new(()));
+    let mut options = Options::new(dir.path(), Zone::UTC);
+    options.journal.before_sync = Some({
+        let gate = gate.clone();
+        Arc::new(move || {
+            drop(gate.lock());
+            Ok(())
+        })
+    });
+    let mut bench = Bench::with(&options, 0);
+    declare(&bench.clients, 1, &json!([readings("a", "one")]));
+    let held = gate.lock();
+    let message = with_receipt(number("a", 1), "c1", 7);
+    bench.intake.submit(5, vec![message]);
+    let pipeline = bench.pipeline.clone();
+    let asking = std::thread::spawn(move || pipeline.receipts());
+    // The disk is slow: whoever asks has to wait for it.
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!asking.is_finished());
+    drop(held);
+    assert_eq!(asking.join().expect("receipts").len(), 1);
+}
+
+#[test]
 fn types_and_receipts_come_back_with_the_journal() {
     let dir = tempfile::tempdir().expect("dir");
     let mut bench = Bench::open(dir.path(), 0);

@@ -27,6 +27,8 @@ pub(super) enum Tag {
     Flush {
         ticket: u64,
     },
+    /// Somebody waits until everything up to here has been written or refused.
+    Passed(Sender<()>),
 }
 
 /// A record's rows on their way through the journal.
@@ -159,7 +161,7 @@ impl Publish<Tag> for Publisher {
                     tables.receipts.moved(moving.before, place.segment);
                     let _ = moving.done.send(Ok(()));
                 }
-                Tag::Flush { .. } => {}
+                Tag::Flush { .. } | Tag::Passed(_) => {}
             }
         }
         done.extend(tables.passed());
@@ -192,7 +194,7 @@ impl Publish<Tag> for Publisher {
                 Tag::Receipts(moving) => {
                     let _ = moving.done.send(Err(error.clone()));
                 }
-                Tag::Flush { .. } => {}
+                Tag::Flush { .. } | Tag::Passed(_) => {}
             }
         }
         drop(tables);
@@ -204,8 +206,14 @@ impl Publish<Tag> for Publisher {
     }
 
     fn reached(&mut self, mark: Tag) {
-        let Tag::Flush { ticket } = mark else {
-            return;
+        let ticket = match mark {
+            Tag::Flush { ticket } => ticket,
+            Tag::Passed(done) => {
+                // Whoever asked may have gone.
+                let _ = done.send(());
+                return;
+            }
+            Tag::Rows(_) | Tag::Filed { .. } | Tag::Receipts(_) => return,
         };
         let mut tables = self.shared.tables.lock();
         tables.unreserve();

@@ -118,8 +118,14 @@ pub(super) struct Moving {
 }
 
 impl Pipeline {
-    /// The receipts that the journal holds.
+    /// The receipts that the journal holds, with those that are on their way into it: a broker that ended in this
+    /// process may have left some. Waits until these are written.
     pub fn receipts(&self) -> Vec<Receipts> {
+        let (done, passed) = bounded(1);
+        if self.journal.mark(Tag::Passed(done)) {
+            // The journal's thread ends only behind what is queued.
+            let _ = passed.recv();
+        }
         self.shared.tables.lock().receipts.before(u64::MAX)
     }
 
