@@ -64,7 +64,7 @@ require:
 # faketime sets the clock that a node sees.
 # Debian starts a mosquitto when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime; do \
+	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2; do \
 	  program=$${tool%%:*} package=$${tool##*:}; \
 	  PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null && continue; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \

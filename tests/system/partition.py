@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,16 +105,8 @@ class Pair:
 
 
 def missing() -> str:
-    """Why this machine can't make namespaces; "" when it can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    if shutil.which("ip") is None:
-        return "the program ip is missing: apt-get install iproute2"
-    try:
-        with pair():
-            return ""
-    except OSError as problem:
-        return f"no network namespaces here: {problem}"
+    """Why no namespaces are made here; "" as root, who can make them: then what is missing fails the tests."""
+    return "" if os.geteuid() == 0 else "network namespaces need root"
 
 
 @contextlib.contextmanager

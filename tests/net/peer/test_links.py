@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ from edgelake._rust import PeerReader
 from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
 from edgelake.model import PROMPT
+from edgelake.net.peer.arrivals import MAX_FILES
+from edgelake.net.peer.dispatch import File
 from edgelake.net.peer.link import MAX_REQUESTS, WINDOW
 from edgelake.net.peer.upgrade import Capability, mark_of
 from edgelake.node import Node
@@ -314,6 +318,39 @@ async def test_a_file_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 async def _is_empty(folder: Path) -> bool:
     return not list(folder.glob("peer-*"))
+
+
+async def test_as_many_files_as_may_come_at_a_time_all_arrive(tmp_path: Path) -> None:
+    async with node(tmp_path, "b") as (b, at_b):
+        await b.execute(f"set peer files where write = {tmp_path}")
+        link = await RawLink.open(at_b)
+        await link.greeted()
+        for is_last in (False, True):
+            for number in range(MAX_FILES):
+                data = b"" if is_last else b"content"
+                link.write(
+                    f"file write {tmp_path}/f{number}", data, job=(number, 1, 1, 0), structure=5, is_last=is_last
+                )
+        for number in range(MAX_FILES):
+            await until(lambda at=tmp_path / f"f{number}": _is_there(at))  # type: ignore[misc]
+        link.close()
+
+
+async def _is_there(file: Path) -> bool:
+    return file.is_file() and file.read_bytes() == b"content"
+
+
+async def test_a_disk_that_fails_is_said_to_who_sends_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with two(tmp_path) as (a, b, at_b):
+        sent, place = await with_files(a, b, tmp_path)
+        sent.write_bytes(bytes(9 << 20))
+        monkeypatch.setattr(File, "append", full)
+        with pytest.raises(EdgeLakeError, match="No space left"):
+            await a.execute(f"run client ({at_b}) file copy {sent} {place}/came.bin")
+        assert (await a.execute(f"run client {at_b} get status")).text == f"b@{at_b} running"
 
 
 async def test_who_sends_more_of_a_file_than_it_may_is_let_go(tmp_path: Path) -> None:

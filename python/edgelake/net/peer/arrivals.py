@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Final
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import EdgeLakeError, error
-from edgelake.net.peer.dispatch import Answer, Dispatch
+from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch
 from edgelake.net.peer.link import WINDOW, Link
+
+MAX_FILES: Final = 64
+"""Files of one link that come at a time."""
 
 
 class Arrivals:
-    """The files that are on their way in. ``limit_bytes``: of a file."""
+    """The files that are on their way in.
 
-    def __init__(self, dispatch: Dispatch, limit_bytes: int) -> None:
-        self._dispatch, self._limit_bytes = dispatch, limit_bytes
+    Args:
+        file_bytes: longest file.
+        command_bytes: longest command that comes as a file.
+    """
+
+    def __init__(self, dispatch: Dispatch, file_bytes: int, command_bytes: int) -> None:
+        self._dispatch, self._file_bytes, self._command_bytes = dispatch, file_bytes, command_bytes
         self._pieces: dict[tuple[Link, int, int], _Pieces] = {}
 
     def __len__(self) -> int:
@@ -29,6 +38,8 @@ class Arrivals:
         key = (link, *message.job[:2])
         pieces = self._pieces.get(key)
         if is_first := pieces is None:
+            if sum(of is link for of, *_ in self._pieces) >= MAX_FILES:
+                raise ValueError(f"more than {MAX_FILES} files at a time")
             pieces = self._pieces[key] = _Pieces()
         pieces.put(message)
         return is_first
@@ -56,15 +67,18 @@ class Arrivals:
 
     async def _stored(self, link: Link, first: PeerMessage, reply_to: str, pieces: _Pieces) -> Answer | None:
         file = self._dispatch.open(first.command, first.generic_flag, reply_to, link.ip)
+        limit_bytes = self._command_bytes if file.flag == LARGE_COMMAND else self._file_bytes
         try:
             while (piece := await pieces.next()) is not None:
                 await asyncio.to_thread(file.append, piece.data)
-                if file.size_bytes > self._limit_bytes:
-                    raise error(64, f"a file of more than {self._limit_bytes:,} bytes")
+                if file.size_bytes > limit_bytes:
+                    raise error(64, f"a file of more than {limit_bytes:,} bytes")
                 link.taken(piece.job)
             if not pieces.is_whole:
                 return None
             return await self._dispatch.file(file, link.ip, reply_to) or Answer()
+        except OSError as problem:
+            raise error(63, f"{file.name}: {problem.strerror or problem}") from problem
         finally:
             file.path.unlink(missing_ok=True)
 

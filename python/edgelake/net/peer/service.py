@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import ssl
@@ -85,7 +86,7 @@ class PeerServer(Addressed):
         self.links = Links(self, self.source_for, self.connect_to, self.secure, config.message_bytes)
         self._accepted: set[Link] = set()
         self.blocks = Blocks(self)
-        self._arrivals = Arrivals(dispatch, config.file_bytes)
+        self._arrivals = Arrivals(dispatch, config.file_bytes, config.message_bytes)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
@@ -353,7 +354,9 @@ class PeerServer(Addressed):
 
     async def _serve(self, link: Link, message: PeerMessage) -> None:
         """Carry out a request that came on a link, and answer on it."""
-        async with link.request_served():
+        # A file has further pieces on the same link, which has to be read for them: it is not among what stops that.
+        is_file = message.command.startswith("file write ")
+        async with contextlib.nullcontext() if is_file else link.request_served():
             try:
                 await self._serve_one(link, message)
             except EdgeLakeError as problem:
