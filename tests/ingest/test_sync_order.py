@@ -72,3 +72,30 @@ def test_no_acknowledgement_precedes_the_sync_that_covers_it(tmp_path: Path) -> 
 
 def test_the_trace_shows_acknowledgements_that_do_not_wait(tmp_path: Path) -> None:
     assert acknowledged_early(tmp_path, "memory")
+
+
+BLOBS = """
+import json, sys
+from edgelake._rust import MappingProgram
+schema = {"file": {"blob": True, "bring": "[x]", "type": "varchar"}}
+program = MappingProgram(json.dumps({"topics": [{"name": "t", "policies": [
+    {"mapping": {"id": "p", "dbms": "plant", "table": "photo", "schema": schema}}]}]}))
+for turn in ("first", "again"):
+    program.map(b'{"x": "picture"}', "t", blobs_dir=sys.argv[1])
+    print(turn, flush=True)
+"""
+
+
+def test_a_content_that_another_row_has_brought_is_synced_again_before_its_own_row(tmp_path: Path) -> None:
+    """The other row's thread may not have come to its sync yet."""
+    folder, trace = tmp_path / "blobs", tmp_path / "trace"
+    folder.mkdir()
+    command = [sys.executable, "-c", BLOBS, str(folder)]
+    subprocess.run(
+        [*strace(), "-o", str(trace), *command], env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL, check=True
+    )
+    (kept,) = folder.iterdir()
+    _, _, after = trace.read_text(errors="replace").partition('"first')
+    calls, _, _ = after.partition('"again')
+    synced = re.findall(r"f(?:data)?sync\(\d+<([^>]+)>\) += 0", calls)
+    assert synced == [str(kept), str(folder)]

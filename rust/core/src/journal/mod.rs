@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 
 pub use queue::Entry;
 pub use record::Record;
+pub(crate) use segment::sync_dir;
 pub use segment::{JournalId, ReadError, SegmentReader};
 
 use queue::Queue;

@@ -18,6 +18,9 @@ use super::{CompileError, Fault};
 use crate::names::{payload_hash, sanitize};
 use crate::rows::{LogicalType, time};
 
+const BASE64_DECODING: &str = "base64decoding";
+const HEX_DECODING: &str = "hexdecoding";
+
 #[derive(Debug)]
 pub(super) struct Definition {
     kind: Kind,
@@ -37,7 +40,15 @@ pub(super) struct Definition {
 #[derive(Debug)]
 struct Blob {
     extension: String,
-    base64: bool,
+    coding: Coding,
+}
+
+/// How a content stands in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Text,
+    Base64,
+    Hex,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +78,11 @@ impl Definition {
             None => None,
             Some("epoch_to_datetime") => Some(Apply::EpochToDatetime),
             Some("json_dump") => Some(Apply::JsonDump),
-            Some("base64decoding") if blob.is_some() => None,
-            Some("base64decoding") => {
-                return Err(CompileError::new(
-                    "apply = base64decoding needs blob = true",
-                ));
+            Some(BASE64_DECODING | HEX_DECODING) if blob.is_some() => None,
+            Some(coding @ (BASE64_DECODING | HEX_DECODING)) => {
+                return Err(CompileError::new(format!(
+                    "apply = {coding} needs blob = true"
+                )));
             }
             Some(other @ "opencv") => {
                 return Err(CompileError::not_available(format!("apply = {other}")));
@@ -214,24 +225,39 @@ impl Blob {
         }
         Ok(Some(Self {
             extension: extension.to_owned(),
-            base64: spec["apply"].as_str() == Some("base64decoding"),
+            coding: match spec["apply"].as_str() {
+                Some(BASE64_DECODING) => Coding::Base64,
+                Some(HEX_DECODING) => Coding::Hex,
+                _ => Coding::Text,
+            },
         }))
     }
 
-    /// The content is kept; the name by which the row knows it: the hash of the table and the value as it came.
+    /// The content is kept; the name by which the row knows it: the hash of the table and the value as it came, so
+    /// that the name can be found again from the content (without blanks around it, digits in lower case).
     fn keep(&self, item: &Item<'_>, place: &Place<'_>, scene: &Scene<'_>) -> Result<String, Fault> {
         let text = item.text().unwrap_or_default();
-        let hash = payload_hash(&place.dbms, &place.table, text.as_bytes());
+        let (named, content) = match self.coding {
+            Coding::Text => (Cow::Borrowed(&*text), Cow::Borrowed(text.as_bytes())),
+            Coding::Base64 => {
+                let decoded = BASE64.decode(text.trim());
+                let decoded = decoded.map_err(|e| Fault::structure(&format!("no base64: {e}")))?;
+                (Cow::Borrowed(text.trim()), Cow::Owned(decoded))
+            }
+            Coding::Hex => {
+                let decoded = unhex(text.trim().as_bytes());
+                let decoded = decoded.ok_or_else(|| Fault::structure("no hexadecimal"))?;
+                (
+                    Cow::Owned(text.trim().to_ascii_lowercase()),
+                    Cow::Owned(decoded),
+                )
+            }
+        };
+        let hash = payload_hash(&place.dbms, &place.table, named.as_bytes());
         let name = if self.extension.is_empty() {
             hash
         } else {
             format!("{hash}.{}", self.extension)
-        };
-        let content = if self.base64 {
-            let decoded = BASE64.decode(text.trim());
-            Cow::Owned(decoded.map_err(|e| Fault::structure(&format!("no base64: {e}")))?)
-        } else {
-            Cow::Borrowed(text.as_bytes())
         };
         let keep = scene
             .blobs
@@ -240,6 +266,22 @@ impl Blob {
         keep(&file, &content).map_err(|reason| Fault::structure(&reason))?;
         Ok(name)
     }
+}
+
+/// Bytes of hexadecimal digits; `None` for anything else.
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |c: u8| {
+        char::from(c)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let pairs = text.chunks_exact(2);
+    pairs
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
+        .collect()
 }
 
 /// Microseconds of an epoch, given as a number or as digits; `None` for anything else.

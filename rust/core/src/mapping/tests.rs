@@ -157,6 +157,39 @@ fn scripts_hand_over_to_imported_policies_and_leave_commands() {
 }
 
 #[test]
+fn contents_of_blob_columns_may_be_hexadecimal() {
+    let column =
+        json!({"blob": true, "bring": "[data]", "apply": "hexdecoding", "type": "varchar"});
+    let policy =
+        json!([{"mapping": {"id": "p", "dbms": "d", "table": "t", "schema": {"file": column}}}]);
+    let program = program(&policy, &Value::Null);
+    for (text, content) in [
+        ("00fFa1", Some(&[0, 0xff, 0xa1][..])),
+        (" 0a\n", Some(&[10])),
+        ("0", None),
+        ("0g", None),
+        ("\u{e9}", None),
+    ] {
+        let kept = Mutex::new(None);
+        let keep = |_: &str, content: &[u8]| {
+            *kept.lock().expect("held") = Some(content.to_vec());
+            Ok(())
+        };
+        let payload = json!({"data": text}).to_string();
+        let mapped = program.map("t", payload.as_bytes(), 0, &Zone::UTC, Some(&keep));
+        assert_eq!(
+            mapped.expect("an object").rows(),
+            usize::from(content.is_some())
+        );
+        assert_eq!(kept.into_inner().expect("held").as_deref(), content);
+    }
+    let lone = json!([{"mapping": {"id": "p", "dbms": "d", "table": "t", "schema":
+        {"x": {"type": "varchar", "apply": "hexdecoding"}}}}]);
+    let error = Program::compile(&json!({"topics": [{"name": "t", "policies": lone}]}));
+    assert!(error.expect_err("no blob").message.contains("blob = true"));
+}
+
+#[test]
 fn contents_of_blob_columns_are_kept_before_their_row() {
     let policy = json!([{"mapping": {"id": "p", "dbms": "edgex", "table": "image", "schema": {
         "file": {"blob": true, "bring": "[data]", "extension": "png", "apply": "base64decoding",
