@@ -140,6 +140,15 @@ class StorageFullError(EdgeLakeError):
     http_status = 507
 
 
+class BlobDamagedError(EdgeLakeError):
+    """A blob is not what was stored: it was cut or changed where it is kept. Nothing of it is given out."""
+
+    code = "blob.damaged"
+    number = 3
+    text = "The blob is damaged"
+    http_status = 500
+
+
 class JournalError(EdgeLakeError):
     """The journal could not make data durable. Nothing is acknowledged until the node is restarted."""
 

@@ -32,7 +32,7 @@ from edgelake.command.machine_values import announce
 from edgelake.command.peerfiles import PEER_FILES, PeerFiles
 from edgelake.command.variables import RowVariables
 from edgelake.errors import EdgeLakeError
-from edgelake.ingest.blobs import BlobFolder
+from edgelake.ingest.blobs.blobs import Blobs
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
@@ -131,7 +131,7 @@ class Node:
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
         self._wire_metadata()
-        ctx.parts[BLOBS] = BlobFolder(lambda: directories.path("blobs_dir"))
+        ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"))
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts[PEER_FILES] = PeerFiles(ctx)
         ctx.parts["put_file"] = files.put

@@ -178,7 +178,10 @@ DATA = [
         "and threads=!n",
     ),
     ("run operator", "run operator where policy = !id and blockchain = optimism and craete_table = true"),
-    ("run blobs archiver", "run blobs archiver where dbms=!a and folder=!b and compress=!c and reuse_blobs=!d"),
+    (
+        "run blobs archiver",
+        "run blobs archiver where dbms=false and folder=true and compress=false and reuse_blobs=true",
+    ),
     ("run data consumer", "run data consumer where start_date = -30d"),
     ("run data distributor", "run data distributor"),
     ("set data distribution", "set data distribution where dbms = d and table = t and dest = 10.0.0.1:32148"),

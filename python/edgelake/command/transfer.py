@@ -140,13 +140,19 @@ async def whole(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-async def write(pieces: AsyncIterator[bytes], folder: Path, name: str | Callable[[], str]) -> Path:
+async def write(
+    pieces: AsyncIterator[bytes],
+    folder: Path,
+    name: str | Callable[[], str],
+    complete: Callable[[Path], None] = lambda working: None,
+) -> Path:
     """Write pieces to a file, which is there under its name when all of it is on disk; returns where it is.
 
     What was there under the name is replaced then. A failure leaves nothing.
 
     Args:
         name: a callable is asked when the pieces have ended.
+        complete: called with the file, in a thread, before it is synced and gets its name.
 
     Raises EdgeLakeError 63, StorageFullError, and what the pieces raise.
     """
@@ -159,6 +165,8 @@ async def write(pieces: AsyncIterator[bytes], folder: Path, name: str | Callable
                 async for gulp in gulps(pieces):
                     await asyncio.to_thread(file.writelines, gulp)
                 path = folder / (name if isinstance(name, str) else name())
+                file.flush()
+                await asyncio.to_thread(complete, working)
                 await asyncio.to_thread(_publish, file, working, path)
         except BaseException:
             working.unlink(missing_ok=True)

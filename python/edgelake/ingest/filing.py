@@ -53,7 +53,7 @@ def move(source: Path, folder: Path, name: str, *, compress: bool = False) -> Pa
     if not compress:
         target = free_name(folder / name)
         try:
-            _sync(source)
+            sync(source)
             source.rename(target)
             sync_directory(folder)
             return target
@@ -152,7 +152,7 @@ def pieces_of(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     with path.open("rb") as content:
         os.fsync(content.fileno())
 

@@ -9,15 +9,21 @@ from typing import Annotated
 
 from edgelake.command import transfer
 from edgelake.command.context import Context
-from edgelake.command.grammar import Key
+from edgelake.command.grammar import Directory, Key
 from edgelake.command.handlers.files import content_of
+from edgelake.command.handlers.operator import watch_directory
 from edgelake.command.registry import command
-from edgelake.errors import CommandError, error
-from edgelake.ingest.blobs import BlobFolder, blob_name
+from edgelake.errors import AlreadyRunningError, CommandError, error
+from edgelake.ingest.blobs.archiver import ArchiverConfig, BlobArchiver, Counted
+from edgelake.ingest.blobs.blobs import Blobs
+from edgelake.ingest.blobs.content import Summed, note
+from edgelake.ingest.blobs.names import Blob, Wanted, blob_name
+from edgelake.ingest.blobs.rowfiles import RowFiles
 from edgelake.ingest.names import running_hash
-from edgelake.model import CommandClass, Reply
+from edgelake.model import CommandClass, Reply, Table
 
 PART = "blobs"
+TITLES = ("Table/File", "Success", "Error", "Last Error", "Last File", "Last Message")
 
 
 @command(
@@ -48,16 +54,27 @@ async def file_store(
         raise CommandError("dbms and table are needed", hint="where dbms = d and table = t, or a name d.t.picture.png")
     dbms, table, suffix = dbms.lower(), table.lower(), Path(dest or name).suffix
     blob_name(dbms, table, file_hash or "0", suffix)
-    summed = running_hash(dbms, table)
+    blobs = _blobs(ctx)
+    named, summed = running_hash(dbms, table), Summed()
 
     async def hashed() -> AsyncIterator[bytes]:
         async for piece in pieces:
-            summed.update(piece)
+            (summed if file_hash else named).update(piece)
             yield piece
 
-    folder = await asyncio.to_thread(_blobs(ctx).day)
+    def place() -> Path:
+        return blobs.folder.root if ctx.services.get(BlobArchiver.name) is not None else blobs.folder.day()
+
+    def note_content(path: Path) -> None:
+        """A hash that the caller gives says nothing of the content, so that its own is noted."""
+        if file_hash and not note(path, summed.content):
+            raise CommandError("the file system of blobs_dir keeps no attributes", hint="leave out the hash")
+
     path = await transfer.write(
-        hashed(), folder, lambda: blob_name(dbms, table, file_hash or summed.hexdigest(), suffix)
+        hashed(),
+        await asyncio.to_thread(place),
+        lambda: blob_name(dbms, table, file_hash or named.hexdigest(), suffix).file,
+        complete=note_content,
     )
     kept = path.name.removeprefix(f"{dbms}.{table}.")
     return Reply.of_data({"dbms": dbms, "table": table, "id": kept}, text=kept)
@@ -94,14 +111,17 @@ async def file_retrieve(
     if dest.lower() in {"stdout", "rest"}:
         if len(found) > 1:
             raise CommandError(f"{len(found)} files fit", hint="name one by its id, or a directory as dest")
-        return content_of(found[0], "video/mp4" if stream else "")
+        path = await asyncio.to_thread(_blobs(ctx).fetch, found[0])
+        return content_of(path, "video/mp4" if stream else "")
     place = transfer.usable(ctx, dest)
     if len(found) > 1 and not place.is_dir():
         raise error(78, f"'{dest}' is no directory, and {len(found)} files fit")
-    for path in found:
-        target = transfer.target_of(place, path.name)
+    for blob in found:
+        path = await asyncio.to_thread(_blobs(ctx).fetch, blob)
+        target = transfer.target_of(place, blob.name.file)
         await transfer.write(transfer.read(path), target.parent, target.name)
-    return Reply.of_data([path.name for path in found], text="\r\n".join(path.name for path in found))
+    names = [blob.name.file for blob in found]
+    return Reply.of_data(names, text="\r\n".join(names))
 
 
 @command(
@@ -121,25 +141,99 @@ async def file_remove(
 ) -> Reply:
     """Remove files of a table: one by its id or hash, those of a day, or all."""
     found = await _wanted(ctx, dbms, table, (name, file_hash, date))
-    for path in found:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+    for blob in found:
+        await asyncio.to_thread(_blobs(ctx).remove, blob.name)
     return Reply.of_data({"removed": len(found)}, text=f"{len(found)} files removed")
 
 
-async def _wanted(ctx: Context, dbms: str, table: str, which: tuple[str, str, str]) -> list[Path]:
+async def _wanted(ctx: Context, dbms: str, table: str, which: tuple[str, str, str]) -> list[Blob]:
     name, file_hash, date = which
-
-    def work() -> list[Path]:
-        return _blobs(ctx).find(dbms.lower(), table.lower(), name=name, file_hash=file_hash, date=date)
-
-    found = await asyncio.to_thread(work)
+    wanted = Wanted(dbms.lower(), table.lower(), name, file_hash, date)
+    found = await asyncio.to_thread(_blobs(ctx).find, wanted)
     if not found:
         raise error(78, f"no file of {dbms}.{table} fits", hint="see: get files count")
     return found
 
 
-def _blobs(ctx: Context) -> BlobFolder:
+def _blobs(ctx: Context) -> Blobs:
     found = ctx.parts.get(PART)
-    if not isinstance(found, BlobFolder):
+    if not isinstance(found, Blobs):
         raise CommandError("this node keeps no files")
     return found
+
+
+@command(
+    "run blobs archiver",
+    cls=CommandClass.ADMIN,
+    topics=("background processes", "blobs"),
+    examples=(
+        "run blobs archiver",
+        "run blobs archiver where dbms = false and folder = true and compress = true and reuse_blobs = true",
+        "run blobs archiver where bwatch_dir = /tmp and blobs_dir = /tmp",
+    ),
+)
+async def run_blobs_archiver(
+    ctx: Context,
+    *,
+    dbms: bool | None = None,
+    folder: bool | None = None,
+    file: bool | None = None,
+    compress: bool = False,
+    reuse_blobs: bool = False,
+    reuse: bool = False,
+    bwatch_dir: Directory | None = None,
+    blobs_dir: Directory | None = None,
+) -> Reply:
+    """Bring blobs from blobs_dir to where they stay, and the row files of bwatch_dir on to watch_dir.
+
+    Blobs go to folders by date (folder = true, or file = true: blobs_dir/YY/MM/DD) or to the database blobs_<dbms>
+    (dbms = true); without either, to that database when it is connected, else to folders. compress = true: with gzip,
+    where a file is not of a compressed type. Row files name a blob in the first blob column of their mapping policy,
+    else in the column file: by its id, or by the name of any file in blobs_dir, which becomes a blob then (and stays
+    there with reuse_blobs = true, or reuse = true, for row files to come). A row file whose blob is missing goes to
+    err_dir.
+    """
+    if (running := ctx.services.get(BlobArchiver.name)) is not None:
+        raise AlreadyRunningError(running.status().details, hint="exit archiver, first")
+    blobs = _blobs(ctx)
+    if blobs_dir is not None:
+        ctx.variables.set("blobs_dir", str(blobs_dir))
+    config = ArchiverConfig(
+        bwatch_dir=bwatch_dir or ctx.directories.path("bwatch_dir"),
+        blobs_dir=ctx.directories.path("blobs_dir"),
+        watch_dir=ctx.directories.path("watch_dir"),
+        err_dir=ctx.directories.path("err_dir"),
+        dbms=dbms,
+        folder=folder if folder is not None else file,
+        compress=compress,
+        reuse_blobs=reuse_blobs or reuse,
+    )
+    if config.dbms is False and config.folder is False:
+        raise CommandError("dbms and folder are both false", hint="one of them has to keep the blobs")
+    rows = RowFiles(blobs, config.watch_dir, ctx.policies.get, reuse=config.reuse_blobs)
+    await ctx.services.start(BlobArchiver(config, blobs, rows, watch_directory))
+    return Reply.done()
+
+
+@command(
+    "get blobs archiver",
+    cls=CommandClass.DATA,
+    topics=("blobs", "monitor"),
+    examples=("get blobs archiver", "get blobs archiver where format = json"),
+)
+async def get_blobs_archiver(ctx: Context) -> Reply:
+    """What the archiver of blobs did: with row files (Source JSON), then with the blobs of each table."""
+    running = ctx.services.get(BlobArchiver.name)
+    if not isinstance(running, BlobArchiver):
+        return Reply.of_data({"status": "not active"}, text="Archiver not active")
+    rows = [_counted(key, one) for key, one in running.counted.items()]
+    data = {
+        "status": "active",
+        **running.status().counters,
+        "files": [dict(zip([title.lower().replace(" ", "_") for title in TITLES], row, strict=True)) for row in rows],
+    }
+    return Reply.of_table(Table(TITLES, rows), data=data)
+
+
+def _counted(key: str, one: Counted) -> tuple[str | int, ...]:
+    return key, one.success, one.errors, one.last_error, one.last_file, one.last_message

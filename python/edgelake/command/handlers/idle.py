@@ -11,17 +11,6 @@ from edgelake.model import CommandClass, Reply
 
 
 @command(
-    "get blobs archiver",
-    cls=CommandClass.DATA,
-    topics=("blobs", "monitor"),
-    examples=("get blobs archiver", "get blobs archiver where format = json"),
-)
-async def get_blobs_archiver(ctx: Context) -> Reply:
-    """What the archiver of blobs did."""
-    return Reply.of_data({"status": "not active"}, text="Archiver not active")
-
-
-@command(
     "get grpc clients",
     "get grpc client",
     cls=CommandClass.DATA,

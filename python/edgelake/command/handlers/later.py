@@ -57,9 +57,6 @@ LATER: dict[str, dict[str, str]] = {
         "get grpc services": "get grpc services where conn = 127.0.0.1:50051",
     },
     _FILES: {
-        "run blobs archiver": "run blobs archiver where dbms = false and folder = true and compress = true",
-        "get blobs archiver": "get blobs archiver",
-        "exit archiver": "exit archiver",
         "run data distributor": "run data distributor",
         "run data consumer": "run data consumer where start_date = -30d",
         "set consumer mode": "set consumer mode = suspend",
