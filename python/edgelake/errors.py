@@ -149,6 +149,15 @@ class BlobDamagedError(EdgeLakeError):
     http_status = 500
 
 
+class ObjectStorageError(EdgeLakeError):
+    """Object storage does not answer, or refuses. What was to go there stays, and is tried again."""
+
+    code = "blob.storage"
+    number = 10
+    text = "Object storage cannot be used"
+    http_status = 502
+
+
 class JournalError(EdgeLakeError):
     """The journal could not make data durable. Nothing is acknowledged until the node is restarted."""
 

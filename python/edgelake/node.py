@@ -131,7 +131,7 @@ class Node:
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
         self._wire_metadata()
-        ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"))
+        ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"), lambda: ctx.stores)
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts[PEER_FILES] = PeerFiles(ctx)
         ctx.parts["put_file"] = files.put

@@ -26,7 +26,7 @@ p = blockchain get mapping bring.first [mapping][id]
 column = {{"type": "varchar", "blob": true, "bring": "[image]", "apply": "base64decoding", "extension": "bin"}}
 policy = {{"mapping": {{"id": "camera", "dbms": "plant", "table": "photo", "schema": {{"file": !column}}}}}}
 if not !p then blockchain insert where policy = !policy and local = true
-run blobs archiver where folder = true OPTIONS
+ARCHIVER
 run msg client where broker = rest and user-agent = anylog and topic = (name = camera and policy = camera)
 run rest server where external_ip = 127.0.0.1 and external_port = {port} and bind = true
 """
@@ -65,10 +65,17 @@ class Sender:
             link.close()
 
 
-@pytest.mark.parametrize("options", ["", "and compress = true"], ids=["plain", "compressed"])
-def test_blobs_that_were_acknowledged_are_there_after_kills(tmp_path: Path, options: str) -> None:
+ARCHIVERS = {
+    "plain": "run blobs archiver",
+    "compressed": "run blobs archiver where compress = true",
+    "database": "connect dbms blobs_plant where type = sqlite\nrun blobs archiver where dbms = true",
+}
+
+
+@pytest.mark.parametrize("archiver", ARCHIVERS.values(), ids=ARCHIVERS)
+def test_blobs_that_were_acknowledged_are_there_after_kills(tmp_path: Path, archiver: str) -> None:
     acknowledged: dict[str, bytes] = {}
-    node = Program(tmp_path, SCRIPT.replace("OPTIONS", options))
+    node = Program(tmp_path, SCRIPT.replace("ARCHIVER", archiver))
     for _ in range(KILLS):
         node.start()
         senders = [Sender(node.port, in_rows=in_rows) for in_rows in (True, True, False)]

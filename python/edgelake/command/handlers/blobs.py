@@ -13,14 +13,16 @@ from edgelake.command.grammar import Directory, Key
 from edgelake.command.handlers.files import content_of
 from edgelake.command.handlers.operator import watch_directory
 from edgelake.command.registry import command
-from edgelake.errors import AlreadyRunningError, CommandError, error
+from edgelake.errors import AlreadyRunningError, CommandError, DatabaseError, ObjectStorageError, error
 from edgelake.ingest.blobs.archiver import ArchiverConfig, BlobArchiver, Counted
-from edgelake.ingest.blobs.blobs import Blobs
+from edgelake.ingest.blobs.blobs import PREFIX, Blobs
+from edgelake.ingest.blobs.bucket import Bucket, BucketConfig
 from edgelake.ingest.blobs.content import Summed, note
 from edgelake.ingest.blobs.names import Blob, Wanted, blob_name
 from edgelake.ingest.blobs.rowfiles import RowFiles
 from edgelake.ingest.names import running_hash
 from edgelake.model import CommandClass, Reply, Table
+from edgelake.store.stores import DatabaseRow
 
 PART = "blobs"
 TITLES = ("Table/File", "Success", "Error", "Last Error", "Last File", "Last Message")
@@ -54,7 +56,7 @@ async def file_store(
         raise CommandError("dbms and table are needed", hint="where dbms = d and table = t, or a name d.t.picture.png")
     dbms, table, suffix = dbms.lower(), table.lower(), Path(dest or name).suffix
     blob_name(dbms, table, file_hash or "0", suffix)
-    blobs = _blobs(ctx)
+    blobs = blobs_of(ctx)
     named, summed = running_hash(dbms, table), Summed()
 
     async def hashed() -> AsyncIterator[bytes]:
@@ -111,13 +113,13 @@ async def file_retrieve(
     if dest.lower() in {"stdout", "rest"}:
         if len(found) > 1:
             raise CommandError(f"{len(found)} files fit", hint="name one by its id, or a directory as dest")
-        path = await asyncio.to_thread(_blobs(ctx).fetch, found[0])
+        path = await asyncio.to_thread(blobs_of(ctx).fetch, found[0])
         return content_of(path, "video/mp4" if stream else "")
     place = transfer.usable(ctx, dest)
     if len(found) > 1 and not place.is_dir():
         raise error(78, f"'{dest}' is no directory, and {len(found)} files fit")
     for blob in found:
-        path = await asyncio.to_thread(_blobs(ctx).fetch, blob)
+        path = await asyncio.to_thread(blobs_of(ctx).fetch, blob)
         target = transfer.target_of(place, blob.name.file)
         await transfer.write(transfer.read(path), target.parent, target.name)
     names = [blob.name.file for blob in found]
@@ -142,24 +144,60 @@ async def file_remove(
     """Remove files of a table: one by its id or hash, those of a day, or all."""
     found = await _wanted(ctx, dbms, table, (name, file_hash, date))
     for blob in found:
-        await asyncio.to_thread(_blobs(ctx).remove, blob.name)
+        await asyncio.to_thread(blobs_of(ctx).remove, blob.name)
     return Reply.of_data({"removed": len(found)}, text=f"{len(found)} files removed")
 
 
 async def _wanted(ctx: Context, dbms: str, table: str, which: tuple[str, str, str]) -> list[Blob]:
     name, file_hash, date = which
     wanted = Wanted(dbms.lower(), table.lower(), name, file_hash, date)
-    found = await asyncio.to_thread(_blobs(ctx).find, wanted)
+    found = await asyncio.to_thread(blobs_of(ctx).find, wanted)
     if not found:
         raise error(78, f"no file of {dbms}.{table} fits", hint="see: get files count")
     return found
 
 
-def _blobs(ctx: Context) -> Blobs:
+def buckets_of(ctx: Context) -> dict[str, Bucket]:
+    """Object storage that is connected, by name."""
+    found = ctx.parts.get(PART)
+    return found.buckets if isinstance(found, Blobs) else {}
+
+
+def blobs_of(ctx: Context) -> Blobs:
     found = ctx.parts.get(PART)
     if not isinstance(found, Blobs):
         raise CommandError("this node keeps no files")
     return found
+
+
+async def connect_bucket(ctx: Context, name: str, config: BucketConfig) -> Reply:
+    """``connect dbms`` with object storage. One that does not answer now is connected all the same, and said."""
+    if not name.startswith(PREFIX) or name == PREFIX:
+        raise CommandError(f"'{name}': a bucket is for blobs", hint=f"connect dbms {PREFIX}<dbms> where type = bucket")
+    if ctx.stores.find(name) is not None:
+        raise DatabaseError(f"'{name}' is connected as a database", hint=f"disconnect dbms {name}, first")
+    buckets = buckets_of(ctx)
+    bucket = buckets.get(name)
+    if bucket is None:
+        bucket = await asyncio.to_thread(Bucket, config)
+    if bucket.config != config:
+        raise DatabaseError(f"'{name}' is connected to {bucket.config.storage}", hint=f"disconnect dbms {name}, first")
+    buckets[name] = bucket
+    try:
+        await asyncio.to_thread(bucket.reach)
+    except ObjectStorageError as failure:
+        return Reply.of_text(f"Connected, but it cannot be used now: {failure.detail}")
+    return Reply.done()
+
+
+def bucket_rows(ctx: Context) -> list[DatabaseRow]:
+    """Buckets for ``get databases``."""
+    return [
+        DatabaseRow(
+            name, "bucket", "user", bucket.config.endpoint or "-", bucket.config.provider, bucket.config.storage
+        )
+        for name, bucket in sorted(buckets_of(ctx).items())
+    ]
 
 
 @command(
@@ -195,7 +233,7 @@ async def run_blobs_archiver(
     """
     if (running := ctx.services.get(BlobArchiver.name)) is not None:
         raise AlreadyRunningError(running.status().details, hint="exit archiver, first")
-    blobs = _blobs(ctx)
+    blobs = blobs_of(ctx)
     if blobs_dir is not None:
         ctx.variables.set("blobs_dir", str(blobs_dir))
     config = ArchiverConfig(

@@ -6,7 +6,10 @@ from typing import Annotated
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Key
+from edgelake.command.handlers.blobs import bucket_rows, buckets_of, connect_bucket
 from edgelake.command.registry import command
+from edgelake.errors import DatabaseError
+from edgelake.ingest.blobs.bucket import BucketConfig
 from edgelake.model import CommandClass, Reply, Table
 
 _ADDRESS_WIDTH = 30  # of ``ip_port`` in the JSON form
@@ -19,6 +22,8 @@ _ADDRESS_WIDTH = 30  # of ``ip_port`` in the JSON form
     examples=(
         "connect dbms lsl_demo where type = sqlite",
         "connect dbms system_query where type = sqlite and memory = true",
+        "connect dbms blobs_lsl_demo where type = bucket and provider = s3 and connection = edge and "
+        "endpoint = http://127.0.0.1:9000 and access_key = !key and secret_key = !secret",
     ),
 )
 async def connect_dbms(
@@ -43,8 +48,16 @@ async def connect_dbms(
 ) -> Reply:
     """Attach the logical database NAME: a SQLite file in dbms_dir, or in memory.
 
-    Connecting again is no error. The keys of other database types are accepted with those types.
+    type = bucket: object storage for the blobs of a database, NAME is blobs_<dbms>. provider = s3 (and what speaks its
+    API), azure, gcs or file; connection = the bucket; endpoint where it is not the provider's own (the directory of
+    file); access_key, secret_key, region. Connecting again is no error. The keys of other database types are accepted
+    with those types.
     """
+    if kind.lower() == "bucket":
+        config = BucketConfig(provider.lower() or "s3", connection, endpoint, access_key, secret_key, region)
+        return await connect_bucket(ctx, name.lower(), config)
+    if name.lower() in buckets_of(ctx):
+        raise DatabaseError(f"'{name.lower()}' is connected as a bucket", hint=f"disconnect dbms {name.lower()}, first")
     await ctx.stores.connect(name.lower(), kind=kind.lower(), memory=memory)
     return Reply.done()
 
@@ -53,7 +66,9 @@ async def connect_dbms(
     "disconnect dbms", cls=CommandClass.ADMIN, topics=("dbms", "configuration"), examples=("disconnect dbms lsl_demo",)
 )
 async def disconnect_dbms(ctx: Context, name: str) -> Reply:
-    """Detach a database. A file stays as it is; a database in memory is gone."""
+    """Detach a database. A file, or what is in a bucket, stays as it is; a database in memory is gone."""
+    if buckets_of(ctx).pop(name.lower(), None) is not None:
+        return Reply.done()
     await ctx.stores.disconnect(name.lower())
     return Reply.done()
 
@@ -82,7 +97,7 @@ async def drop_dbms(
 @command("get databases", cls=CommandClass.DATA, topics=("dbms",), examples=("get databases",))
 async def get_databases(ctx: Context) -> Reply:
     """List the connected databases."""
-    found = ctx.stores.databases()
+    found = [*ctx.stores.databases(), *bucket_rows(ctx)]
     data = {
         row.name: {"dbms_type": row.kind, "ip_port": row.address.ljust(_ADDRESS_WIDTH), "storage": row.storage}
         for row in found

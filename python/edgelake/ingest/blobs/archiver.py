@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edgelake.errors import BlobDamagedError, EdgeLakeError, error
+from edgelake.errors import (
+    BlobDamagedError,
+    DatabaseError,
+    EdgeLakeError,
+    ObjectStorageError,
+    StorageFullError,
+    error,
+)
 from edgelake.ingest import filing
 from edgelake.ingest.blobs.blobs import Blobs, Place
 from edgelake.ingest.blobs.names import BlobName
@@ -247,6 +254,8 @@ class BlobArchiver:
             return
         except EdgeLakeError as failure:
             counted.failed(path.name, failure)
+            if isinstance(failure, ObjectStorageError | DatabaseError | StorageFullError):
+                raise  # it cannot be known whether the blobs are there
             await asyncio.to_thread(filing.to_error, path, self.config.err_dir, failure)
             return
         except OSError as cause:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from edgelake.errors import error
+from edgelake.ingest.blobs.bucket import Bucket
 from edgelake.ingest.blobs.content import Content, check, noted, pieces_of
+from edgelake.ingest.blobs.database import BlobTables
 from edgelake.ingest.blobs.folder import BlobFolder
 from edgelake.ingest.blobs.names import Blob, BlobName, Wanted
 from edgelake.ingest.blobs.spool import Spool
+from edgelake.store.sqlite import SqliteStore
+
+PREFIX: Final = "blobs_"
+"""``blobs_<dbms>`` holds the blobs of ``<dbms>``, as a database of SQLite or in object storage."""
 
 
 class Place(Protocol):
@@ -38,8 +45,8 @@ class Place(Protocol):
         """One that is not there is no error."""
 
 
-Others = Callable[[str], Sequence[Place]]
-"""Places beside the folder, of a database; "" = of all."""
+Databases = Callable[[], Iterable[SqliteStore]]
+"""The databases of SQLite that are connected."""
 
 
 class Blobs:
@@ -47,23 +54,38 @@ class Blobs:
 
     Args:
         folder: ``blobs_dir`` at the moment.
-        others: places beside it.
+        buckets: object storage by name, ``blobs_<dbms>``.
     """
 
-    def __init__(self, folder: Callable[[], Path], others: Others = lambda dbms: ()) -> None:
+    def __init__(self, folder: Callable[[], Path], databases: Databases = lambda: ()) -> None:
         self.folder = BlobFolder(folder)
-        self.others = others
+        self.buckets: dict[str, Bucket] = {}
+        self._databases = databases
+        self._tables: WeakKeyDictionary[SqliteStore, BlobTables] = WeakKeyDictionary()
         self._spool = Spool(lambda: folder() / ".copies")
 
     def places(self, dbms: str = "") -> list[Place]:
         return [self.folder, *self.others(dbms)]
 
+    def others(self, dbms: str = "") -> list[Place]:
+        """Places beside the folder: what is connected as ``blobs_<dbms>``; "" = of all databases. It does no I/O."""
+        names = {f"{PREFIX}{dbms}"} if dbms else None
+        stores = [s for s in self._databases() if (s.dbms in names if names else s.dbms.startswith(PREFIX))]
+        tables = [self._tables.setdefault(store, BlobTables(store)) for store in stores]
+        buckets = [bucket for name, bucket in list(self.buckets.items()) if not names or name in names]
+        return [*tables, *buckets]
+
     def find(self, wanted: Wanted) -> list[Blob]:
-        """Blobs of a table, those that have just come first, then by day; one that is kept twice comes once."""
+        """Blobs of a table, those that have just come first, then by day; one that is kept twice comes once.
+
+        One that is asked for by its id is looked for where it is near, first. Raises ObjectStorageError, DatabaseError.
+        """
         found: dict[str, Blob] = {}
         for place in self.places(wanted.dbms):
             for blob in place.find(wanted):
                 found.setdefault(blob.name.id, blob)
+            if wanted.id and found:
+                break
         return list(found.values())
 
     def count(self, dbms: str = "", table: str = "") -> list[tuple[str, str, int]]:
@@ -110,4 +132,7 @@ class Blobs:
             self.folder.remove_older(name)
 
     def _place(self, blob: Blob) -> Place:
-        return next(place for place in self.places(blob.name.dbms) if place.kind == blob.place)
+        found = next((place for place in self.places(blob.name.dbms) if place.kind == blob.place), None)
+        if found is None:
+            raise error(10, f"{PREFIX}{blob.name.dbms} is not connected any more")
+        return found

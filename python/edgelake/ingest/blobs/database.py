@@ -7,6 +7,7 @@ Source: spec "Ingestion and storage", section 3 (``dbms = true``).
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -47,11 +48,8 @@ class BlobTables:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        store.change_blocking(_prepare)
-
-    @property
-    def storage(self) -> str:
-        return self._store.dbms
+        self._prepared = False
+        self._lock = threading.Lock()
 
     # ---- what is there
 
@@ -78,8 +76,16 @@ class BlobTables:
         return Blob(BlobName(dbms, table, blob_id), day, size, _KIND, self._store.dbms)
 
     def _read(self, sql: str, values: Any) -> list[Any]:
+        self._prepare()
         with self._store.reader() as db:
             return db.execute(sql, values).fetchall()
+
+    def _prepare(self) -> None:
+        """Not before the first use, which is in a thread."""
+        with self._lock:
+            if not self._prepared:
+                self._store.change_blocking(_prepare)
+                self._prepared = True
 
     # ---- in and out
 
@@ -161,6 +167,8 @@ class BlobTables:
     def remove(self, blob: Blob) -> None:
         """Remove the entry, and its content with the last one."""
         key = (blob.name.dbms, blob.name.table, blob.name.id)
+
+        self._prepare()
 
         def work(tx: Transaction) -> None:
             entry = "_edgelake_blobs WHERE dbms = ? AND table_name = ? AND id = ?"

@@ -28,7 +28,7 @@ DAYS: Final = "[0-9][0-9]/[0-9][0-9]/[0-9][0-9]"
 _KIND: Final = "folder"
 _GZIPPED: Final = ".gz"
 _WORKING: Final = "_tmp"
-_PACKED: Final = frozenset(
+PACKED_TYPES: Final = frozenset(
     (
         *("7z", "bz2", "gz", "rar", "xz", "zip", "zst"),
         *("gif", "heic", "jpeg", "jpg", "png", "webp"),
@@ -110,7 +110,7 @@ class BlobFolder:
     def store(self, source: Path, name: BlobName, content: Content, *, compress: bool) -> None:
         """Put a file into the folder of today; durable on return. The source stays. Raises OSError."""
         folder = self.day()
-        target = folder / (_packed_name(name) if compress and name.type not in _PACKED else name.file)
+        target = folder / (_packed_name(name) if compress and name.type not in PACKED_TYPES else name.file)
         working = folder / f".{target.name}{_WORKING}"
         try:
             if target.suffix == _GZIPPED and target.name != name.file:
