@@ -9,7 +9,7 @@ from typing import Annotated
 
 from edgelake.command import transfer
 from edgelake.command.context import Context
-from edgelake.command.grammar import Directory, Key
+from edgelake.command.grammar import Bytes, Directory, Key
 from edgelake.command.handlers.files import content_of
 from edgelake.command.handlers.operator import watch_directory
 from edgelake.command.registry import command
@@ -19,6 +19,7 @@ from edgelake.ingest.blobs.blobs import PREFIX, Blobs
 from edgelake.ingest.blobs.bucket import Bucket, BucketConfig
 from edgelake.ingest.blobs.content import Summed, note
 from edgelake.ingest.blobs.names import Blob, Wanted, blob_name
+from edgelake.ingest.blobs.retention import Retention, going, remove
 from edgelake.ingest.blobs.rowfiles import RowFiles
 from edgelake.ingest.names import running_hash
 from edgelake.model import CommandClass, Reply, Table
@@ -275,3 +276,41 @@ async def get_blobs_archiver(ctx: Context) -> Reply:
 
 def _counted(key: str, one: Counted) -> tuple[str | int, ...]:
     return key, one.success, one.errors, one.last_error, one.last_file, one.last_message
+
+
+@command(
+    "delete blobs",
+    cls=CommandClass.ADMIN,
+    topics=("blobs",),
+    examples=(
+        "delete blobs where dbms = d and days = 30 and dry_run = true",
+        "delete blobs where dbms = d and table = t and size = 100 GB",
+        "delete blobs where dbms = d and days = 365 and free = 20 GB",
+    ),
+)
+async def delete_blobs(
+    ctx: Context,
+    *,
+    dbms: str,
+    table: str = "",
+    days: int | None = None,
+    size: Bytes | None = None,
+    free: Bytes | None = None,
+    dry_run: bool = False,
+) -> Reply:
+    """Remove the blobs of a database, or of a table, that are older than a number of days or take too much room.
+
+    Whole days go, the oldest first, until the rest takes up to ``size`` in each place (a folder, a database, a bucket)
+    and as much is free where blobs_dir is; blobs of today, and those that are not archived, stay. dry_run = true shows
+    what would go. To do it every day: schedule time = 1 day and name = retention task delete blobs where ...
+    """
+    rule = Retention(dbms.lower(), table.lower(), days, size, free)
+    rule.check()
+    blobs = blobs_of(ctx)
+    chosen = await asyncio.to_thread(going, blobs, rule)
+    if not dry_run:
+        chosen = await asyncio.to_thread(remove, blobs, rule, chosen)
+    rows = [(one.place, one.day, one.blobs, one.stored_bytes) for one in chosen]
+    data = [dict(zip(("place", "date", "blobs", "bytes"), row, strict=True)) for row in rows]
+    titles = ("Place", "Date", "Blobs", "Bytes")
+    return Reply.of_table(Table(titles, rows, header="To be removed" if dry_run else "Removed"), data=data)

@@ -32,8 +32,8 @@ class Place(Protocol):
     def count(self) -> Counter[tuple[str, str]]:
         """Blobs by database and table."""
 
-    def all(self) -> Iterator[Blob]:
-        """All of them, the oldest first."""
+    def all(self, dbms: str) -> Iterator[Blob]:
+        """All of a database that are archived, in any order. They may be removed meanwhile."""
 
     def store(self, source: Path, name: BlobName, content: Content, *, compress: bool) -> None:
         """Keep the content of a file, as of today; durable on return. The file stays."""
@@ -42,7 +42,7 @@ class Place(Protocol):
         """A file with its content, checked. Raises BlobDamagedError, FileNotFoundError."""
 
     def remove(self, blob: Blob) -> None:
-        """One that is not there is no error."""
+        """Remove it, unless it came again on a later day. One that is not there is no error."""
 
 
 Databases = Callable[[], Iterable[SqliteStore]]
@@ -118,6 +118,11 @@ class Blobs:
                 removed += 1
         self._spool.forget(name)
         return removed
+
+    def expire(self, place: Place, blob: Blob) -> None:
+        """Remove a blob from one place."""
+        place.remove(blob)
+        self._spool.forget(blob.name)
 
     def archive(self, source: Path, name: BlobName, places: Sequence[Place], *, compress: bool) -> None:
         """Bring a file that has just come to the places that keep it; then it goes. Durable on return.

@@ -100,9 +100,8 @@ class Bucket:
     def count(self) -> Counter[tuple[str, str]]:
         return Counter((blob.name.dbms, blob.name.table) for blob in self._listed(None))
 
-    def all(self) -> Iterator[Blob]:
-        """The oldest first."""
-        yield from sorted(self._listed(None), key=lambda blob: (blob.day, blob.name.id))
+    def all(self, dbms: str) -> Iterator[Blob]:
+        return self._listed(dbms)
 
     def _listed(self, prefix: str | None) -> Iterator[Blob]:
         with self._told():
@@ -153,7 +152,9 @@ class Bucket:
     def remove(self, blob: Blob) -> None:
         try:
             with self._told():
-                self._calls.delete(self._store, blob.where)
+                changed: datetime = self._calls.head(self._store, blob.where)["last_modified"]
+                if _day(changed) == blob.day:
+                    self._calls.delete(self._store, blob.where)
         except FileNotFoundError:
             return
 
@@ -239,8 +240,11 @@ def _blob(listed: Any) -> Blob | None:
     name = BlobName.parse(f"{parts[0]}.{parts[1]}.{parts[2]}{found[3]}") if found is not None else None
     if name is None:
         return None
-    changed: datetime = listed["last_modified"]
-    return Blob(name, changed.astimezone(UTC).strftime("%y%m%d"), listed["size"], _KIND, listed["path"])
+    return Blob(name, _day(listed["last_modified"]), listed["size"], _KIND, listed["path"])
+
+
+def _day(changed: datetime) -> str:
+    return changed.astimezone(UTC).strftime("%y%m%d")
 
 
 def _packed(source: Path) -> Iterator[bytes]:

@@ -25,6 +25,9 @@ _KIND: Final = "dbms"
 _GROUP: Final = 8
 """Pieces that one transaction takes."""
 
+_LISTED: Final = 1000
+"""Entries that are read at once."""
+
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS _edgelake_blobs (
     dbms TEXT, table_name TEXT, id TEXT, day TEXT, content INTEGER, PRIMARY KEY (dbms, table_name, id)) WITHOUT ROWID;
@@ -66,10 +69,13 @@ class BlobTables:
         rows = self._read("SELECT dbms, table_name, count(*) FROM _edgelake_blobs GROUP BY 1, 2", ())
         return Counter({(str(dbms), str(table)): int(number) for dbms, table, number in rows})
 
-    def all(self) -> Iterator[Blob]:
-        """The oldest first."""
-        for row in self._read(f"{_ENTRIES} ORDER BY b.day, b.id", ()):
-            yield self._blob(row)
+    def all(self, dbms: str) -> Iterator[Blob]:
+        """In the order of their names, in groups."""
+        table, blob_id = "", ""
+        where = f"{_ENTRIES} WHERE b.dbms = ? AND (b.table_name, b.id) > (?, ?)"
+        while rows := self._read(f"{where} ORDER BY b.table_name, b.id LIMIT {_LISTED}", (dbms, table, blob_id)):
+            yield from map(self._blob, rows)
+            _, table, blob_id, _, _ = rows[-1]
 
     def _blob(self, row: Any) -> Blob:
         dbms, table, blob_id, day, size = row
@@ -166,12 +172,12 @@ class BlobTables:
 
     def remove(self, blob: Blob) -> None:
         """Remove the entry, and its content with the last one."""
-        key = (blob.name.dbms, blob.name.table, blob.name.id)
+        key = (blob.name.dbms, blob.name.table, blob.name.id, blob.day)
 
         self._prepare()
 
         def work(tx: Transaction) -> None:
-            entry = "_edgelake_blobs WHERE dbms = ? AND table_name = ? AND id = ?"
+            entry = "_edgelake_blobs WHERE dbms = ? AND table_name = ? AND id = ? AND day = ?"
             number = tx.value(f"SELECT content FROM {entry}", key)
             tx.execute(f"DELETE FROM {entry}", key)
             if number is not None and not tx.value("SELECT 1 FROM _edgelake_blobs WHERE content = ?", (number,)):

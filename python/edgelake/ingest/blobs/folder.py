@@ -73,10 +73,10 @@ class BlobFolder:
         names = {found[0] for path in paths if (found := _parsed(path.name)) is not None}
         return Counter((name.dbms, name.table) for name in names)
 
-    def all(self) -> Iterator[Blob]:
-        """What is in the folders of days, the oldest first."""
+    def all(self, dbms: str) -> Iterator[Blob]:
+        """What is in the folders of days."""
         for folder in self._days():
-            yield from self._in(folder, "*.*.*")
+            yield from self._in(folder, f"{escape(dbms)}.*.*")
 
     def arrived(self, name: BlobName) -> Path | None:
         """The file of a blob that has just come; None when it is not there."""
