@@ -606,6 +606,20 @@ class MessageClients:
         """Returns when logged messages are in their files."""
     def take_log_error(self) -> str: ...
 
+@final
+class ProtoDecoder:
+    """Decodes protobuf messages of a type that is known at run time only."""
+
+    def __new__(
+        cls, descriptors: bytes, message: str, added: list[tuple[str, str]] = ..., *, defaults: bool = False
+    ) -> Self:
+        """``descriptors``: a serialised FileDescriptorSet; ``message``: full name of a type in it; ``added``: keys and
+        values that every object gets; ``defaults``: fields that are zero or empty are there, too. Raises ValueError."""
+    def decode(self, messages: list[bytes]) -> tuple[bytes, int, int, str]:
+        """A JSON list of objects (protobuf's JSON form), how many they are, how many messages could not be decoded,
+        and what was wrong with the first of them. A message of one field that an object or JSON text is brings what
+        the field holds."""
+
 # --- queries: planner
 
 _Table = tuple[str, str, list[tuple[str, str, str | None]], list[tuple[str, str, int, int]], bool, str | None]

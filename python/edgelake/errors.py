@@ -248,6 +248,14 @@ class AlreadyRunningError(ServiceError):
     text = "Process already active"
 
 
+class NameInUseError(ServiceError):
+    """Another one of this name is there."""
+
+    code = "service.name"
+    number = 208
+    text = "The name is in use"
+
+
 class AddressInUseError(ServiceError):
     """A listener cannot bind its address."""
 
@@ -372,6 +380,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     194: ("cast.failed", "Failed to cast a value", 400),
     195: ("cast.unknown", "Unknown cast", 400),
     203: ("cluster.down", "No operator available in a cluster", 502),
+    205: ("table.name", "Missing table name", 400),
     208: ("peer.refused", "Network connection to peer refused", 502),
     211: ("metadata.no_peers", "Metadata without network peers", 400),
     215: ("policy.several", "More than one policy satisfies the condition", 400),

@@ -20,6 +20,7 @@ from edgelake.command.context import Context, NodeInfo
 from edgelake.command.flow import Flow
 from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.broker import ROWS
+from edgelake.command.handlers.grpc import PART as GRPC_MAPPING
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.peer import peers_of
 from edgelake.command.handlers.query import NETWORK_QUERIES
@@ -128,6 +129,7 @@ class Node:
         clients = MessageClients(mapped, lambda line: ctx.logs.error(line), ctx.policies.get)
         ctx.policies.watch(lambda image: clients.policies_changed())
         ctx.parts[MESSAGE_CLIENTS] = clients
+        ctx.parts[GRPC_MAPPING] = self._grpc_mapping(timezone)
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
         self._wire_metadata()
@@ -136,6 +138,14 @@ class Node:
         ctx.parts[PEER_FILES] = PeerFiles(ctx)
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts
+
+    def _grpc_mapping(self, timezone: str | None) -> MessageClients:
+        """What maps the replies of gRPC servers, apart from the clients that ``get msg clients`` shows."""
+        ctx = self.ctx
+        mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
+        clients = MessageClients(mapped, lambda line: ctx.logs.error(line), ctx.policies.get, kind="grpc client")
+        ctx.policies.watch(lambda image: clients.policies_changed())
+        return clients
 
     def _wire_metadata(self) -> None:
         """Policies to and from other nodes; ``peers`` sends the messages."""
@@ -241,6 +251,7 @@ class Node:
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all()
         await self.ctx.parts[MESSAGE_CLIENTS].close()
+        await self.ctx.parts[GRPC_MAPPING].close()
         await self.ctx.parts[PLATFORMS].close()
         await self.ctx.ingest.stop()
         await self.ctx.queries.stop()

@@ -222,6 +222,7 @@ class MessageClients:
         entry: where messages go.
         report: told of messages that could not be mapped (a line each, the first ones of a second).
         policy: the policy of an id, or None: for those that others import.
+        kind: what a client is called in what is reported.
     """
 
     def __init__(
@@ -229,7 +230,9 @@ class MessageClients:
         entry: MappedSubmit,
         report: Callable[[str], None] = lambda line: None,
         policy: Callable[[str], Any] = lambda policy_id: None,
+        kind: str = "msg client",
     ) -> None:
+        self._kind = kind
         self._entry = entry
         self._policy = policy
         self._report = report
@@ -335,7 +338,7 @@ class MessageClients:
             try:
                 client.native.update(client.id, definition)
             except EdgeLakeError as problem:
-                self._report(f"msg client {client.id}: a changed policy is not used: {problem}")
+                self._report(f"{self._kind} {client.id}: a changed policy is not used: {problem}")
                 continue
             client.definition, client.specs = definition, specs
 
@@ -371,6 +374,10 @@ class MessageClients:
         Raises OverloadedError, StorageFullError, JournalError: some may be stored, all are to be offered again.
         """
         await self._entry.submit_messages(messages, client.id)
+
+    async def submit(self, client: MessageClient, payload: bytes) -> Stored:
+        """A payload for the client's only topic; as ``post``."""
+        return await self._entry.submit_message(client.id, client.topics[0].name, payload)
 
     async def publish_local(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """Topics and payloads to the clients of the broker 'local', as if they came from it.
@@ -438,7 +445,7 @@ class MessageClients:
         faults, more = self._entry.native.take_faults()
         for client, topic, start, number, reason in faults:
             text = start.decode(errors="replace")
-            self._report(f"msg client {client}, topic '{topic}': error {number}: {reason}: {text}")
+            self._report(f"{self._kind} {client}, topic '{topic}': error {number}: {reason}: {text}")
         if more:
             self._report(f"{more} more messages could not be mapped")
         if problem := self._entry.native.take_log_error():

@@ -11,6 +11,7 @@ mod mapping;
 mod payload;
 mod peer;
 mod pipeline;
+mod proto;
 mod query;
 mod rows;
 mod sqlite;
@@ -52,6 +53,8 @@ mod _rust {
     };
     #[pymodule_export]
     use crate::pipeline::Pipeline;
+    #[pymodule_export]
+    use crate::proto::ProtoDecoder;
     #[pymodule_export]
     use crate::query::{
         GroupScan, PeerMerge, Plan, RowReader, Select, change_statement, statement_word,

@@ -11,18 +11,6 @@ from edgelake.model import CommandClass, Reply
 
 
 @command(
-    "get grpc clients",
-    "get grpc client",
-    cls=CommandClass.DATA,
-    topics=("grpc", "monitor"),
-    examples=("get grpc clients", "get grpc clients where format = json"),
-)
-async def get_grpc_clients(ctx: Context) -> Reply:
-    """Connections to gRPC servers."""
-    return Reply.of_data([], text="No active gRPC clients")
-
-
-@command(
     "get kafka clients",
     cls=CommandClass.DATA,
     topics=("kafka", "monitor"),

@@ -38,9 +38,6 @@ LATER: dict[str, dict[str, str]] = {
         "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
         "get kafka clients": "get kafka clients",
         "exit kafka": "exit kafka",
-        "run grpc client": "run grpc client where name = c and ip = !ip and port = 50051 and proto = p",
-        "get grpc clients": "get grpc clients",
-        "exit grpc": "exit grpc all",
         "run scheduled pull": "run scheduled pull where name = docker and type = docker and frequency = 60",
         "get scheduled pull": "get scheduled pull",
         "run uns streamer": "run uns streamer",
@@ -54,7 +51,6 @@ LATER: dict[str, dict[str, str]] = {
         "video connect": "video connect where name = camera and protocol = rtsp and address = !ip",
         "import function": "import function where import_name = f and lib = l and method = m",
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
-        "get grpc services": "get grpc services where conn = 127.0.0.1:50051",
     },
     _FILES: {
         "run data distributor": "run data distributor",

@@ -98,9 +98,9 @@ async def run_msg_client(
     directories = {"Prep Dir": prep_dir, "Watch Dir": watch_dir, "Error Dir": err_dir, "Blobs Dir": blobs_dir}
     clients = clients_of(ctx)
     files = Files(
-        errors=_directory(ctx, err_dir, "err_dir") if log_error else None,
-        log=_directory(ctx, prep_dir, "prep_dir") if only_log else None,
-        blobs=_blobs(ctx, blobs_dir, specs),
+        errors=directory_of(ctx, err_dir, "err_dir") if log_error else None,
+        log=directory_of(ctx, prep_dir, "prep_dir") if only_log else None,
+        blobs=blobs_directory(ctx, blobs_dir, specs),
     )
     if kind == "rest":
         client = clients.declare_rest(user_agent, specs, user=user, files=files, directories=directories)
@@ -126,18 +126,19 @@ def own_broker(ctx: Context, broker: str, port: int) -> str:
     return name
 
 
-def _directory(ctx: Context, given: str, variable: str) -> Path:
+def directory_of(ctx: Context, given: str, variable: str) -> Path:
+    """The directory that a command names, else that of a variable; raises CommandError when it is not there."""
     path = Path(given).expanduser() if given else ctx.directories.path(variable)
     if not path.is_dir():
         raise CommandError(f"{variable}: {path} is no directory", hint="create work directories")
     return path
 
 
-def _blobs(ctx: Context, given: str, specs: Sequence[dict[str, Any]]) -> Path | None:
+def blobs_directory(ctx: Context, given: str, specs: Sequence[dict[str, Any]]) -> Path | None:
     """Where contents of blob columns go; the directory has to be there only when a policy has such columns."""
     wanted = any('"blob"' in json.dumps(policy) for spec in specs for policy in spec.get("policies", ()))
     if wanted or given:
-        return _directory(ctx, given, "blobs_dir")
+        return directory_of(ctx, given, "blobs_dir")
     return None
 
 

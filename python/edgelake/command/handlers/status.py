@@ -5,6 +5,7 @@ Source: spec "Services and status", sections 5, 7 and 11.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,7 @@ PROCESSES: tuple[tuple[str, str, str], ...] = (
     ("UNS Streamer", "uns streamer", ""),
     ("Query Pool", "query pool", ""),
     ("Kafka Consumer", "kafka consumer", ""),
-    ("gRPC", "grpc", ""),
+    ("gRPC", "grpc", "" if importlib.util.find_spec("grpc") else "gRPC library not installed"),
     ("PLC Client", "plc", ""),
     ("Pull Processes", "pull processes", ""),
     ("Video Processes", "video processes", ""),

@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgelake.errors import EdgeLakeError, OverloadedError
+from edgelake.errors import EdgeLakeError
 from edgelake.inputs.mqtt.config import RENEW_S, Broker, Subscription
 from edgelake.inputs.mqtt.inbox import Inbox, Message
+from edgelake.inputs.retry import pause_s, until_taken
 from edgelake.model import Status
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE_S = 60.0
 STABLE_S = 10.0  # a connection that held so long was none of those that break at once
-FULL_PAUSE_S = 0.05
 DRAIN_S = 5.0  # for what is in memory when the client stops
 
 Deliver = Callable[[list[Message]], Awaitable[None]]
@@ -179,10 +177,8 @@ class RemoteClient:
         self._problem = reason
 
     async def _pause(self, failures: int) -> None:
-        """1 to 60 s, twice as long each time, and no two clients at once."""
-        seconds = min(2.0**failures, LONGEST_PAUSE_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), max(1.0, seconds * random.uniform(0.5, 1.0)))
+            await asyncio.wait_for(self._stopping.wait(), pause_s(failures))
 
     async def _open(self, broker: Broker) -> Link:
         from edgelake.inputs.mqtt.link import Link  # aiomqtt is loaded by nodes that have such a client
@@ -241,18 +237,12 @@ class RemoteClient:
 
     async def _deliver_surely(self, messages: list[Message]) -> None:
         """Until it is taken: what waits here is not acknowledged, and a full inbox stops the reading."""
-        pause_s = FULL_PAUSE_S
-        while True:
-            try:
-                return await self._deliver(messages)
-            except OverloadedError:
-                longest_s = 1.0
-            except Exception as problem:  # noqa: BLE001 - not acknowledged, so not lost: it is offered again
-                self._problem = str(problem)
-                log.warning("%s: %d messages wait: %s", self.name, len(messages), problem)
-                longest_s = LONGEST_PAUSE_S
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, longest_s)
+
+        def told(problem: Exception) -> None:
+            self._problem = str(problem)
+            log.warning("%s: %d messages wait: %s", self.name, len(messages), problem)
+
+        await until_taken(lambda: self._deliver(messages), told)
 
 
 def _reason(problem: Exception) -> str:
