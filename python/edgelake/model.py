@@ -64,6 +64,27 @@ class Incoming(Protocol):
         """Its content, to be read once. Raises EdgeLakeError when it breaks off: then nothing of it may be kept."""
 
 
+class FormPart(Protocol):
+    """A field of a form.
+
+    Attributes:
+        name: file name that the sender gives; "" = none.
+    """
+
+    field: str
+    name: str
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Its content, to be read before the next part is asked for. Raises as ``Form.parts``."""
+
+
+class Form(Protocol):
+    """The parts of a form that comes along with a request, one after another."""
+
+    def parts(self) -> AsyncIterator[FormPart]:
+        """To be read once. Raises EdgeLakeError when it breaks off: then nothing of it may be kept."""
+
+
 @dataclass(slots=True)
 class Reply:
     """What a command answers. A handler fills what it has; the caller renders one of the forms.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.flow import Flow
+from edgelake.command.formdata import FormData
 from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.broker import ROWS
 from edgelake.command.handlers.grpc import PART as GRPC_MAPPING
@@ -132,6 +133,7 @@ class Node:
         ctx.parts[GRPC_MAPPING] = self._grpc_mapping(timezone)
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
+        ctx.parts["post_form"] = FormData(lambda: directories.path("blobs_dir"), clients.post).post
         self._wire_metadata()
         ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"), lambda: ctx.stores)
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))

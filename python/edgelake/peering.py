@@ -75,3 +75,11 @@ class Peers(Protocol):
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget
     ) -> None:
         """Send a file. Raises EdgeLakeError (21, 208)."""
+
+
+def file_words(words: Sequence[str]) -> list[str]:
+    """The words behind ``file get``, of which a stored blob is one: ``(dbms = d and table = t and id = x)``."""
+    if not words or not words[0].startswith("("):
+        return list(words)
+    ends = next((n for n, word in enumerate(words) if word.endswith(")")), len(words) - 1) + 1
+    return [" ".join(words[:ends]), *words[ends:]]

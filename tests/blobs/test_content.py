@@ -62,3 +62,5 @@ def test_no_id_leads_out_of_the_folder(wrong: str) -> None:
             Wanted("plant", "photo", wrong)
     with pytest.raises(EdgeLakeError):
         Wanted("plant", f"../{wrong}")
+    with pytest.raises(EdgeLakeError):
+        Wanted(f"../{wrong}", "photo")

@@ -76,6 +76,15 @@ async def test_a_place_keeps_blobs_and_gives_them_out(tmp_path: Path, connect: s
             assert body == content[5:]
         assert (await node.execute("get files count")).data == [{"dbms": "plant", "table": "photo", "count": 5}]
         day = time.strftime("%y%m%d", time.gmtime())
+        shown = (await node.execute("get files where dbms = plant")).data
+        assert {row["id"] for row in shown} == set(contents)
+        assert {(row["dbms"], row["table"], row["date"]) for row in shown} == {("plant", "photo", day)}
+        assert {row["place"] for row in shown} == {"dbms" if "sqlite" in connect else "bucket"}
+        shown = (await node.execute(f"get files where dbms = plant and table = photo and hash = {given}")).data
+        assert [row["id"] for row in shown] == [given]
+        assert len((await node.execute("get files where dbms = plant and limit = 2")).data) == 2
+        for rule in ("dbms = other", "dbms = plant and table = x", "dbms = plant and date = 200101"):
+            assert (await node.execute(f"get files where {rule}")).data == []
         retrieve = "file retrieve where dbms = plant and table = photo"
         assert len((await node.execute(f"{retrieve} and date = {day} and dest = !tmp_dir")).data) == 5
         assert (node.folder("tmp_dir") / f"plant.photo.{long}").read_bytes() == LONG
@@ -108,6 +117,7 @@ async def test_both_places_have_a_blob_where_both_are_asked_for(tmp_path: Path, 
         assert (await node.get(id_of(ONE)))[2] == ONE
         shown = (await node.execute("get processes")).data["Blobs Archiver"]["Details"]
         assert shown.startswith("Flags: dbms = True, folder = True")
+        assert (await node.execute("get files count")).data == [{"dbms": "plant", "table": "photo", "count": 1}]
 
 
 async def test_blobs_go_to_their_database_when_it_is_connected(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import itertools
 import os
+import re
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from typing import Any, Final
 from edgelake.command import transfer
 from edgelake.command.context import Context
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
+from edgelake.ingest.blobs.blobs import Blobs
+from edgelake.ingest.blobs.names import BlobName
+from edgelake.ingest.blobs.names import Wanted as WantedBlobs
 from edgelake.ingest.names import INSERTED, FileName, check_part
 from edgelake.ingest.putfile import hand_over
 from edgelake.ingest.received import Received
@@ -27,7 +31,7 @@ from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.ids import body_of
 from edgelake.model import CommandClass
 from edgelake.net.peer.send import address_of
-from edgelake.peering import NO_ANSWER, FileTarget, PeerAnswer, Peers
+from edgelake.peering import NO_ANSWER, FileTarget, PeerAnswer, Peers, file_words
 
 PEER_FILES: Final = "peer files"
 """Name of the node's part."""
@@ -188,10 +192,23 @@ class PeerFiles:
         """Send a file, or (``source`` ends in ``*``) the files of a directory. Raises EdgeLakeError."""
         if not self.allowed.read:
             raise _closed("files of this node are not given to others", "read = <directory>")
+        if source.startswith("("):
+            path = await self._blob(blob_of(source))
+            await self._peers().send_file(peer, target, transfer.read(path), FileTarget.PATH)
+            return
         found = _files(source, lambda text: transfer.below(self._ctx, self._translated(text), self.allowed.read))
         for path in found:
             name = f"{target.rstrip('/')}/{path.name}" if source.endswith("*") else target
             await self._peers().send_file(peer, name, transfer.read(path), FileTarget.PATH)
+
+    async def _blob(self, name: BlobName) -> Path:
+        """The content of a blob, wherever it is kept, where ``blobs_dir`` is open."""
+        blobs: Blobs = self._ctx.parts["blobs"]
+        transfer.below(self._ctx, str(blobs.folder.root / name.file), self.allowed.read)
+        found = await asyncio.to_thread(blobs.find, WantedBlobs(name.dbms, name.table, name.id))
+        if not found:
+            raise error(12, f"no blob {name.file}", hint="see: get files count")
+        return await asyncio.to_thread(blobs.fetch, found[0])
 
     def _peers(self) -> Peers:
         found: Peers | None = self._ctx.parts.get("peers")
@@ -212,10 +229,10 @@ class PeerFiles:
             raise NotPermittedError(f"'file {words[1]}' needs the command class '{CommandClass.FILES}'")
         if not nodes:
             raise error(155, f"file {words[1]}: name the nodes", hint=f"run client (ip:port) file {words[1]} ...")
-        names = [word.replace("\t", " ") for word in words[2:]]
+        names = file_words([word.replace("\t", " ") for word in words[2:]])
         if words[1].lower() == "copy":
             return await self._copy(ctx, peers, nodes, names)
-        if len(names) not in (1, 2) or names[0].startswith("("):
+        if len(names) not in (1, 2) or (names[0].startswith("(") and len(names) == 1):
             raise CommandError("a file and where to put it are needed", hint="file get <source> <destination>")
         if len(nodes) != 1:
             raise CommandError("a file is got from one node", hint="run client (ip:port) file get ...")
@@ -248,6 +265,8 @@ class PeerFiles:
         place = transfer.usable(ctx, str(ctx.visible.translate(target.removesuffix("*"))))
         if many and not place.is_dir():
             raise error(78, f"'{place}' is no directory", hint="the files of a directory go into one")
+        if source.startswith("("):
+            place = transfer.target_of(place, blob_of(source).file)
         wanted = Wanted(await self._hosts_of(address_of(node)[0]), str(place), place, many)
         self._wanted.append(wanted)
         request = f"file get {_word(source)} {_word(str(place))}{'/' if many else ''}"
@@ -278,6 +297,18 @@ class PeerFiles:
             known = ips_of(body_of(policy))
             found |= known if host in known else frozenset()
         return frozenset(found)
+
+
+_BLOB: Final = re.compile(r"\(\s*dbms\s*=\s*(\S+)\s+and\s+table\s*=\s*(\S+)\s+and\s+id\s*=\s*(\S+?)\s*\)")
+
+
+def blob_of(text: str) -> BlobName:
+    """The blob of ``(dbms = d and table = t and id = x)``. Raises CommandError."""
+    found = _BLOB.fullmatch(text.strip())
+    name = BlobName.parse(".".join(found.groups())) if found is not None else None
+    if name is None:
+        raise CommandError(f"'{text[:100]}' names no blob", hint="(dbms = d and table = t and id = <hash>.<type>)")
+    return name
 
 
 async def _until_quiet(wanted: Wanted, tasks: Sequence[asyncio.Future[Any]], timeout_s: float) -> None:

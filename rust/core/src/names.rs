@@ -48,16 +48,34 @@ pub fn column_name(name: &str) -> Option<String> {
 /// The md5 of a data file, in hex: over `<dbms>.<table>` and the content. For the file of a streamed batch
 /// `data` is the node's id and the journal position (spec: ingestion, section 5).
 pub fn payload_hash(dbms: &str, table: &str, data: &[u8]) -> String {
-    let mut md5 = Md5::new();
-    md5.update(dbms);
-    md5.update(".");
-    md5.update(table);
-    md5.update(data);
-    let mut hex = String::with_capacity(32);
-    for byte in md5.finalize() {
-        let _ = write!(hex, "{byte:02x}");
+    let mut hash = PayloadHash::new(dbms, table);
+    hash.update(data);
+    hash.hex()
+}
+
+/// `payload_hash` of content that comes in pieces.
+pub struct PayloadHash(Md5);
+
+impl PayloadHash {
+    pub fn new(dbms: &str, table: &str) -> Self {
+        let mut md5 = Md5::new();
+        md5.update(dbms);
+        md5.update(".");
+        md5.update(table);
+        Self(md5)
     }
-    hex
+
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    pub fn hex(self) -> String {
+        let mut hex = String::with_capacity(32);
+        for byte in self.0.finalize() {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
 }
 
 /// Bytes of a size such as `10000`, `2KB`, `1MB`, `1GB`, `1TB` (1024 based, unit glued to the number).

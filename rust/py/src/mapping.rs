@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use edgelake_core::intake;
-use edgelake_core::mapping::{CompileError, Condition, Program};
+use edgelake_core::mapping::{BlobSource, CompileError, Condition, Program};
 use pyo3::prelude::*;
 use pyo3::{PyErr, import_exception};
 
@@ -83,8 +83,8 @@ impl MappingProgram {
         blobs_dir: Option<PathBuf>,
     ) -> PyResult<(Vec<Target>, Vec<Rejected>, Vec<Command>)> {
         let zone = to_zone(timezone)?;
-        let keep = blobs_dir
-            .map(|dir| move |name: &str, content: &[u8]| intake::keep_blob(&dir, name, content));
+        let keep =
+            blobs_dir.map(|dir| move |source: BlobSource<'_>| intake::keep_blob(&dir, source));
         let mapped = self
             .program
             .map(topic, payload, now_us, &zone, keep.as_ref().map(|k| k as _))

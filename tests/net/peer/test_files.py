@@ -135,6 +135,32 @@ async def test_a_file_that_may_not_come_leaves_nothing(tmp_path: Path, name: str
         assert not Path("/etc/edgelake_test").exists()
 
 
+async def test_a_blob_is_got_by_its_id(tmp_path: Path) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), node(tmp_path / "b", "b") as (b, at_b):
+        content = bytes(range(256)) * 20_000
+        (folder(b, "tmp_dir") / "x.png").write_bytes(content)
+        stored = await b.execute("file store where dbms = plant and table = photo and source = !tmp_dir/x.png")
+        blob = f"(dbms = plant and table = photo and id = {stored.text})"
+        await b.execute("set peer files where read = !archive_dir")
+        with pytest.raises(EdgeLakeError) as closed:
+            await a.execute(f"run client ({at_b}) file get {blob} !tmp_dir")
+        assert closed.value.number == 212
+        await b.execute("set peer files where read = !blobs_dir")
+        await a.execute(f"run client ({at_b}) file get {blob} !tmp_dir")
+        await a.execute(f"run client ({at_b}) file get {blob} !tmp_dir/one.png")
+        names = sorted(path.name for path in folder(a, "tmp_dir").iterdir())
+        assert names == ["one.png", f"plant.photo.{stored.text}"]
+        assert {(folder(a, "tmp_dir") / name).read_bytes() for name in names} == {content}
+        for wrong, number in (("0a.png", 12), ("../x", 2), ("0a.png and x = y", 2)):
+            with pytest.raises(EdgeLakeError) as refused:
+                await a.execute(
+                    f"run client ({at_b}) file get (dbms = plant and table = photo and id = {wrong}) !tmp_dir/y"
+                )
+            assert refused.value.number == number, wrong
+        with pytest.raises(EdgeLakeError, match="where to put it"):
+            await a.execute(f"run client ({at_b}) file get {blob}")
+
+
 async def test_a_file_is_got_where_the_other_node_allows(tmp_path: Path) -> None:
     async with node(tmp_path / "a", "a") as (a, _), node(tmp_path / "b", "b") as (b, at_b):
         content = bytes(range(256)) * 20_000

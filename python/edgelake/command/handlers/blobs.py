@@ -21,7 +21,7 @@ from edgelake.ingest.blobs.content import Summed, note
 from edgelake.ingest.blobs.names import Blob, Wanted, blob_name
 from edgelake.ingest.blobs.retention import Retention, going, remove
 from edgelake.ingest.blobs.rowfiles import RowFiles
-from edgelake.ingest.names import running_hash
+from edgelake.ingest.names import check_part, running_hash
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.store.stores import DatabaseRow
 
@@ -151,6 +151,7 @@ async def file_remove(
 
 async def _wanted(ctx: Context, dbms: str, table: str, which: tuple[str, str, str]) -> list[Blob]:
     name, file_hash, date = which
+    check_part(table, "table")
     wanted = Wanted(dbms.lower(), table.lower(), name, file_hash, date)
     found = await asyncio.to_thread(blobs_of(ctx).find, wanted)
     if not found:

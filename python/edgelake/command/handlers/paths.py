@@ -6,13 +6,18 @@ Source: spec "Services and status", section 11.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 from edgelake.command.context import Context
+from edgelake.command.grammar import Key
 from edgelake.command.registry import command
-from edgelake.errors import error
+from edgelake.errors import CommandError, error
+from edgelake.ingest.blobs.blobs import Blobs
+from edgelake.ingest.blobs.names import Wanted
 from edgelake.model import CommandClass, Reply, Table
 
 
@@ -58,9 +63,41 @@ def _size(path: Path) -> int:
     return total
 
 
-@command("get files", cls=CommandClass.FILES, topics=("files",), examples=("get files /tmp",))
-async def get_files(ctx: Context, path: str) -> Reply:
-    """Names of the files in a directory."""
+@command(
+    "get files",
+    cls=CommandClass.FILES,
+    topics=("files", "blobs"),
+    examples=(
+        "get files /tmp",
+        "get files where dbms = d",
+        "get files where dbms = d and table = t and date = 260131 and limit = 10",
+    ),
+)
+async def get_files(
+    ctx: Context,
+    path: str = "",
+    *,
+    dbms: str = "",
+    table: str = "",
+    name: Annotated[str, Key("id")] = "",
+    file_hash: Annotated[str, Key("hash")] = "",
+    date: str = "",
+    limit: int = 1000,
+) -> Reply:
+    """Names of the files in a directory; or the blobs of a database, up to ``limit``.
+
+    Blobs of a table, by id or hash, or of a day (date = YYMMDD).
+    """
+    if bool(path) == bool(dbms):
+        raise CommandError("a directory or a database is needed", hint="get files <path>, or get files where dbms = d")
+    if dbms:
+        blobs: Blobs = ctx.parts["blobs"]
+        wanted = Wanted(dbms.lower(), table.lower(), name, file_hash, date)
+        found = await asyncio.to_thread(lambda: list(itertools.islice(blobs.listed(wanted), max(limit, 0))))
+        rows = [(b.name.dbms, b.name.table, b.name.id, b.day, b.stored_bytes, b.place) for b in found]
+        titles = ("DBMS", "Table", "ID", "Date", "Bytes", "Place")
+        data = [dict(zip((title.lower() for title in titles), row, strict=True)) for row in rows]
+        return Reply.of_table(Table(titles, rows), data=data)
     names = sorted(entry.name for entry in existing(ctx, path).iterdir() if entry.is_file())
     return Reply.of_data(names, text="\r\n".join(names))
 
@@ -89,7 +126,7 @@ async def get_file_timestamp(ctx: Context, path: str) -> Reply:
 )
 async def get_files_count(ctx: Context, *, dbms: str = "", table: str = "") -> Reply:
     """Number of blob files kept for each table."""
-    counted = ctx.parts["blobs"].count(dbms, table) if "blobs" in ctx.parts else []
+    counted = await asyncio.to_thread(ctx.parts["blobs"].count, dbms, table) if "blobs" in ctx.parts else []
     titles = ("DBMS Name", "Table Name", "Files Count")
     data = [dict(zip(("dbms", "table", "count"), row, strict=True)) for row in counted]
     return Reply.of_table(Table(titles, counted), data=data)

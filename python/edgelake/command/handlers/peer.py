@@ -173,6 +173,7 @@ def peers_of(ctx: Context) -> QueryPeers:
         "run client (dbms = lsl_demo and table = ping_sensor) get disk usage .",
         "run client (10.0.0.78:7848) file copy !tmp_dir/map.json !!tmp_dir/map.json",
         "run client (10.0.0.78:7848) file get !!archive_dir/a.json !tmp_dir/a.json",
+        "run client (10.0.0.78:7848) file get (dbms = d and table = t and id = 0a1b.png) !tmp_dir",
         'run client () sql lsl_demo format = table "select count(*), avg(value) from ping_sensor"',
     ),
 )

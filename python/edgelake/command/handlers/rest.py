@@ -17,7 +17,7 @@ from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
 from edgelake.model import Caller, CommandClass, Incoming, Reply, Stored, Submit, Table
 from edgelake.net.certificates import TlsFiles, found_or_made, named, of_organisations
 from edgelake.net.rest import RestConfig, RestServer
-from edgelake.net.rest.hooks import no_data, no_file
+from edgelake.net.rest.hooks import no_data, no_file, no_form
 from edgelake.net.rest.listener import BUFFER_BYTES
 
 NOT_DECLARED = "Rest Pool is not declared"
@@ -120,6 +120,7 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
         render=reply_text,
         put_file=ctx.parts.get("put_file", no_file),
         post_data=ctx.parts.get("post_data", no_data),
+        post_form=ctx.parts.get("post_form", no_form),
         log_to=(log_call, lambda: ctx.logs.rest_all),
         submit_then=getattr(ctx.ingest, "submit_then", None),
         upload=upload,

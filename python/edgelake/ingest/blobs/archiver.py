@@ -253,10 +253,11 @@ class BlobArchiver:
         except FileNotFoundError:
             return
         except EdgeLakeError as failure:
-            counted.failed(path.name, failure)
             if isinstance(failure, ObjectStorageError | DatabaseError | StorageFullError):
+                counted.failed(path.name, failure)
                 raise  # it cannot be known whether the blobs are there
             await asyncio.to_thread(filing.to_error, path, self.config.err_dir, failure)
+            counted.failed(path.name, failure)
             return
         except OSError as cause:
             said = error(63, f"{path}: {cause}")

@@ -88,12 +88,28 @@ class Blobs:
                 break
         return list(found.values())
 
+    def listed(self, wanted: Wanted) -> Iterator[Blob]:
+        """As ``find``, one after another, and for an empty table those of all tables; one that is kept twice comes
+        twice."""
+        for blob in self.folder.arrivals():
+            if wanted.covers(blob):
+                yield blob
+        for place in self.places(wanted.dbms):
+            for blob in place.all(wanted.dbms):
+                if wanted.covers(blob):
+                    yield blob
+
     def count(self, dbms: str = "", table: str = "") -> list[tuple[str, str, int]]:
-        """Number of blobs by database and table, for ``get files count``: in the place that has most of a table."""
-        counted: Counter[tuple[str, str]] = Counter()
-        for place in self.places(dbms):
-            counted |= place.count()
-        return [(d, t, n) for (d, t), n in sorted(counted.items()) if dbms in {"", d} and table in {"", t}]
+        """Number of blobs by database and table, for ``get files count``; one that is kept twice counts once."""
+        near = self.folder.names()
+        counted = Counter((name.dbms, name.table) for name in near)
+        for place in self.others(dbms):
+            there = place.count()
+            for owner in {owner for owner, _ in there} & {name.dbms for name in near}:
+                both = Counter((b.name.dbms, b.name.table) for b in place.all(owner) if b.name in near)
+                there.subtract(both)
+            counted.update(there)
+        return [(d, t, n) for (d, t), n in sorted(counted.items()) if n and dbms in {"", d} and table in {"", t}]
 
     def fetch(self, blob: Blob) -> Path:
         """A file with the content of a blob, checked against its hash. Raises BlobDamagedError, EdgeLakeError 78."""

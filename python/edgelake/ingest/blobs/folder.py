@@ -67,11 +67,18 @@ class BlobFolder:
         """Blobs that have just come first, then by day."""
         return [blob for blob in self._listed(wanted) if wanted.fits(blob.name.id, blob.day)]
 
+    def names(self) -> set[BlobName]:
+        """Of all blobs, those that have just come, too."""
+        paths = [*self.root.glob("*.*.*"), *self.root.glob(f"{DAYS}/*.*.*")]
+        return {found[0] for path in paths if (found := _parsed(path.name)) is not None}
+
     def count(self) -> Counter[tuple[str, str]]:
         """Blobs by database and table; one that is in two folders is counted once."""
-        paths = [*self.root.glob("*.*.*"), *self.root.glob(f"{DAYS}/*.*.*")]
-        names = {found[0] for path in paths if (found := _parsed(path.name)) is not None}
-        return Counter((name.dbms, name.table) for name in names)
+        return Counter((name.dbms, name.table) for name in self.names())
+
+    def arrivals(self) -> Iterator[Blob]:
+        """Those that have just come."""
+        return self._in(self.root, "*.*.*")
 
     def all(self, dbms: str) -> Iterator[Blob]:
         """What is in the folders of days."""

@@ -64,6 +64,8 @@ def blob_name(dbms: str, table: str, file_hash: str, suffix: str) -> BlobName:
 class Wanted:
     """Blobs of a table: one by its id or its hash, those stored on a day (YYMMDD, UTC), or all.
 
+    An empty table stands for all tables, in ``covers``.
+
     Raises CommandError, EdgeLakeError 119 for what no blob can have.
     """
 
@@ -75,7 +77,8 @@ class Wanted:
 
     def __post_init__(self) -> None:
         check_part(self.dbms, "dbms")
-        check_part(self.table, "table")
+        if self.table:
+            check_part(self.table, "table")
         if self.day and not _DATE.fullmatch(self.day):
             raise CommandError(f"date = {self.day[:20]}", hint="write it YYMMDD")
         if self.hash and not HASH.fullmatch(self.hash):
@@ -89,6 +92,10 @@ class Wanted:
             and (not self.hash or blob_id.partition(".")[0] == self.hash.lower())
             and (not self.day or day == self.day)
         )
+
+    def covers(self, blob: Blob) -> bool:
+        name = blob.name
+        return name.dbms == self.dbms and self.table in {"", name.table} and self.fits(name.id, blob.day)
 
 
 @dataclass(frozen=True, slots=True)

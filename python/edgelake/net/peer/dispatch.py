@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from edgelake.errors import EdgeLakeError, NotPermittedError, UnknownCommandError, error
 from edgelake.model import Caller
-from edgelake.peering import FileTarget
+from edgelake.peering import FileTarget, file_words
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class Dispatch:
 
     async def _file_get(self, text: str, reply_to: str) -> Answer:
         """``file get source [target]``; blanks of a name came as TABs."""
-        names = [word.replace("\t", " ").strip() for word in text.split(" ") if word][2:]
+        names = file_words([word.replace("\t", " ").strip() for word in text.split(" ") if word][2:])
         try:
             if len(names) not in (1, 2):
                 raise error(64, "file get <source> <target>")

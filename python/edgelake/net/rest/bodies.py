@@ -50,23 +50,25 @@ class Body:
             parts.append(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self, *, files: bool = False) -> AsyncIterator[bytes]:
         """The decompressed body as it arrives.
 
-        Raises: BodyTooLargeError above ``total_bytes``, BodyEncodingError, RequestError when it ends early or
-        is not what its headers say.
+        Args:
+            files: it goes to the disk as it is, so that more of it is taken: ``file_bytes`` instead of ``total_bytes``.
+
+        Raises: BodyTooLargeError, BodyEncodingError, RequestError when it ends early or is not what its headers say.
         """
         total = 0
-        async for piece in self._decoded():
+        most = self._limits.file_bytes if files else self._limits.total_bytes
+        async for piece in self._decoded(most):
             total += len(piece)
-            if total > self._limits.total_bytes:
-                raise self._too_large()
+            if total > most:
+                raise _too_large(most)
             yield piece
 
-    def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(f"The body is larger than {self._limits.total_bytes:,} bytes", hint="send it in parts")
-
-    def _decoded(self) -> AsyncIterator[bytes]:
+    def _decoded(self, most: int) -> AsyncIterator[bytes]:
+        if (self._announced or 0) > most:
+            raise _too_large(most)
         if self._encoding in {"identity", ""}:
             return self._raw()
         if self._encoding in {"gzip", "x-gzip"}:
@@ -79,8 +81,6 @@ class Body:
         granian ends a complete body with one empty piece; an empty piece that is not the last one stands for a
         broken connection or a faulty chunk.
         """
-        if (self._announced or 0) > self._limits.total_bytes:
-            raise self._too_large()
         received = 0
         ended = False
         self._waiting(True)
@@ -119,6 +119,10 @@ class Body:
             raise RequestError(f"The body is not gzip: {problem}") from problem
         if begun and not inflater.eof:
             raise RequestError("The gzip body ends early")
+
+
+def _too_large(most: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"The body is larger than {most:,} bytes", hint="send it in parts")
 
 
 def announced_bytes(headers: Headers) -> int | None:

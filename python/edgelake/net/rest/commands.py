@@ -77,11 +77,10 @@ async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) ->
     if "command" not in headers and method == "GET" and _answer_plain(scope, proto, headers):
         return
     if method == "POST" and headers.get("command", "").strip().lower() == "data":
-        payload = await body.whole(hint="send the readings in several messages")
         product = product_of(headers)
         if not product:
             raise error(163, "HTTP server received POST message from unknown 'User-Agent': 'None'")
-        text = await data.post(product, headers.get("topic", "").strip(), payload, serving.hooks)
+        text = await data.post(product, headers.get("topic", "").strip(), body, scope.headers, serving.hooks)
         send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)
         return
     if method == "POST" and body.is_there and (command := _file_command(scope, headers)):

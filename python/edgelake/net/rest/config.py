@@ -14,12 +14,14 @@ class BodyLimits:
 
     Attributes:
         total_bytes: largest body, after decompression; above it 413.
+        file_bytes: the same of files, which are not held in memory.
         block_bytes: a longer streamed body is stored in blocks of about this size.
         whole_bytes: largest body that must be held whole (``command: data``, commands), largest row of a streamed one.
         idle_seconds: longest silence inside a body (a short body: its whole duration); beyond it 408.
     """
 
     total_bytes: int = 1 << 30
+    file_bytes: int = 16 << 30
     block_bytes: int = 4 << 20
     whole_bytes: int = 64 << 20
     idle_seconds: int = 30

@@ -14,6 +14,7 @@ from edgelake.net.rest.config import BodyLimits
 from edgelake.net.rest.exchange import HeaderList, Headers
 from edgelake.net.rest.hooks import RestHooks
 from edgelake.net.rest.replies import JSON_HEADERS, json_text, stored_body
+from edgelake.net.rest.uploads import Form, is_form
 
 
 def missing_name(dbms: str | None) -> EdgeLakeError:
@@ -99,11 +100,15 @@ class _Streamed:
         return Stored(self._rows, self._rejected, self._reason)
 
 
-async def post(agent: str, topic: str, payload: bytes, hooks: RestHooks) -> str:
+async def post(agent: str, topic: str, body: Body, headers: Headers, hooks: RestHooks) -> str:
     """``command: data``; returns the reply, "" when everything was stored."""
-    if not payload.strip():
-        raise error(299, "The message has no body")
-    stored = await hooks.post_data(agent, topic, payload)
+    if is_form(headers):
+        stored = await hooks.post_form(agent, topic, Form(headers, body))
+    else:
+        payload = await body.whole(hint="send the readings in several messages")
+        if not payload.strip():
+            raise error(299, "The message has no body")
+        stored = await hooks.post_data(agent, topic, payload)
     if not stored.rejected:
         return ""
     if not stored.rows:

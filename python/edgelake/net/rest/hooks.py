@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edgelake.errors import NotAvailableError
-from edgelake.model import Caller, Execute, Incoming, Reply, Stored, Submit, SubmitThen
+from edgelake.model import Caller, Execute, Form, Incoming, Reply, Stored, Submit, SubmitThen
 from edgelake.profiling import Profiler
 
 
@@ -36,6 +36,10 @@ Raises error 163 for an agent without subscription, 159 for an unknown topic, Pa
 """
 
 
+PostForm = Callable[[str, str, Form], Awaitable[Stored]]
+"""The same with a form: readings, and files that they name. Raises what the form raises, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Who sent a request, as far as HTTP tells."""
@@ -58,6 +62,10 @@ async def no_file(*_: object, **__: object) -> Stored:
 
 async def no_data(agent: str, topic: str, payload: bytes) -> Stored:
     raise NotAvailableError("POST command: data needs 'run msg client where broker = rest ...'")
+
+
+async def no_form(agent: str, topic: str, form: Form) -> Stored:
+    raise NotAvailableError("This node takes no files beside readings")
 
 
 Upload = Callable[[str, Caller, Incoming], Awaitable[Reply]]
@@ -95,5 +103,6 @@ class RestHooks:
     log_call: LogCall = no_log
     log_all: Callable[[], bool] = bool
     submit_then: SubmitThen | None = None
+    post_form: PostForm = no_form
     upload: Upload = no_upload
     profiler: Profiler = field(default_factory=Profiler)

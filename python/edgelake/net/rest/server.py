@@ -18,12 +18,14 @@ from edgelake.net.rest.hooks import (
     CallerFor,
     LogCall,
     PostData,
+    PostForm,
     PutFile,
     Render,
     RestHooks,
     Upload,
     no_data,
     no_file,
+    no_form,
     no_log,
     no_upload,
 )
@@ -44,7 +46,8 @@ class RestServer(Addressed):
         execute: runs a command line for a caller.
         render: text of a reply without stream.
         caller_for: classes of a client; by default the rule for a node without identities.
-        put_file, post_data: file mode of PUT, and ``command: data``; without them these are refused.
+        put_file, post_data, post_form: file mode of PUT, ``command: data``, and that with a form; without them these
+            are refused.
         log_to: where lines about requests go, and whether all are wanted or the failed ones.
         submit_then: as ``submit``, with a callback: the short way of small payloads.
         upload: runs a command line with the file that came along.
@@ -64,6 +67,7 @@ class RestServer(Addressed):
         caller_for: CallerFor | None = None,
         put_file: PutFile = no_file,
         post_data: PostData = no_data,
+        post_form: PostForm = no_form,
         log_to: tuple[LogCall, Callable[[], bool]] = (no_log, bool),
         submit_then: SubmitThen | None = None,
         upload: Upload = no_upload,
@@ -72,7 +76,17 @@ class RestServer(Addressed):
         self.config = config
         rule = caller_for or caller_rule((config.external[0], config.internal[0]))
         hooks = RestHooks(
-            submit, execute, rule, render, put_file, post_data, *log_to, submit_then, upload, profiler or Profiler()
+            submit,
+            execute,
+            rule,
+            render,
+            put_file,
+            post_data,
+            *log_to,
+            submit_then,
+            post_form,
+            upload,
+            profiler or Profiler(),
         )
         self.pool = Pool("REST", config.threads, config.waiting)
         self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)

@@ -1,16 +1,25 @@
-"""Files in request bodies: a form with the field ``file``, or the body itself. Spec: "REST API", section 12."""
+"""Files in request bodies: in a form, or the body itself. Spec: "REST API", section 12."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
 
 from edgelake.errors import RequestError
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.exchange import Headers
 
-FIELD = "file"
-MAX_BOUNDARY = 200
+FIELD: Final = "file"
+FORM: Final = "multipart/form-data"
+MAX_BOUNDARY: Final = 200
+MAX_PARTS: Final = 1000
+
+
+def is_form(headers: Headers) -> bool:
+    """Whether the body is a form with parts."""
+    return (headers.get("content-type") or "").partition(";")[0].strip().lower() == FORM
 
 
 class Upload:
@@ -22,40 +31,93 @@ class Upload:
 
     def __init__(self, headers: Headers, body: Body) -> None:
         self.name = ""
-        self._type = headers.get("content-type") or ""
+        self._headers = headers
         self._body = body
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Raises RequestError for a damaged form and one without the field, and what the body raises."""
-        if self._type.partition(";")[0].strip().lower() == "multipart/form-data":
-            return self._of_form()
-        return self._body.pieces()
+        return self._of_form() if is_form(self._headers) else self._body.pieces(files=True)
 
     async def _of_form(self) -> AsyncIterator[bytes]:
-        from python_multipart.exceptions import FormParserError
-
-        form = _Form(self._type)
-        try:
-            async for received in self._body.pieces():
-                form.feed(received)
-                self.name = form.name
-                while form.found:
-                    yield form.found.popleft()
-            form.finish()
-        except FormParserError as damaged:
-            raise RequestError(f"The form is damaged: {damaged}") from damaged
-        if not form.ended:
-            raise RequestError("The form ends early; nothing of it was stored")
-        if not form.files:
+        found = 0
+        async for part in Form(self._headers, self._body).parts():
+            if part.field != FIELD:
+                continue
+            found += 1
+            if found > 1:
+                raise RequestError(f"The form has more than one field '{FIELD}'", hint="send each file by itself")
+            self.name = part.name
+            async for piece in part.pieces():
+                yield piece
+        if not found:
             raise RequestError(f"The form has no field '{FIELD}'", hint=f"curl -F '{FIELD}=@name' ...")
 
 
-class _Form:
-    """The events of a form's parser, of which only the field ``file`` is kept.
+@dataclass(slots=True)
+class Part:
+    """A field of a form.
 
     Attributes:
-        found: pieces of the file that nobody has taken yet.
-        files: fields of that name so far.
+        name: file name that the sender gives; "" = none.
+    """
+
+    field: str
+    name: str
+    _form: Form
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Its content, to be read before the next part is asked for. Raises as ``Form.parts``."""
+        return self._form.content()
+
+
+class Form:
+    """The parts of a form, one after another, in bounded memory."""
+
+    def __init__(self, headers: Headers, body: Body) -> None:
+        self._parser = _Parser(headers.get("content-type") or "")
+        self._received = body.pieces(files=True)
+        self._parts = 0
+
+    async def parts(self) -> AsyncIterator[Part]:
+        """Raises RequestError for a damaged form, and what the body raises; nothing of it may be kept then."""
+        while (event := await self._next()) is not None:
+            if isinstance(event, bytes):
+                continue  # what nobody has read of the last part
+            self._parts += 1
+            if self._parts > MAX_PARTS:
+                raise RequestError(f"The form has more than {MAX_PARTS:,} parts", hint="send several forms")
+            yield Part(*event, self)
+        if not self._parser.ended:
+            raise RequestError("The form ends early; nothing of it was stored")
+
+    async def content(self) -> AsyncIterator[bytes]:
+        while (event := await self._next()) is not None:
+            if not isinstance(event, bytes):
+                self._parser.events.appendleft(event)
+                return
+            yield event
+
+    async def _next(self) -> bytes | tuple[str, str] | None:
+        """The next piece of a content, or the field and the file name of the next part; None at the end."""
+        from python_multipart.exceptions import FormParserError
+
+        events = self._parser.events
+        try:
+            while not events:
+                received = await anext(self._received, None)
+                if received is None:
+                    self._parser.finish()
+                    return None
+                self._parser.feed(received)
+        except FormParserError as damaged:
+            raise RequestError(f"The form is damaged: {damaged}") from damaged
+        return events.popleft()
+
+
+class _Parser:
+    """What a form's parser tells, in its order: field and file name of each part, then pieces of its content.
+
+    Attributes:
         ended: the closing boundary was there.
     """
 
@@ -67,22 +129,19 @@ class _Form:
         boundary = options.get(b"boundary", b"")
         if not 0 < len(boundary) <= MAX_BOUNDARY:
             raise RequestError("The form has no boundary in its Content-Type")
-        self.name = ""
-        self.found: deque[bytes] = deque()
-        self.files = 0
+        self.events: deque[bytes | tuple[str, str]] = deque()
         self.ended = False
-        self._wanted = False
         self._header = (bytearray(), bytearray())
         self._headers: dict[str, bytes] = {}
         self._parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": self._part,
+                "on_part_begin": lambda: self._headers.clear(),
                 "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
                 "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
                 "on_header_end": self._header_end,
                 "on_headers_finished": self._headers_finished,
-                "on_part_data": self._data,
+                "on_part_data": lambda data, start, end: self.events.append(bytes(data[start:end])),
                 "on_end": self._end,
             },
         )
@@ -93,10 +152,6 @@ class _Form:
     def finish(self) -> None:
         self._parser.finalize()
 
-    def _part(self) -> None:
-        self._wanted = False
-        self._headers.clear()
-
     def _header_end(self) -> None:
         field, value = self._header
         self._headers[field.decode("latin-1").lower()] = bytes(value)
@@ -104,20 +159,11 @@ class _Form:
 
     def _headers_finished(self) -> None:
         _, options = self._options(self._headers.get("content-disposition"))
-        self._wanted = options.get(b"name", b"").decode("utf-8", "replace") == FIELD
-        if not self._wanted:
-            return
-        self.files += 1
-        if self.files > 1:
-            raise RequestError(f"The form has more than one field '{FIELD}'", hint="send each file by itself")
         coding = self._headers.get("content-transfer-encoding", b"binary").strip().lower()
         if coding not in {b"binary", b"8bit", b"7bit"}:
             raise RequestError(f"Content-Transfer-Encoding {coding[:40]!r} is not known", hint="send the file as it is")
-        self.name = options.get(b"filename", b"").decode("utf-8", "replace")
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._wanted:
-            self.found.append(data[start:end])
+        field, name = (options.get(key, b"").decode("utf-8", "replace") for key in (b"name", b"filename"))
+        self.events.append((field, name))
 
     def _end(self) -> None:
         self.ended = True

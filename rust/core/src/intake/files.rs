@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blobs::keep_blob;
+use crate::mapping::BlobSource;
 
 /// Directories of a client.
 #[derive(Clone, Debug, Default)]
@@ -44,11 +45,11 @@ impl Files {
         }
     }
 
-    pub fn keep_blob(&self, name: &str, content: &[u8]) -> Result<(), String> {
+    pub fn keep_blob(&self, source: BlobSource<'_>) -> Result<String, String> {
         let dir = self
             .blobs
             .as_deref()
             .ok_or("the client has no directory for blobs")?;
-        keep_blob(dir, name, content)
+        keep_blob(dir, source)
     }
 }

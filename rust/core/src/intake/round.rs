@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::clients::{Client, Clients};
-use crate::mapping::{Arrival, Command, Tally, Targets};
+use crate::mapping::{Arrival, BlobSource, Command, Tally, Targets};
 use crate::mqtt::broker::Receipt;
 use crate::pipeline::{Key, MappedRows, Origin, Receipts};
 
@@ -78,7 +78,7 @@ impl Clients {
                     payload: message.payload,
                     now_us: message.arrival_us,
                 };
-                let keep = |name: &str, content: &[u8]| client.files.keep_blob(name, content);
+                let keep = |source: BlobSource<'_>| client.files.keep_blob(source);
                 let mapped = client
                     .program
                     .map_into(*topic, arrival, Some(&keep), &mut targets);

@@ -27,8 +27,23 @@ pub(super) struct Scene<'z> {
     pub commands: Vec<Command>,
 }
 
-/// Keeps the content of a blob under a file name; returns when it is on disk. An error says why it is not.
-pub type KeepBlob<'k> = dyn Fn(&str, &[u8]) -> Result<(), String> + 'k;
+/// Keeps a blob; returns the name of its file when that is on disk. An error says why it is not.
+pub type KeepBlob<'k> = dyn Fn(BlobSource<'_>) -> Result<String, String> + 'k;
+
+/// Where the content of a blob is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobSource<'b> {
+    /// In the message; `name` is that of the file it gets.
+    Message { name: &'b str, content: &'b [u8] },
+    /// In a file of the blobs' directory; what it holds makes the name.
+    File {
+        file: &'b str,
+        dbms: &'b str,
+        table: &'b str,
+        /// Empty: the file's own.
+        extension: &'b str,
+    },
+}
 
 /// Where a value comes from.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use super::bring::Bring;
-use super::columns::{Scene, Source, brought, unwrapped};
+use super::columns::{BlobSource, Scene, Source, brought, unwrapped};
 use super::condition::Condition;
 use super::json::Json;
 use super::path::{Found, Item};
@@ -20,6 +20,7 @@ use crate::rows::{LogicalType, time};
 
 const BASE64_DECODING: &str = "base64decoding";
 const HEX_DECODING: &str = "hexdecoding";
+const FILE: &str = "file";
 
 #[derive(Debug)]
 pub(super) struct Definition {
@@ -49,6 +50,8 @@ enum Coding {
     Text,
     Base64,
     Hex,
+    /// The message names a file that has it.
+    File,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +81,8 @@ impl Definition {
             None => None,
             Some("epoch_to_datetime") => Some(Apply::EpochToDatetime),
             Some("json_dump") => Some(Apply::JsonDump),
-            Some(BASE64_DECODING | HEX_DECODING) if blob.is_some() => None,
-            Some(coding @ (BASE64_DECODING | HEX_DECODING)) => {
+            Some(BASE64_DECODING | HEX_DECODING | FILE) if blob.is_some() => None,
+            Some(coding @ (BASE64_DECODING | HEX_DECODING | FILE)) => {
                 return Err(CompileError::new(format!(
                     "apply = {coding} needs blob = true"
                 )));
@@ -228,43 +231,58 @@ impl Blob {
             coding: match spec["apply"].as_str() {
                 Some(BASE64_DECODING) => Coding::Base64,
                 Some(HEX_DECODING) => Coding::Hex,
+                Some(FILE) => Coding::File,
                 _ => Coding::Text,
             },
         }))
     }
 
-    /// The content is kept; the name by which the row knows it: the hash of the table and the value as it came, so
-    /// that the name can be found again from the content (without blanks around it, digits in lower case).
+    /// The content is kept; the id by which the row knows it.
     fn keep(&self, item: &Item<'_>, place: &Place<'_>, scene: &Scene<'_>) -> Result<String, Fault> {
         let text = item.text().unwrap_or_default();
-        let (named, content) = match self.coding {
-            Coding::Text => (Cow::Borrowed(&*text), Cow::Borrowed(text.as_bytes())),
-            Coding::Base64 => {
-                let decoded = BASE64.decode(text.trim());
-                let decoded = decoded.map_err(|e| Fault::structure(&format!("no base64: {e}")))?;
-                (Cow::Borrowed(text.trim()), Cow::Owned(decoded))
-            }
-            Coding::Hex => {
-                let decoded = unhex(text.trim().as_bytes());
-                let decoded = decoded.ok_or_else(|| Fault::structure("no hexadecimal"))?;
-                (
-                    Cow::Owned(text.trim().to_ascii_lowercase()),
-                    Cow::Owned(decoded),
-                )
-            }
-        };
-        let hash = payload_hash(&place.dbms, &place.table, named.as_bytes());
-        let name = if self.extension.is_empty() {
-            hash
-        } else {
-            format!("{hash}.{}", self.extension)
-        };
         let keep = scene
             .blobs
             .ok_or_else(|| Fault::structure("there is no directory for blobs"))?;
-        let file = format!("{}.{}.{name}", place.dbms, place.table);
-        keep(&file, &content).map_err(|reason| Fault::structure(&reason))?;
-        Ok(name)
+        let prefix = format!("{}.{}.", place.dbms, place.table);
+        let kept = if self.coding == Coding::File {
+            keep(BlobSource::File {
+                file: text.trim(),
+                dbms: &place.dbms,
+                table: &place.table,
+                extension: &self.extension,
+            })
+        } else {
+            let (named, content) = self.content(&text)?;
+            let hash = payload_hash(&place.dbms, &place.table, named.as_bytes());
+            let dot = if self.extension.is_empty() { "" } else { "." };
+            keep(BlobSource::Message {
+                name: &format!("{prefix}{hash}{dot}{}", self.extension),
+                content: &content,
+            })
+        };
+        let file = kept.map_err(|reason| Fault::structure(&reason))?;
+        Ok(file.strip_prefix(&prefix).unwrap_or(&file).to_owned())
+    }
+
+    /// What the hash is of, and the content. The hash is of the value as it came, so that it can be found again from
+    /// the content (without blanks around it, digits in lower case).
+    fn content<'t>(&self, text: &'t str) -> Result<(Cow<'t, str>, Cow<'t, [u8]>), Fault> {
+        let plain = text.trim();
+        match self.coding {
+            Coding::Base64 => {
+                let decoded = BASE64.decode(plain);
+                let decoded = decoded.map_err(|e| Fault::structure(&format!("no base64: {e}")))?;
+                Ok((Cow::Borrowed(plain), Cow::Owned(decoded)))
+            }
+            Coding::Hex => {
+                let decoded = unhex(plain.as_bytes());
+                let decoded = decoded.ok_or_else(|| Fault::structure("no hexadecimal"))?;
+                Ok((Cow::Owned(plain.to_ascii_lowercase()), Cow::Owned(decoded)))
+            }
+            Coding::Text | Coding::File => {
+                Ok((Cow::Borrowed(text), Cow::Borrowed(text.as_bytes())))
+            }
+        }
     }
 }
 

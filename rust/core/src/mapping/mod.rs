@@ -23,7 +23,7 @@ mod types;
 use std::fmt;
 
 pub use bring::Bring;
-pub use columns::KeepBlob;
+pub use columns::{BlobSource, KeepBlob};
 pub use condition::Condition;
 pub use json::Json;
 pub use program::{Arrival, Program};

@@ -171,9 +171,12 @@ fn contents_of_blob_columns_may_be_hexadecimal() {
         ("\u{e9}", None),
     ] {
         let kept = Mutex::new(None);
-        let keep = |_: &str, content: &[u8]| {
+        let keep = |source: BlobSource<'_>| {
+            let BlobSource::Message { name, content } = source else {
+                return Err("no message".to_owned());
+            };
             *kept.lock().expect("held") = Some(content.to_vec());
-            Ok(())
+            Ok(name.to_owned())
         };
         let payload = json!({"data": text}).to_string();
         let mapped = program.map("t", payload.as_bytes(), 0, &Zone::UTC, Some(&keep));
@@ -196,14 +199,17 @@ fn contents_of_blob_columns_are_kept_before_their_row() {
                  "hash": "md5", "type": "varchar"}}}}]);
     let program = program(&policy, &Value::Null);
     let kept = Mutex::new(Vec::new());
-    let keep = |name: &str, content: &[u8]| {
+    let keep = |source: BlobSource<'_>| {
+        let BlobSource::Message { name, content } = source else {
+            return Err("no message".to_owned());
+        };
         if content == b"full" {
             return Err("no room".to_owned());
         }
         kept.lock()
             .expect("held")
             .push((name.to_owned(), content.to_vec()));
-        Ok(())
+        Ok(name.to_owned())
     };
     let map = |payload: &str| {
         let mapped = program.map("t", payload.as_bytes(), 0, &Zone::UTC, Some(&keep));
