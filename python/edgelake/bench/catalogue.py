@@ -204,6 +204,21 @@ BENCHES: dict[str, Bench] = {
             "memory-lost": Measure("acknowledged rows lost meanwhile", "rows", 0, "lower"),
         },
     ),
+    "blobs": Bench(
+        "a file of 1 GiB in over REST",
+        {
+            "folder": Measure(
+                "1 GiB by REST to a folder, durable and hashed",
+                "MiB/s",
+                0.6,
+                "higher",
+                "curl PUT to nginx, an fsync of the file and md5sum of it",
+            ),
+            "folder-memory": Measure("RSS that the node grows by meanwhile", "MB", 64, "lower"),
+            "bucket": Measure("1 GiB by REST until an S3 server has it", "MiB/s", 0.6, "higher", "obstore alone"),
+            "bucket-memory": Measure("RSS that the node grows by meanwhile", "MB", 64, "lower"),
+        },
+    ),
     "query": Bench(
         "questions over REST to a table of 5,000,000 rows",
         {
