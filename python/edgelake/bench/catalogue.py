@@ -273,6 +273,18 @@ BENCHES: dict[str, Bench] = {
         },
     ),
     "mqtt": MQTT,
+    "grpc": Bench(
+        "replies of gRPC servers",
+        {
+            "grpc-stream": Measure(
+                "a stream of messages of 200 B to durable rows of 4 columns, until count(*) shows all",
+                "rows/s",
+                0.7,
+                "higher",
+                "a bare grpcio client that counts them",
+            ),
+        },
+    ),
 }
 
 

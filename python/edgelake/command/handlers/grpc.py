@@ -240,11 +240,12 @@ async def get_grpc_clients(ctx: Context) -> Reply:
     if not clients:
         return Reply.of_data([], text=_NONE)
     rows = [_row(client) for client in clients]
-    data = [
-        dict(zip(_TITLES, row, strict=True)) | {"Rows": client.counts.rows, "Errors": client.counts.errors}
-        for row, client in zip(rows, clients, strict=True)
-    ]
+    data = [dict(zip(_TITLES, row, strict=True)) | _more(client) for row, client in zip(rows, clients, strict=True)]
     return Reply.of_table(Table(_TITLES, rows), data=data)
+
+
+def _more(client: GrpcClient) -> dict[str, int]:
+    return {"Rows": client.counts.rows, "Errors": client.counts.errors, "Waiting": client.waiting}
 
 
 def _row(client: GrpcClient) -> tuple[object, ...]:

@@ -214,6 +214,11 @@ class GrpcClient:
         if not self._ended:
             self._ended, self._state = True, state
 
+    @property
+    def waiting(self) -> int:
+        """Messages that came and are not on their way to the journal yet."""
+        return len(self._inbox)
+
     # ---- the connection
 
     async def _connect(self) -> None:

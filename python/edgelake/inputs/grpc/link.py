@@ -20,6 +20,7 @@ from edgelake.inputs.grpc.proto import Method, functions_in, method_of
 from edgelake.inputs.grpc.reflection import Reflection
 
 LONGEST_MESSAGE_BYTES = 16 << 20
+LONGEST_REFLECTION_S = 10.0
 NOTHING_CAME_S = 1.0  # before a stream is called again that brought nothing
 
 _OPTIONS = (
@@ -104,7 +105,7 @@ class Session:
             with failures():
                 self._connect(channel)
                 if self._method is None:
-                    reflection = Reflection(channel, self._pace.timeout_s)
+                    reflection = Reflection(channel, min(self._pace.timeout_s, LONGEST_REFLECTION_S))
                     self._method = method_of(reflection.descriptors(self._call.service), self._call)
                     self._told.defined(self._method)
                     self._tell()
