@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.flow import Flow
 from edgelake.command.formdata import FormData
@@ -35,6 +36,7 @@ from edgelake.command.peerfiles import PEER_FILES, PeerFiles
 from edgelake.command.variables import RowVariables
 from edgelake.errors import EdgeLakeError
 from edgelake.ingest.blobs.blobs import Blobs
+from edgelake.ingest.operator import Operator
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
 from edgelake.ingest.service import Ingest
@@ -137,6 +139,7 @@ class Node:
         self._wire_metadata()
         ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"), lambda: ctx.stores)
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
+        ctx.parts[CLUSTER] = ClusterMessages(ctx)
         ctx.parts[PEER_FILES] = PeerFiles(ctx)
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts
@@ -251,9 +254,11 @@ class Node:
         self.ctx.node.stopping.set()
         await self.ctx.scheduler.stop()
         await engine(self.ctx).stop()
-        await self.ctx.services.stop_all()
+        await self.ctx.services.stop_all(but=Operator.name)
+        await self.ctx.parts[CLUSTER].delivery.stop()
         await self.ctx.parts[MESSAGE_CLIENTS].close()
         await self.ctx.parts[GRPC_MAPPING].close()
+        await self.ctx.services.stop(Operator.name)  # it books what came in up to here
         await self.ctx.parts[PLATFORMS].close()
         await self.ctx.ingest.stop()
         await self.ctx.queries.stop()

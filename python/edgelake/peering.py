@@ -65,8 +65,8 @@ class Peers(Protocol):
     def is_upgraded(self, peer: str) -> bool:
         """Whether the peer is known to be of our kind, so that it takes what only our nodes understand."""
 
-    async def tell(self, peer: str, command: str) -> None:
-        """Send a command that nobody waits for. Raises EdgeLakeError (21, 208)."""
+    async def tell(self, peer: str, command: str, data: bytes = b"") -> None:
+        """Send a command that nobody waits for, and some hundred bytes of data. Raises EdgeLakeError (21, 208)."""
 
     async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
         """Send a command to each peer, wait for all answers; in the order of ``peers``. Raises EdgeLakeError (21)."""

@@ -53,10 +53,11 @@ class Supervisor:
         await service.stop()
         return True
 
-    async def stop_all(self) -> None:
-        """Stop everything, last started first: entries close before what they feed."""
+    async def stop_all(self, *, but: str = "") -> None:
+        """Stop everything (``but`` for one), last started first: entries close before what they feed."""
         for name in reversed(list(self._running)):
-            await self.stop(name)
+            if name != but:
+                await self.stop(name)
 
     def get(self, name: str) -> Service | None:
         return self._running.get(name)

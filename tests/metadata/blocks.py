@@ -65,7 +65,7 @@ class BlockMember(Member):
     def is_upgraded(self, peer: str) -> bool:
         return False
 
-    async def tell(self, peer: str, command: str) -> None:
+    async def tell(self, peer: str, command: str, data: bytes = b"") -> None:
         assert len(command) < ROOM
         await send(peer, [block(1, True, self.address, command.encode(), b"", info=6, generic=0)])
 

@@ -80,7 +80,7 @@ class Member:
     def is_upgraded(self, peer: str) -> bool:
         return self.wire.upgraded
 
-    async def tell(self, peer: str, command: str) -> None:
+    async def tell(self, peer: str, command: str, data: bytes = b"") -> None:
         self.wire.payload_bytes += len(command)
         self.wire.commands.append(command)
         try:

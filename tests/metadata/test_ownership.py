@@ -27,7 +27,7 @@ class SentTo:
     def is_upgraded(self, peer: str) -> bool:
         return False
 
-    async def tell(self, peer: str, command: str) -> None:
+    async def tell(self, peer: str, command: str, data: bytes = b"") -> None:
         if self.refusing:
             self.refusing -= 1
             raise error(208, peer)

@@ -36,7 +36,7 @@ class Sent:
     def is_upgraded(self, peer: str) -> bool:
         return False
 
-    async def tell(self, peer: str, command: str) -> None:
+    async def tell(self, peer: str, command: str, data: bytes = b"") -> None:
         self.told.append(command)
 
     async def ask(self, peers: Any, command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:

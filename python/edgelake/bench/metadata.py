@@ -187,7 +187,7 @@ class _Wire:
     def is_upgraded(self, peer: str) -> bool:
         return True
 
-    async def tell(self, peer: str, command: str) -> None:
+    async def tell(self, peer: str, command: str, data: bytes = b"") -> None:
         raise BenchError(f"a whole copy is asked for: {command}")
 
     async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from edgelake.command import transfer
+from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.ingest.blobs.blobs import Blobs
@@ -114,9 +115,11 @@ class PeerFiles:
         if wanted is not None:
             wanted.events, wanted.begun = wanted.events + 1, wanted.begun + 1
         elif target in _TO_WATCH:
-            if not self.allowed.watch_dir:
+            found = _data_file(name)
+            if not self.allowed.watch_dir and not self._cluster().takes(found, ip):
                 raise _closed("files of other nodes are not taken into the watch directory", "watch_dir = true")
-            _data_file(name)
+            if found.member is not None:
+                self._cluster().files.check(found)
             self._check_room()
         else:
             self._path(name)
@@ -175,7 +178,10 @@ class PeerFiles:
             return await transfer.write(_content(path, name.compressed), prep, working.name)
 
         try:
-            if once:
+            if name.member is not None:
+                working = prep / f"{path.stem}.taken"
+                await self._cluster().files.take(plain, working, arrive, watch)
+            elif once:
                 await self._received.take(plain, working, arrive, watch)
             else:
                 await arrive()
@@ -185,6 +191,10 @@ class PeerFiles:
         finally:
             if not once:
                 working.unlink(missing_ok=True)
+
+    def _cluster(self) -> ClusterMessages:
+        found: ClusterMessages = self._ctx.parts[CLUSTER]
+        return found
 
     # ---- files that go
 

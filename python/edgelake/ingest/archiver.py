@@ -33,6 +33,7 @@ class Archiver:
         self._keeper: BatchKeeper | None = None
         self._changed = threading.Condition()
         self._stores: dict[str, SqliteStore] = {}  # with open notes, as far as is known
+        self._unbooked: dict[str, SqliteStore] = {}  # that may have notes for the next keeper
         self._busy = ""
         self._failed: set[str] = set()
         self._ending = False
@@ -55,6 +56,10 @@ class Archiver:
         """Who has the TSD table; without one only files are written."""
         with self._changed:
             self._keeper = keeper
+            if keeper is not None:
+                self._stores |= self._unbooked
+                self._unbooked.clear()
+                self._changed.notify_all()
 
     def gate(self, dbms: str) -> threading.Lock:
         """Held by a writer from its commit until the pipeline knows of it: a note that is read in between would be of
@@ -76,6 +81,7 @@ class Archiver:
                 lambda: self._ending or (self._busy != dbms and (dbms not in self._stores or dbms in self._failed))
             )
             self._stores.pop(dbms, None)
+            self._unbooked.pop(dbms, None)
 
     def _run(self) -> None:
         pause_s = 0.0
@@ -109,7 +115,10 @@ class Archiver:
 
     def _work(self, store: SqliteStore) -> bool:
         """One group of notes; whether there may be more."""
-        keeper = self._keeper
+        with self._changed:
+            keeper = self._keeper
+            if keeper is None:
+                self._unbooked[store.dbms] = store
         with self.gate(store.dbms), store.reader() as db:
             found = batches.open_batches(db, limit=GROUP, with_file=keeper is None)
         if not found:
@@ -117,6 +126,8 @@ class Archiver:
         for batch in found:
             if batch.path is not None:
                 self._write(store.dbms, batch)
+            if keeper is not None:
+                keeper.hand_on(batch)
         rows = [(batch.tsd_hash, batch.rows) for batch in found if batch.tsd_hash]
         if keeper is not None and rows:
             keeper.set_rows(rows)

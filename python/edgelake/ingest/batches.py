@@ -17,8 +17,11 @@ from typing import Any
 from edgelake.errors import EdgeLakeError, PayloadError
 from edgelake.ingest import filing
 from edgelake.ingest.counters import OperatorCounters
+from edgelake.ingest.members import archived_file, name_of_entry
 from edgelake.ingest.names import INSERTED, FileName, batch_hash
+from edgelake.ingest.outbox import Outbox
 from edgelake.ingest.settings import OperatorConfig
+from edgelake.store.batches import StoredBatch
 from edgelake.store.insert import Inserted
 from edgelake.store.tsd import TSD_DBMS, FileEntry, TsdTable
 
@@ -44,25 +47,40 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What the rows of a batch carry: TSD member and row id (``0`` without TSD); hash and archive file of the batch."""
+    """What the rows of a batch carry: TSD member and row id (``0`` without TSD); hash and archive file of the batch.
+
+    ``time_us``: their insert_timestamp, where other members have to give them the same; 0 = the time of the insert.
+    """
 
     tsd_name: str
     tsd_id: int
     file_hash: str
     path: Path | None
+    time_us: int = 0
 
 
 class BatchKeeper:
     """Books batches for the operator. ``node_id`` is what makes positions unique over nodes.
 
-    ``stamp`` and ``set_rows`` are called from writers' threads, ``count`` on the loop.
+    ``stamp``, ``set_rows`` and ``hand_on`` are called from writers' threads, ``count`` on the loop.
+
+    Args:
+        outbox: where files of batches go on to the other members; None = they do not.
     """
 
-    def __init__(self, config: OperatorConfig, stores: Any, counters: OperatorCounters, node_id: str) -> None:
+    def __init__(
+        self,
+        config: OperatorConfig,
+        stores: Any,
+        counters: OperatorCounters,
+        node_id: str,
+        outbox: Outbox | None = None,
+    ) -> None:
         self.config = config
         self._stores = stores
         self._counters = counters
         self._node_id = node_id
+        self._outbox = outbox
 
     def stamp(self, batches: Sequence[Batch]) -> list[Stamp]:
         """Before the insert: enter the batches in tsd_info. The same batch gets the same row again."""
@@ -78,15 +96,30 @@ class BatchKeeper:
 
     def _stamp(self, batch: Batch, file_hash: str, tsd_id: int) -> Stamp:
         config = self.config
-        path = None
-        if config.archive_json:
+        path, date = None, filing.tsd_date(batch.time_us)
+        if config.archive_json or (self._outbox is not None and tsd_id):
             name = FileName(batch.dbms, batch.table, batch.source, file_hash, batch.instructions)
             if tsd_id:
-                member = INSERTED if batch.immediate else config.member
-                name = name.with_tsd(member, tsd_id, filing.tsd_date(batch.time_us))
+                member = INSERTED if batch.immediate and config.archive_json else config.member
+                name = name.with_tsd(member, tsd_id, date)
             folder = filing.day_folder(config.archive_dir, datetime.fromtimestamp(batch.time_us / 1e6, UTC))
+            if not config.archive_json:
+                folder = config.distr_dir
             path = folder / f"{name.text()}{'.gz' if config.compress_json else ''}"
-        return Stamp(str(config.member) if tsd_id else "0", tsd_id, file_hash, path)
+        time_us = filing.date_us(date) if self._outbox is not None and tsd_id else 0
+        return Stamp(str(config.member) if tsd_id else "0", tsd_id, file_hash, path, time_us or 0)
+
+    def hand_on(self, batch: StoredBatch) -> None:
+        """Its file, which is there, goes to the other members. Raises OSError, EdgeLakeError."""
+        if self._outbox is None or not batch.tsd_hash or not batch.rows:
+            return
+        entry = self._tsd().of_hash_blocking(batch.tsd_hash)
+        if entry is None:
+            return
+        name = name_of_entry(self.config.member, entry)
+        found = archived_file(self.config.archive_dir, name)
+        if found is not None:
+            self._outbox.give(found, name)
 
     def set_rows(self, rows: Sequence[tuple[str, int]]) -> None:
         """Complete TSD rows: (hash, number of rows)."""

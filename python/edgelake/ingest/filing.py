@@ -31,15 +31,21 @@ def day_folder(archive: Path, when: datetime) -> Path:
 
 def file_day(tsd_date: str | None, path: Path) -> datetime:
     """The day a file belongs to: its TSD date (YYMMDDHHMMSS), else the time it was last changed. UTC."""
-    if tsd_date:
-        with contextlib.suppress(ValueError):
-            return datetime.strptime(tsd_date, "%y%m%d%H%M%S").replace(tzinfo=UTC)
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    time_us = date_us(tsd_date or "")
+    return datetime.fromtimestamp(path.stat().st_mtime if time_us is None else time_us / 1e6, UTC)
 
 
 def tsd_date(time_us: int) -> str:
     """YYMMDDHHMMSS UTC, as file names carry it."""
     return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%y%m%d%H%M%S")
+
+
+def date_us(tsd_date: str) -> int | None:
+    """Unix microseconds of a file name's date; None for one without."""
+    try:
+        return int(datetime.strptime(tsd_date, "%y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()) * 1_000_000
+    except ValueError:
+        return None
 
 
 def move(source: Path, folder: Path, name: str, *, compress: bool = False) -> Path:

@@ -23,14 +23,16 @@ from edgelake.errors import DatabaseMissingError, EdgeLakeError, PayloadError, S
 from edgelake.ingest import filing, sqlfile
 from edgelake.ingest.counters import OperatorCounters
 from edgelake.ingest.loading import Load, RowStamp
+from edgelake.ingest.members import MemberFiles, marker_of, name_of_marker
 from edgelake.ingest.names import INSERTED, FileName
+from edgelake.ingest.outbox import Outbox
 from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.ingest.source import Content, RetryLater, SourceFile, inspect, is_marker_of
 from edgelake.ingest.streaming import MapRows
 from edgelake.store.marker import FileMarker
 from edgelake.store.sqlite import SqliteStore
-from edgelake.store.tsd import OWN, TSD_DBMS, FileEntry, Selection, TsdTable
+from edgelake.store.tsd import KNOWN_CONTENT, OWN, REFUSED, TSD_DBMS, FileEntry, Selection, TsdTable
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class Intake:
         members: numbers of the cluster's members, whose files may come in.
         widens: whether a table may get new columns and wider types.
         map_rows: applies the mapping policy that a file's name says.
+        files_of_members: which are here; None: files of members are taken as often as they come.
+        outbox: where own files go on to the other members; None = they do not.
     """
 
     def __init__(
@@ -61,7 +65,11 @@ class Intake:
         members: Callable[[], frozenset[int]] = frozenset,
         widens: Callable[[str, str], bool] = lambda dbms, table: True,
         map_rows: MapRows | None = None,
+        files_of_members: MemberFiles | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
+        self._files_of_members = files_of_members if config.update_tsd_info else None
+        self._outbox = outbox
         self._config = config
         self._stores = stores
         self._counters = counters
@@ -110,7 +118,18 @@ class Intake:
                 await (self._take_sql if name.kind == "sql" else self._take_json)(store, source)
 
     def _open(self, path: Path, name: FileName) -> SourceFile:
-        return SourceFile(path, name, lambda: not self.stopping)
+        known_as = marker_of(name) if self._is_of_member(name) else ""
+        return SourceFile(path, name, lambda: not self.stopping, known_as=known_as)
+
+    def _is_of_member(self, name: FileName) -> bool:
+        """Whether it is a file that another member took in."""
+        return (
+            self._files_of_members is not None
+            and isinstance(name.member, int)
+            and name.member != self._config.member
+            and name.kind == "json"
+            and name.tsd_id > 0
+        )
 
     def _store(self, dbms: str) -> SqliteStore:
         try:
@@ -128,8 +147,15 @@ class Intake:
         self._cleaned.add(store.dbms)
         names = await store.read(lambda db: [row[0] for row in db.execute("SELECT name FROM _edgelake_files")])
         for marker in names:
-            if not is_marker_of(marker, self._config.watch_dir):
+            if await self._is_done(marker):
                 await self._forget(store, marker)
+
+    async def _is_done(self, marker: str) -> bool:
+        """Whether the rows that a marker stands for are known in another way, or cannot come again."""
+        name = name_of_marker(marker)
+        if name is not None and self._files_of_members is not None:
+            return await self._files_of_members.is_in(name)
+        return not is_marker_of(marker, self._config.watch_dir)
 
     async def _forget(self, store: SqliteStore, marker: str) -> None:
         sql = "DELETE FROM _edgelake_files WHERE name = ?"
@@ -146,7 +172,27 @@ class Intake:
             return
         # Of equal files at once the second has to see that the first is entered.
         async with self._hashes.setdefault(content.hash, asyncio.Lock()):
-            await self._load(store, source, content)
+            if not await self._is_in(store, source, content.hash):
+                await self._load(store, source, content)
+
+    async def _is_in(self, store: SqliteStore, source: SourceFile, file_hash: str) -> bool:
+        """Drop a file of a member whose rows are in. Others of that content, too: they are entered then."""
+        name, files = source.name, self._files_of_members
+        if files is None or not self._is_of_member(name) or await self._committed(store, source.marker(file_hash)):
+            return False
+        if not await files.is_in(name, file_hash):
+            assert isinstance(name.member, int)
+            if not await files.is_listed(file_hash, but=name.member) and not await self._is_begun(store, file_hash):
+                return False
+            await files.book(name, file_hash, 0, KNOWN_CONTENT)
+        if source.is_in_place():
+            await asyncio.to_thread(source.path.unlink)
+        return True
+
+    async def _is_begun(self, store: SqliteStore, file_hash: str) -> bool:
+        """Whether rows of this content are there of a file whose taking in was interrupted."""
+        sql = "SELECT 1 FROM _edgelake_files WHERE hash = ?"
+        return await store.read(lambda db: db.execute(sql, (file_hash,)).fetchone()) is not None
 
     def _mapping_of(self, name: FileName) -> MapRows | None:
         return self._map_rows if name.instructions != "0" else None
@@ -155,11 +201,13 @@ class Intake:
         """Rows, TSD row, archive of a file that is all rows."""
         name, config = source.name, self._config
         tsd = await self._tsd_row(store, source, content.hash)
-        stamp = RowStamp("0", 0, config.create_table, self._widens(name.dbms, name.table))
+        stamp = RowStamp(create=config.create_table, widen=self._widens(name.dbms, name.table))
         if isinstance(name.member, int) and name.member != config.member:
-            stamp = replace(stamp, tsd_name=str(name.member), tsd_id=name.tsd_id)
+            time_us = filing.date_us(name.tsd_date) or 0  # rows are the same on every member
+            stamp = replace(stamp, tsd_name=str(name.member), tsd_id=name.tsd_id, time_us=time_us)
         elif tsd is not None:
-            stamp = replace(stamp, tsd_name=str(config.member), tsd_id=tsd.file_id)
+            time_us = (filing.date_us(tsd.date) or 0) if config.distributes else 0
+            stamp = replace(stamp, tsd_name=str(config.member), tsd_id=tsd.file_id, time_us=time_us)
         self._counters.file(name.dbms, name.table)
         rejects = Rejects(config.err_dir, source.path.name)
         try:
@@ -167,6 +215,8 @@ class Intake:
             await Load(store, source, content, stamp, rejects, self._counters, mapping).run()
             if tsd is not None:
                 await self._tsd_table().set_rows(content.hash, content.rows - rejects.count)
+            elif self._files_of_members is not None and self._is_of_member(name) and rejects.count < content.rows:
+                await self._files_of_members.book(name, content.hash, content.rows - rejects.count)
             if rejects.count == content.rows:
                 failure = PayloadError(f"no row fits {name.dbms}.{name.table}")
                 await self._refuse(source.path, name, failure, rows_rejected=rejects.count, rows=rejects.reasons)
@@ -187,6 +237,9 @@ class Intake:
         known = await table.details(Selection(file_hash=file_hash, limit=1))
         if known and known[0]["rows"] and not await self._committed(store, source.marker(file_hash)):
             raise error(86, f"hash {file_hash} is in {OWN} with id {known[0]['file_id']}")
+        files = self._files_of_members
+        if not known and files is not None and await files.is_listed(file_hash, but=None):
+            raise error(86, f"hash {file_hash} came from another member of the cluster")
         if known:
             return _TsdRow(known[0]["file_id"], filing.tsd_date(known[0]["file_time"]))
         now_us = time.time_ns() // 1000
@@ -210,12 +263,14 @@ class Intake:
 
     def _archive(self, source: SourceFile, file_hash: str, tsd: _TsdRow | None) -> None:
         config, name = self._config, replace(source.name, hash=file_hash)
+        if tsd is not None:
+            name = name.with_tsd(config.member, tsd.file_id, tsd.date)
+            if self._outbox is not None and source.is_in_place():
+                self._outbox.give(source.path, name)
         if not config.archive_json:
             if source.is_in_place():
                 source.path.unlink()
             return
-        if tsd is not None:
-            name = name.with_tsd(config.member, tsd.file_id, tsd.date)
         folder = filing.day_folder(config.archive_dir, filing.file_day(name.tsd_date, source.path))
         shown = _free_archive_name(folder, name) + (".gz" if config.compress_json else "")
         if source.is_in_place() and name.compressed == config.compress_json:
@@ -298,6 +353,9 @@ class Intake:
     async def _refuse(self, path: Path, name: FileName | None, failure: EdgeLakeError, **more: object) -> None:
         self._count_failure(path, name, failure)
         log.warning("%s goes to the error folder: %s", path.name, failure)
+        if name is not None and self._is_of_member(name) and name.member in self._members():
+            assert self._files_of_members is not None
+            await self._files_of_members.book(name, name.hash, 0, REFUSED)
         try:
             await asyncio.to_thread(filing.to_error, path, self._config.err_dir, failure, **more)
         except FileNotFoundError:

@@ -31,10 +31,11 @@ MISSING_TABLE = 171  # and none may be made: nothing of the file goes anywhere
 
 @dataclass(frozen=True, slots=True)
 class RowStamp:
-    """What the rows of a file carry and may do to their table."""
+    """What the rows of a file carry and may do to their table. ``time_us``: of the batch; 0 = now."""
 
     tsd_name: str = "0"
     tsd_id: int = 0
+    time_us: int = 0
     create: bool = True
     widen: bool = True
 
@@ -63,7 +64,7 @@ class Load:
         self._stamp = stamp
         self._rejects = rejects
         self._counters = counters
-        self._now_us = time.time_ns() // 1000
+        self._now_us = stamp.time_us or time.time_ns() // 1000
 
     async def run(self) -> None:
         """Insert what the database has not yet. Raises EdgeLakeError from it, RetryLater, OSError from the folders."""

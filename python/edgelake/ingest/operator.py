@@ -6,12 +6,14 @@ Source: spec "Ingestion", sections 6 and 7; "Services and status", section 3.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+from edgelake.errors import EdgeLakeError
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.counters import OperatorCounters, clock
 from edgelake.ingest.intake import Intake
@@ -50,6 +52,7 @@ class Operator:
     Args:
         batches: books and archives the batches of streamed rows.
         storing: told at start who books flushed batches, and None at stop: then they become files.
+        flush: stores what is buffered; what the operator has acknowledged is booked before it stops.
         profiler: counts the work on files while its target ``operator`` is on.
     """
 
@@ -64,6 +67,7 @@ class Operator:
         *,
         batches: BatchKeeper | None = None,
         storing: Callable[[BatchKeeper | None], None] = lambda keeper: None,
+        flush: Callable[[], Awaitable[None]] | None = None,
         profiler: Profiler | None = None,
         companion: Companion | None = None,
     ) -> None:
@@ -72,7 +76,7 @@ class Operator:
         self._intake = intake
         self._watcher = watch(config.watch_dir, self._found, config.wants)
         self.batches = batches
-        self._storing = storing
+        self._storing, self._flush = storing, flush
         self._profiler = profiler or Profiler()
         self._companion = companion
         self._waiting: asyncio.Queue[Path] = asyncio.Queue()
@@ -113,6 +117,9 @@ class Operator:
             return
         self._since = 0.0
         self._intake.stopping = True
+        if self._flush is not None:
+            with contextlib.suppress(EdgeLakeError, OSError):  # what cannot be stored now waits in the journal
+                await self._flush()
         self._storing(None)
         self._watcher.stop()
         for timer in self._retries.values():

@@ -15,7 +15,7 @@ import logging
 import time
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,26 +24,21 @@ from edgelake.ingest import filing
 from edgelake.ingest.claims import Claim, Claims
 from edgelake.ingest.names import INSERTED, FileName, pieces_hash
 from edgelake.ingest.operator import Watch
+from edgelake.ingest.sending import BAD_FILE, DUPLICATE, Packed, Recipient, pause_s, says_what_became
 from edgelake.ingest.settings import check_directory
 from edgelake.ingest.source import Identity, identity_of
 from edgelake.model import Status
 from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, Peers
-from edgelake.service import Streak
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """How often waiting files look for an operator again, when nothing else happens."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-ASK_S = 10.0
 STOP_S = 5.0
 """Files on their way have so long to arrive when the publisher stops."""
 MAX_DESTINATIONS = 4096
 
-_DUPLICATE = 86
 _UNKNOWN_OUTCOME = frozenset({15, NO_ANSWER, UNREACHABLE})
-_BAD_FILE = frozenset({9, 64, 100, 119})
-"""What an operator says against a file that no other one would take either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +60,10 @@ class PublisherConfig:
 
 
 @dataclass(slots=True)
-class Destination:
-    """An operator that got files, or should have.
+class Destination(Recipient):
+    """An operator that got files, or should have. ``held``: files that may be there and are sent there again."""
 
-    Attributes:
-        files, bytes: that it has taken; bytes as they were sent.
-        held: files that may be there and are sent there again.
-        ready_at: monotonic seconds before which it is not tried again.
-    """
-
-    peer: str
-    files: int = 0
-    bytes: int = 0
-    errors: int = 0
-    last_file: str = ""
-    last_error: str = ""
-    busy: bool = False
-    ready_at: float = 0.0
     held: deque[_File] = field(default_factory=deque)
-    streak: Streak = field(default_factory=Streak)
 
 
 @dataclass(slots=True)
@@ -216,14 +196,13 @@ class Publisher:
     def _again(self, file: _File) -> None:
         """The file itself makes trouble: it waits, ever longer, and others go before it."""
         file.failures += 1
-        pause_s = min(FIRST_PAUSE_S * 2 ** min(file.failures - 1, 10), LONGEST_PAUSE_S)
 
         def now() -> None:
             del self._later[file.path]
             self._queue(file)
 
         if self._since:
-            self._later[file.path] = asyncio.get_running_loop().call_later(pause_s, now)
+            self._later[file.path] = asyncio.get_running_loop().call_later(pause_s(file.failures), now)
 
     def _destination(self, peer: str) -> Destination:
         known = self.destinations.get(peer)
@@ -279,7 +258,7 @@ class Publisher:
         self.last_error = problem
 
     def _send(self, file: _File, destination: Destination) -> None:
-        destination.busy = True
+        destination.busy = 1
         self._keep(self._deliver(file, destination))
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
@@ -304,12 +283,11 @@ class Publisher:
             log.exception("fault with %s", file.path.name)
             self._problem(file, destination, f"{type(fault).__name__}: {fault}")
         finally:
-            destination.busy = False
+            destination.busy = 0
             self._changed.set()
 
     def _problem(self, file: _File, destination: Destination, text: str) -> None:
-        destination.errors += 1
-        destination.last_error = text
+        destination.note(text)
         self._tell(text)
         self._again(file)
 
@@ -317,7 +295,8 @@ class Publisher:
         peer = destination.peer
         try:
             peers = self._peers()
-            is_ours = await self._is_ours(peers, peer)
+            # Asked each time: a file that nothing was sent of may go to another operator.
+            is_ours = await says_what_became(peers, peer)
             if file.claim is not None and file.claim.is_known_there and not is_ours:
                 raise error(UNREACHABLE, f"{peer}: it does not say any more which files it has")
         except EdgeLakeError as failure:  # nothing was sent: another one may have the file
@@ -327,34 +306,22 @@ class Publisher:
         was_sent = file.claim is not None
         if not await self._claim(file, peer, is_ours):
             return
-        claim, sent = file.claim, _Counted(file.path)
+        claim, sent = file.claim, Packed(file.path)
         assert claim is not None
         try:
             name = f"{claim.sent_as}.gz"
             target = FileTarget.DELIVERY if claim.is_known_there else FileTarget.WATCH_DIRECTORY
             await peers.send_file(peer, name, sent.pieces(), target)
         except EdgeLakeError as failure:
-            if not (failure.number == _DUPLICATE and was_sent):
+            if not (failure.number == DUPLICATE and was_sent):
                 await self._refused(file, destination, failure)
                 return
         self._mark(peer, True)
-        destination.files, destination.bytes = destination.files + 1, destination.bytes + sent.bytes
-        destination.last_file, destination.ready_at = claim.sent_as, 0.0
-        if destination.streak.worked():
+        if destination.took(claim.sent_as, sent.bytes):
             log.info("publisher: %s takes files again", peer)
         self.last_error = ""
         await asyncio.to_thread(self._finish, file, claim)
         self._watcher.release(file.path)
-
-    async def _is_ours(self, peers: Peers, peer: str) -> bool:
-        """Whether the operator says what became of a file. Raises EdgeLakeError when it does not answer.
-
-        It is asked each time: a file that nothing was sent of may go to another operator.
-        """
-        (answer,) = await peers.ask([peer], "get status", timeout_s=ASK_S)
-        if answer.error in (NO_ANSWER, UNREACHABLE):
-            raise error(answer.error, answer.text)
-        return peers.is_upgraded(peer)
 
     async def _claim(self, file: _File, peer: str, is_ours: bool) -> bool:
         """Put down where the file goes; False: it is not to be sent now. Raises OSError."""
@@ -382,8 +349,8 @@ class Publisher:
             return
         await asyncio.to_thread(self._claims.drop, file.path.name)
         file.claim = None
-        if failure.number == _DUPLICATE or failure.number in _BAD_FILE:
-            destination.errors, destination.last_error = destination.errors + 1, str(failure)
+        if failure.number == DUPLICATE or failure.number in BAD_FILE:
+            destination.note(str(failure))
             await self._to_error(file.path, failure)
             return
         self._failed(destination, failure)
@@ -392,12 +359,8 @@ class Publisher:
 
     def _failed(self, destination: Destination, failure: EdgeLakeError) -> None:
         """Pass the operator over for a while."""
-        destination.errors += 1
-        destination.last_error = str(failure)
-        tells = destination.streak.failed()
-        pause_s = min(FIRST_PAUSE_S * 2 ** min(destination.streak.failures - 1, 10), LONGEST_PAUSE_S)
-        destination.ready_at = time.monotonic() + pause_s
-        asyncio.get_running_loop().call_later(pause_s, self._changed.set)
+        pause, tells = destination.failed(failure)
+        asyncio.get_running_loop().call_later(pause, self._changed.set)
         if failure.number in (NO_ANSWER, UNREACHABLE):
             self._mark(destination.peer, False)
         if tells:
@@ -441,30 +404,4 @@ def _claim_of(file: _File, identity: Identity, peer: str, is_ours: bool) -> Clai
 
 
 def _is_free(destination: Destination) -> bool:
-    return not destination.busy and time.monotonic() >= destination.ready_at
-
-
-class _Counted:
-    """The content of a file as it travels: compressed. ``bytes``: how much that was."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.bytes = 0
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        made = self._made()
-        while piece := await asyncio.to_thread(next, made, b""):
-            self.bytes += len(piece)
-            yield piece
-
-    def _made(self) -> Iterator[bytes]:
-        if self._path.name.endswith(".gz"):
-            with self._path.open("rb") as packed:
-                while piece := packed.read(filing.COPY_BYTES):
-                    yield piece
-            return
-        packer = zlib.compressobj(filing.GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-        for piece in filing.pieces_of(self._path):
-            if made := packer.compress(piece):
-                yield made
-        yield packer.flush()
+    return not destination.busy and destination.is_ready

@@ -51,8 +51,13 @@ class OperatorConfig:
 
     def check(self) -> None:
         """Raises EdgeLakeError 35 for a missing directory, 63 for one that cannot be written."""
-        for name in ("watch_dir", "err_dir", "archive_dir", "bkup_dir"):
+        for name in ("watch_dir", "err_dir", "archive_dir", "bkup_dir", *(["distr_dir"] if self.distributes else [])):
             check_directory(name, getattr(self, name))
+
+    @property
+    def distributes(self) -> bool:
+        """Whether files go on to other members of the cluster: these know them by their numbers in the TSD table."""
+        return self.distributor and self.update_tsd_info and bool(self.cluster and self.member)
 
     def allows(self, dbms: str, table: str) -> bool:
         """Whether ``limit_tables`` lets a table in."""

@@ -39,13 +39,16 @@ class SourceFile:
 
     Args:
         go_on: False when the work is to be left for later; asked at every piece but the first.
+        known_as: what the database calls the file; "" = by its name and its place on the disk.
     """
 
-    def __init__(self, path: Path, name: FileName, go_on: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, path: Path, name: FileName, go_on: Callable[[], bool] = lambda: True, *, known_as: str = ""
+    ) -> None:
         """Raises OSError."""
         self.path = path
         self.name = name
-        self._go_on = go_on
+        self._go_on, self._known_as = go_on, known_as
         self._file = path.open("rb", buffering=0)
         self.identity = _identity(os.fstat(self._file.fileno()))
 
@@ -64,7 +67,7 @@ class SourceFile:
 
     def marker(self, file_hash: str, rows: int | None = None) -> FileMarker:
         """What the database remembers of the file. A later file of that name is another one."""
-        return FileMarker(marker_name(self.path.name, self.identity), file_hash, rows)
+        return FileMarker(self._known_as or marker_name(self.path.name, self.identity), file_hash, rows)
 
     def pieces(self) -> Iterator[bytes]:
         """The content from its start, unpacked. Raises RetryLater, OSError, EOFError or zlib.error."""

@@ -192,7 +192,7 @@ class Writer:
             wanted = Insertion(
                 flush.table,
                 part.rows,
-                now_us,
+                (stamp.time_us if stamp else 0) or now_us,
                 tsd_name=stamp.tsd_name if stamp else "0",
                 tsd_id=stamp.tsd_id if stamp else 0,
                 position=flush.last if part is flush.parts[-1] else None,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ from edgelake.store.sqlite import SqliteStore
 TSD_DBMS: Final = "almgm"
 OWN: Final = "tsd_info"
 MISSING_AT_SOURCE: Final = "01"
+REFUSED: Final = "02"
+"""Status 1 of a file that came and whose rows did not go in: it is in the error folder."""
+KNOWN_CONTENT: Final = "03"
+"""Status 1 of a file whose rows came from another member as well: they are in once."""
 SUMMARY_TITLES: Final = (
     "DBMS",
     "Table",
@@ -34,6 +39,14 @@ SUMMARY_TITLES: Final = (
 )
 _NAME: Final = re.compile(r"tsd_(?:info|\d{1,6})")
 _FIELDS: Final = "file_id, dbms_name, table_name, source, file_hash, instructions, file_time, rows, status1, status2"
+
+_SET_ROWS: Final = (
+    "UPDATE {} SET rows = ?2, status1 = CASE WHEN ?2 = 0 AND status1 = '' THEN '"
+    + REFUSED
+    + "' WHEN ?2 > 0 AND status1 = '"
+    + REFUSED
+    + "' THEN '' ELSE status1 END WHERE file_hash = ?1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +150,7 @@ class TsdTable:
 
     def set_rows_blocking(self, rows: Sequence[tuple[str, int]]) -> None:
         """Put down how many rows files brought: (hash, rows). From a thread other than the loop's."""
-        sql = f"UPDATE {self._quoted()} SET rows = ?2 WHERE file_hash = ?1"
+        sql = _SET_ROWS.format(self._quoted())
         self.store.change_blocking(lambda tx: tx.connection.executemany(sql, rows))
 
     async def has(self, file_hash: str) -> bool:
@@ -147,13 +160,66 @@ class TsdTable:
 
     async def set_rows(self, file_hash: str, rows: int) -> None:
         """Put down how many rows a file brought."""
-        sql = f"UPDATE {self._quoted()} SET rows = ? WHERE file_hash = ?"
-        await self.store.change(lambda tx: tx.execute(sql, (rows, file_hash)).fetchall())
+        sql = _SET_ROWS.format(self._quoted())
+        await self.store.change(lambda tx: tx.execute(sql, (file_hash, rows)).fetchall())
 
     async def set_hash(self, file_id: int, file_hash: str, rows: int) -> None:
         """Replace the temporary hash of a file entered before it was complete."""
         sql = f"UPDATE {self._quoted()} SET file_hash = ?, rows = ? WHERE file_id = ?"
         await self.store.change(lambda tx: tx.execute(sql, (file_hash, rows, file_id)).fetchall())
+
+    async def put(self, entry: FileEntry) -> None:
+        """Enter a member's file under the number that it has there, in place of what stood under number or hash."""
+        own = self._quoted()
+
+        def work(tx: Transaction) -> None:
+            tx.execute(f"DELETE FROM {own} WHERE file_id = ? OR file_hash = ?", (entry.file_id, entry.file_hash))
+            _add(tx, own, entry)
+
+        await self.store.change(work)
+
+    async def entry(self, file_id: int) -> FileEntry | None:
+        """The row of a file; None = there is none."""
+        sql = f"SELECT {_FIELDS} FROM {self._quoted()} WHERE file_id = ?"
+        row: Any = await self.store.read(lambda db: db.execute(sql, (file_id,)).fetchone())
+        return None if row is None else _entry(row)
+
+    async def of_hash(self, file_hash: str) -> FileEntry | None:
+        """The row of the file with a hash; None = there is none."""
+        return await asyncio.to_thread(self.of_hash_blocking, file_hash)
+
+    def of_hash_blocking(self, file_hash: str) -> FileEntry | None:
+        """As ``of_hash``, from a thread other than the loop's."""
+        sql = f"SELECT {_FIELDS} FROM {self._quoted()} WHERE file_hash = ?"
+        with self.store.reader() as db:
+            row: Any = db.execute(sql, (file_hash,)).fetchone()
+        return None if row is None else _entry(row)
+
+    async def ids(self, after: int, upto: int) -> list[int]:
+        """Numbers of files in (``after``, ``upto``], in order."""
+        sql = f"SELECT file_id FROM {self._quoted()} WHERE file_id > ? AND file_id <= ? ORDER BY file_id"
+        rows: list[Any] = await self.store.read(lambda db: db.execute(sql, (after, upto)).fetchall())
+        return [row[0] for row in rows]
+
+    async def span(self, start_us: int, end_us: int | None) -> tuple[FileEntry, FileEntry, int] | None:
+        """First and last file of a time range, and the number of the last one before it; None for an empty range.
+
+        Numbers stand for times here: the first is the one with the lowest number.
+        """
+        own = self._quoted()
+        test, values = Selection(start_us=start_us, end_us=end_us).where()
+
+        def work(db: Any) -> Any:
+            ends = db.execute(f"SELECT min(file_id), max(file_id) FROM {own} WHERE {test}", values).fetchone()
+            rows = [db.execute(f"SELECT {_FIELDS} FROM {own} WHERE file_id = ?", (one,)).fetchone() for one in ends]
+            before = db.execute(f"SELECT max(file_id) FROM {own} WHERE file_id < ?", (ends[0],)).fetchone()
+            return rows, before[0]
+
+        (first, last), before = await self.store.read(work)
+        if first is None or last is None:
+            return None
+        found = _entry(first)
+        return found, _entry(last), found.file_id - 1 if before is None else before
 
     async def set_status(self, file_hash: str, status1: str | None, status2: str | None) -> bool:
         """Set one or both status fields; False when no file has this hash."""
@@ -208,6 +274,13 @@ class TsdTable:
             return tx.connection.total_changes() > before
 
         return await self.store.change(work)
+
+
+def _entry(row: Sequence[Any]) -> FileEntry:
+    file_id, dbms, table, source, file_hash, instructions, time_us, rows, status1, status2 = row
+    return FileEntry(
+        dbms, table, file_hash, source, instructions, time_us, rows or 0, status1 or "", status2 or "", file_id
+    )
 
 
 def tsd_tables(store: SqliteStore) -> list[str]:

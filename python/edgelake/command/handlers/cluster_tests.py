@@ -14,6 +14,8 @@ from edgelake.command.context import Context
 from edgelake.command.handlers.peer_tests import ask_each, said
 from edgelake.command.handlers.placement import own_cluster
 from edgelake.command.registry import command
+from edgelake.ingest.consumer import Consumer
+from edgelake.ingest.distributor import Distributor
 from edgelake.ingest.operator import Operator
 from edgelake.metadata.ids import body_of
 from edgelake.model import CommandClass, Reply, Table
@@ -38,14 +40,19 @@ async def check_cluster_setup(ctx: Context) -> Reply:
     distributing = "distributor" if config and config.distributor else "no distributor"
     rows = [
         ("Operator", f"Running, {distributing}" if config else "Not running"),
-        ("Distributor", "Not part of this version"),
-        ("Consumer", "Not part of this version"),
+        ("Distributor", "Running" if ctx.services.get(Distributor.name) else "Not running"),
+        ("Consumer", _consumer(ctx)),
         ("Operator name", str(body_of(policy).get("name", "")) if policy else ""),
         ("Member ID", str(config.member) if config and config.member else "Not a member"),
         ("Cluster ID", config.cluster if config and config.cluster else "No cluster"),
         (f"{TSD_DBMS}.{OWN}", "Defined" if store is not None and OWN in store.tables else "Not defined"),
     ]
     return Reply.of_table(Table(("Functionality", "Status"), rows), data=dict(rows))
+
+
+def _consumer(ctx: Context) -> str:
+    found = ctx.services.get(Consumer.name)
+    return f"Running, {found.config.mode}" if isinstance(found, Consumer) else "Not running"
 
 
 @command(

@@ -53,11 +53,6 @@ LATER: dict[str, dict[str, str]] = {
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
     },
     _FILES: {
-        "run data distributor": "run data distributor",
-        "run data consumer": "run data consumer where start_date = -30d",
-        "set consumer mode": "set consumer mode = suspend",
-        "get distributor": "get distributor",
-        "get consumer": "get consumer",
         "get data distribution": "get data distribution",
         "delete archive": "delete archive where days = 30",
     },

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from edgelake.command.cluster import CLUSTER
 from edgelake.command.context import Context
 from edgelake.command.grammar import Directory, IpPort, Key
 from edgelake.command.handlers.profiler import profiler_of
@@ -20,9 +21,10 @@ from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.counters import FileCount, OperatorCounters, clock
 from edgelake.ingest.intake import Intake
 from edgelake.ingest.operator import Operator
+from edgelake.ingest.outbox import Outbox
 from edgelake.ingest.publisher import Publisher
 from edgelake.ingest.settings import FILE_TYPES, OperatorConfig
-from edgelake.ingest.streaming import Storing, in_force
+from edgelake.ingest.streaming import Storing, Streaming, in_force
 from edgelake.inputs.files import DirectoryWatcher
 from edgelake.metadata.ids import body_of, type_of
 from edgelake.metadata.ownership import Owner, Ownership, TableText
@@ -76,6 +78,8 @@ async def run_operator(
 
     Needs an operator policy; a policy without a cluster makes a node that runs alone. limit_tables takes
     (dbms.table, table). A streamed row waits at most for the buffer threshold; a file is taken when it is closed.
+    distributor = true (with update_tsd_info = true): what is taken in goes to distr_dir, too, from where
+    ``run data distributor`` sends it to the other members of the cluster.
     """
     if ctx.services.get(Operator.name) is not None:
         raise AlreadyRunningError("operator", hint="exit operator, first")
@@ -117,18 +121,21 @@ async def run_operator(
 
 def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
     """An operator over the node's parts, not started."""
-    counters = OperatorCounters()
+    counters, members = OperatorCounters(), _members(ctx, config)
+    outbox = Outbox(config.distr_dir, lambda: bool(members() - {config.member})) if config.distributes else None
     intake = Intake(
         config,
         ctx.stores,
         counters,
-        members=_members(ctx, config),
+        members=members,
         widens=_widening(ctx),
         map_rows=getattr(ctx.ingest, "map_rows", None),
+        files_of_members=ctx.parts[CLUSTER].files if CLUSTER in ctx.parts else None,
+        outbox=outbox,
     )
     ownership = _ownership(ctx, config, counters)
     node_id = config.policy or ctx.node.name
-    batches = BatchKeeper(config, ctx.stores, counters, node_id)
+    batches = BatchKeeper(config, ctx.stores, counters, node_id, outbox)
     storing = ctx.ingest.set_storing if isinstance(ctx.ingest, Storing) else lambda keeper: None
     return Operator(
         config,
@@ -137,6 +144,7 @@ def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
         watch_directory,
         batches=batches,
         storing=storing,
+        flush=ctx.ingest.flush if isinstance(ctx.ingest, Streaming) else None,
         profiler=profiler_of(ctx),
         companion=ownership,
     )

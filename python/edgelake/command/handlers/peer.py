@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
 
+from edgelake.command.cluster import CLUSTER
 from edgelake.command.context import Context
 from edgelake.command.destinations import Destination, resolve
 from edgelake.command.grammar import Tail
@@ -135,6 +136,7 @@ def _hooks(ctx: Context) -> Hooks:
         expects_ledger=lambda peer, name: (sync := synchronizer_of(ctx)) is not None and sync.expects(peer, name),
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         files=ctx.parts[PEER_FILES],
+        cluster=ctx.parts[CLUSTER],
         caller=lambda ip: Caller("peer", classes_for("peer", ip), ip),
         granted=lambda line, ip: _granted(ctx, line, ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),

@@ -49,6 +49,16 @@ class Files(Protocol):
         """A peer asks for files, to be sent under the name ``target``. Raises EdgeLakeError."""
 
 
+class Cluster(Protocol):
+    """What members of the own cluster ask and say (section 6.5). Methods raise EdgeLakeError."""
+
+    async def event(self, words: Sequence[str], ip: str, reply_to: str) -> bool:
+        """An event, its words as they came; False: it is none of a cluster."""
+
+    async def deliver(self, table: str, ids: str, ip: str, reply_to: str) -> None:
+        """A member asks for files of a TSD table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Text of a reply."""
@@ -75,6 +85,7 @@ class Hooks:
         expects_ledger: whether a copy was asked of that peer, under that name.
         on_ledger: a copy of the ledger came: from whom, its name, the file (removed afterwards). Raises EdgeLakeError.
         files: that come from peers and go to them.
+        cluster: what goes on between members of a cluster.
         caller: rights of an address.
         granted: rights for a command that its owner has opened to the node at that address; None = it is not.
         working_dir: for files that arrive.
@@ -90,6 +101,7 @@ class Hooks:
     expects_ledger: Callable[[str, str], bool]
     on_ledger: Callable[[str, str, Path], Awaitable[None]]
     files: Files
+    cluster: Cluster
     caller: Callable[[str], Caller]
     granted: Callable[[str, str], Caller | None]
     working_dir: Callable[[], Path]
@@ -124,11 +136,16 @@ class Dispatch:
                 return None
             if words[:2] == ["file", "get"]:
                 return await self._file_get(text, reply_to)
+            if words[:2] == ["file", "deliver"]:
+                await self._hooks.cluster.deliver(" ".join(words[2:3]), data.decode(errors="replace"), ip, reply_to)
+                return None
             if words[:2] == ["event", PING]:
                 await self._hooks.pinged(reply_to)
                 return None
             if words[:2] == ["event", PONG]:
                 self._hooks.alive(reply_to)
+                return None
+            if words[0] == "event" and await self._hooks.cluster.event(text.split(" ")[1:], ip, reply_to):
                 return None
             if words[0] in ("event", "job"):
                 log.info("%s of %s is not known here", " ".join(words[:2]), reply_to)

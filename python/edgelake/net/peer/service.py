@@ -165,12 +165,12 @@ class PeerServer(Addressed):
     def is_upgraded(self, peer: str) -> bool:
         return self.links.is_known(peer)
 
-    async def tell(self, peer: str, command: str) -> None:
+    async def tell(self, peer: str, command: str, data: bytes = b"") -> None:
         """Send a command that nobody waits for. Raises EdgeLakeError (20, 21, 208)."""
         if (link := await self.links.link(peer)) is not None:
-            await link.confirmed(link.request(command, (0, 0, 1, 0)))
+            await link.confirmed(link.request(command, (0, 0, 1, 0), data))
         else:
-            await self._send(peer, command, (0, 0, 1, 0))
+            await self._send(peer, command, (0, 0, 1, 0), data)
 
     async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
@@ -221,12 +221,12 @@ class PeerServer(Addressed):
         except EdgeLakeError as failure:
             job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
 
-    async def _send(self, peer: str, command: str, flow: tuple[int, int, int, int]) -> str:
+    async def _send(self, peer: str, command: str, flow: tuple[int, int, int, int], data: bytes = b"") -> str:
         """Send a request; returns the address that was connected to."""
         self._check_plain(peer)
         source = address_of(self.source_for(peer))
-        if len(command.encode()) <= MAX_COMMAND_BYTES:
-            blocks = peer_blocks(command, b"", source, job=flow, info=_REQUEST, mark=mark_of(source))
+        if len(command.encode()) + len(data) <= MAX_COMMAND_BYTES:
+            blocks = peer_blocks(command, data, source, job=flow, info=_REQUEST, mark=mark_of(source))
         else:
             # Section 3.4. It has no room for the job: nobody answers it.
             self._large = self._large % _LARGE_NAMES + 1

@@ -1,0 +1,132 @@
+"""The own cluster: who belongs to it, and what its members ask and say.
+
+Source: network protocol, section 6.5; spec "Security and high availability", section 11. Only members get files and
+ranges, and only of those who run an operator of the same cluster here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from edgelake.command.context import Context
+from edgelake.errors import NotPermittedError, error
+from edgelake.ingest.consumer import Consumer
+from edgelake.ingest.delivery import (
+    GET_RANGE,
+    MISSING,
+    RANGE,
+    Delivery,
+    ids_of,
+    member_of,
+    missing_id,
+    safe_ids_of,
+)
+from edgelake.ingest.distributor import Distributor
+from edgelake.ingest.members import MemberFiles
+from edgelake.ingest.names import FileName
+from edgelake.ingest.operator import Operator
+from edgelake.ingest.settings import OperatorConfig
+from edgelake.metadata.address import ips_of
+from edgelake.metadata.ids import body_of
+from edgelake.metadata.routing import ROUTING
+from edgelake.metadata.routing import Operator as Member
+from edgelake.peering import Peers
+
+CLUSTER: Final = "cluster"
+"""Name of the node's part."""
+
+
+class ClusterMessages:
+    """Implements ``net.peer.dispatch.Cluster``."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.files = MemberFiles(ctx.stores, self.operator)
+        self.delivery = Delivery(self.files, self.peers, self.operator, self._numbers)
+
+    # ---- who belongs to it
+
+    def operator(self) -> OperatorConfig | None:
+        """What the operator that runs here was told; None = none runs."""
+        running = self._ctx.services.get(Operator.name)
+        return running.config if isinstance(running, Operator) else None
+
+    def peers(self) -> Peers:
+        """Raises EdgeLakeError (21) without a TCP server."""
+        found: Peers | None = self._ctx.parts.get("peers")
+        if found is None:
+            raise error(21, "this node has no TCP server", hint="run tcp server where ...")
+        return found
+
+    def all_members(self) -> tuple[Member, ...]:
+        """Members of the own cluster, this node too."""
+        config = self.operator()
+        cluster = self._ctx.parts[ROUTING].routing.clusters.get(config.cluster) if config else None
+        return tuple(one for one in cluster.operators if not one.is_foreign) if cluster else ()
+
+    def members(self) -> list[Member]:
+        """The other members of the own cluster."""
+        config = self.operator()
+        return [one for one in self.all_members() if config is None or one.member != config.member]
+
+    def _numbers(self) -> list[int]:
+        return [one.member for one in self.all_members()]
+
+    def hosts_of(self, member: Member) -> frozenset[str]:
+        """Addresses, without ports, of a member's policy."""
+        policy = self._ctx.policies.get(member.policy_id)
+        return ips_of(body_of(policy)) if policy is not None else frozenset()
+
+    def takes(self, name: FileName, ip: str) -> bool:
+        """Whether a file of that name comes from a member, and this node distributes or consumes itself."""
+        if not any(self._ctx.services.get(one) for one in (Consumer.name, Distributor.name)):
+            return False
+        return name.member in self._numbers() and self._is_member(ip)
+
+    def _is_member(self, ip: str) -> bool:
+        return any(ip in self.hosts_of(one) for one in self.members())
+
+    def _check_member(self, ip: str) -> None:
+        if not self._is_member(ip):
+            raise NotPermittedError(f"{ip} is no member of a cluster that has an operator here")
+
+    # ---- what they ask and say
+
+    async def event(self, words: Sequence[str], ip: str, reply_to: str) -> bool:
+        """An event of a member, its words as they came. Raises EdgeLakeError."""
+        if words[:1] == [GET_RANGE]:
+            self._check_member(ip)
+            if len(words) < 4:
+                raise error(2, f"event {GET_RANGE} tsd_<member> <start> <end>")
+            await self.delivery.range(member_of(words[1]), words[2], words[3], reply_to)
+        elif words[:1] == [RANGE]:
+            self._told_range(words, ip)
+        elif words[:1] == [MISSING]:
+            self._told_missing(words, ip)
+        else:
+            return False
+        return True
+
+    def _consumer(self) -> Consumer | None:
+        found = self._ctx.services.get(Consumer.name)
+        return found if isinstance(found, Consumer) else None
+
+    def _told_range(self, words: Sequence[str], ip: str) -> None:
+        consumer = self._consumer()
+        if consumer is None or len(words) < 6 or not (words[3].isdigit() and words[5].isdigit()):
+            return
+        safe = dict(safe_ids_of("".join(words[6:])))
+        consumer.told_range(member_of(words[1]), int(words[3]), int(words[5]), safe, ip)
+
+    def _told_missing(self, words: Sequence[str], ip: str) -> None:
+        consumer = self._consumer()
+        file_id = missing_id(words[2]) if len(words) > 2 else None
+        if consumer is not None and file_id is not None and self._is_member(ip):
+            consumer.told_missing(member_of(words[1]), file_id)
+
+    async def deliver(self, table: str, ids: str, ip: str, reply_to: str) -> None:
+        """A member asks for files. Raises EdgeLakeError."""
+        self._check_member(ip)
+        self.delivery.give(member_of(table), await asyncio.to_thread(ids_of, ids), reply_to)

@@ -1,0 +1,275 @@
+"""The distributor: files of ``distr_dir`` go to every other member of the cluster.
+
+A file leaves the folder when all members have it; it is in the archive besides. A member that does not answer is passed
+over and tried again ever more seldom. A file may be sent more than once: members know what they have.
+Source: spec "Security and high availability", section 11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from edgelake.errors import EdgeLakeError, error
+from edgelake.ingest import filing
+from edgelake.ingest.members import archived_file
+from edgelake.ingest.names import FileName
+from edgelake.ingest.operator import Watch
+from edgelake.ingest.sending import BAD_FILE, DUPLICATE, Packed, Recipient, says_what_became
+from edgelake.ingest.settings import OperatorConfig, check_directory
+from edgelake.metadata.routing import Operator as Member
+from edgelake.model import Status
+from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, Peers
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+"""How often waiting files look for members again, when nothing else happens."""
+AT_ONCE: Final = 4
+"""Files on their way to one member."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistributorConfig:
+    """Options of ``run data distributor``."""
+
+    distr_dir: Path
+    archive_dir: Path
+
+    def check(self) -> None:
+        """Raises EdgeLakeError 35 for a missing directory, 63 for one that cannot be written."""
+        check_directory("distr_dir", self.distr_dir)
+        check_directory("archive_dir", self.archive_dir)
+
+
+@dataclass(slots=True)
+class _File:
+    path: Path
+    name: FileName
+    done: set[str] = field(default_factory=set)
+    """Members that have it."""
+
+
+@dataclass(slots=True)
+class Destination(Recipient):
+    """A member that gets the files. ``todo``: those that it lacks, the oldest first."""
+
+    todo: deque[_File] = field(default_factory=deque)
+
+
+class Distributor:
+    """Sends what appears in the folder.
+
+    Args:
+        operator: what runs here; None = no operator, and files wait.
+        members: the other members of its cluster.
+        mark: told whether a node answered.
+    """
+
+    name = "distributor"
+
+    def __init__(
+        self,
+        config: DistributorConfig,
+        watch: Watch,
+        peers: Callable[[], Peers],
+        operator: Callable[[], OperatorConfig | None],
+        members: Callable[[], Sequence[Member]],
+        mark: Callable[[str, bool], None],
+    ) -> None:
+        self.config = config
+        self.destinations: dict[str, Destination] = {}
+        self.distributed = 0
+        self.last_error = ""
+        self._peers, self._operator, self._members, self._mark = peers, operator, members, mark
+        self._watcher = watch(config.distr_dir, self._found, lambda name: name.removesuffix(".gz").endswith(".json"))
+        self._files: dict[Path, _File] = {}
+        self._changed = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+        self._since = 0.0
+
+    # ---- life
+
+    @property
+    def watched(self) -> tuple[Path, ...]:
+        """For ``get watch directories``."""
+        return (self.config.distr_dir,)
+
+    async def start(self) -> None:
+        """Check the directories and begin. Raises EdgeLakeError 35 or 63."""
+        self.config.check()
+        self._since = time.time()
+        self._runner = asyncio.create_task(self._run(), name="distributor")
+        try:
+            self._watcher.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Send nothing more; what is on its way is sent again at the next start."""
+        if not self._since:
+            return
+        self._since = 0.0
+        self._watcher.stop()
+        tasks = [*self._sending, *([self._runner] if self._runner else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def status(self) -> Status:
+        counters: dict[str, int | float] = {
+            "files_distributed": self.distributed,
+            "files_waiting": self.waiting,
+            "errors": sum(one.errors for one in self.destinations.values()),
+        }
+        details = f"Files distributed: {self.distributed}, Files waiting: {self.waiting}"
+        return Status("Distributor", bool(self._since), details, int(self._since * 1e6), self.last_error, counters)
+
+    @property
+    def waiting(self) -> int:
+        """Files that some member lacks."""
+        return len(self._files)
+
+    # ---- who lacks what
+
+    def _found(self, path: Path) -> None:
+        try:
+            name = FileName.parse(path.name)
+            if not isinstance(name.member, int) or not name.tsd_id or not name.tsd_date:
+                raise error(119, f"'{path.name}': members of a cluster get files with TSD member, id and date")
+        except EdgeLakeError as failure:
+            self._tell(str(failure))
+            return
+        file = self._files[path] = _File(path, name)
+        for destination in self.destinations.values():
+            destination.todo.append(file)
+        self._changed.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                self._begin()
+            except Exception as fault:  # the files stay where they are
+                self.last_error = f"{type(fault).__name__}: {fault}"
+                log.exception("distributor")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S if self._files else None):
+                    await self._changed.wait()
+            self._changed.clear()
+
+    def _begin(self) -> None:
+        """Give every member that answers its next files."""
+        if self._operator() is None:
+            if self._files:
+                self._tell("no operator of a cluster runs here")
+            return
+        self._follow_members()
+        for destination in self.destinations.values():
+            while destination.todo and destination.busy < AT_ONCE and destination.is_ready:
+                destination.busy += 1
+                self._keep(self._deliver(destination.todo.popleft(), destination))
+
+    def _follow_members(self) -> None:
+        """Members come and go with the policies."""
+        members = {one.address for one in self._members()}
+        if members == self.destinations.keys():
+            return
+        for gone in self.destinations.keys() - members:
+            del self.destinations[gone]
+        for peer in members - self.destinations.keys():
+            todo = deque(file for file in self._files.values() if peer not in file.done)
+            self.destinations[peer] = Destination(peer, todo=todo)
+        for file in list(self._files.values()):
+            self._keep(self._finish_if_done(file))
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    def _tell(self, problem: str) -> None:
+        if problem != self.last_error:  # a change of state, not every attempt
+            log.error("distributor: %s", problem)
+        self.last_error = problem
+
+    # ---- one file to one member
+
+    async def _deliver(self, file: _File, destination: Destination) -> None:
+        try:
+            await self._send(file, destination)
+        except EdgeLakeError as failure:
+            destination.todo.appendleft(file)
+            self._failed(destination, failure)
+        except (OSError, EOFError, zlib.error) as problem:
+            if file.path.exists():
+                destination.todo.appendleft(file)
+                self._failed(destination, error(63, f"{file.path.name}: {problem}"))
+            else:  # somebody took it away
+                self._forget(file)
+        except Exception as fault:  # the file stays where it is
+            log.exception("fault with %s", file.path.name)
+            destination.todo.appendleft(file)
+            self._failed(destination, error(3, f"{type(fault).__name__}: {fault}"))
+        finally:
+            destination.busy -= 1
+            self._changed.set()
+
+    async def _send(self, file: _File, destination: Destination) -> None:
+        peers, peer = self._peers(), destination.peer
+        is_ours = peers.is_upgraded(peer) or await says_what_became(peers, peer)
+        sent = Packed(file.path)
+        try:
+            target = FileTarget.DELIVERY if is_ours else FileTarget.WATCH_DIRECTORY
+            await peers.send_file(peer, f"{file.name.text()}.gz", sent.pieces(), target)
+        except EdgeLakeError as failure:
+            if failure.number in BAD_FILE:
+                destination.note(str(failure))
+                self._tell(str(failure))
+            elif failure.number != DUPLICATE:
+                raise
+        self._mark(peer, True)
+        if destination.took(file.name.text(), sent.bytes):
+            log.info("distributor: %s takes files again", peer)
+        self.last_error = ""
+        file.done.add(peer)
+        await self._finish_if_done(file)
+
+    def _failed(self, destination: Destination, failure: EdgeLakeError) -> None:
+        pause, tells = destination.failed(failure)
+        asyncio.get_running_loop().call_later(pause, self._changed.set)
+        if failure.number in (NO_ANSWER, UNREACHABLE):
+            self._mark(destination.peer, False)
+        if tells:
+            times = destination.streak.times
+            log.warning("distributor: %s does not take a file: %s%s", destination.peer, failure, times)
+        self.last_error = str(failure)
+
+    async def _finish_if_done(self, file: _File) -> None:
+        if self.destinations.keys() <= file.done and self._forget(file):
+            await asyncio.to_thread(self._finish, file)
+            self.distributed += 1
+            self._watcher.release(file.path)
+
+    def _forget(self, file: _File) -> bool:
+        """False: another one has dealt with it."""
+        return self._files.pop(file.path, None) is not None
+
+    def _finish(self, file: _File) -> None:
+        """All members have it: away, or to the archive if it is not there."""
+        config, running = self.config, self._operator()
+        if running is not None and running.archive_json and archived_file(config.archive_dir, file.name) is None:
+            day = datetime.fromtimestamp((filing.date_us(file.name.tsd_date) or 0) / 1e6, UTC)
+            filing.move(file.path, filing.day_folder(config.archive_dir, day), file.path.name)
+        else:
+            file.path.unlink(missing_ok=True)

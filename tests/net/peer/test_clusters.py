@@ -1,0 +1,189 @@
+"""Members of a cluster hold the same readings, over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from edgelake.bench.processes import free_port
+from edgelake.errors import EdgeLakeError
+from edgelake.peering import FileTarget
+from tests.net.peer.clusters import Cluster, cluster
+from tests.net.peer.nodes import until
+from tests.net.peer.relay import Relay
+
+
+def row(value: int) -> bytes:
+    return b'{"v": %d}\n' % value
+
+
+async def test_readings_and_files_reach_every_member_once(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 3) as members:
+        await members.node(0).ingest("plant", "t", [{"v": 1}, {"v": 2}])
+        await members.node(1).ingest("plant", "t", [{"v": 3}])
+        members.drop(2, row(4))
+        await members.hold([1, 2, 3, 4])
+        await members.quiet()
+        assert await members.values(0) == [1, 2, 3, 4]
+        # Rows say which member took them in, and carry the same times on each.
+        seen = [await members.values(n, "v, tsd_name, tsd_id, insert_timestamp") for n in range(3)]
+        assert seen[0] == seen[1] == seen[2]
+        assert [one[1].strip() for one in seen[0]] == ["1", "1", "2", "3"]
+        compared = (await members.node(0).execute("test cluster data where format = json")).data
+        assert [one["Equal"] for one in compared] == ["+"]
+        # The archive of each member has all files, under one name.
+        archives = [sorted(path.name for path in members.folder(n, "archive_dir").rglob("*.gz")) for n in range(3)]
+        assert archives[0] == archives[1] == archives[2]
+        assert len(archives[0]) == 3
+        state = await members.data(0, "get distributor")
+        assert [one["files"] for one in state["members"]] == [1, 1]
+        processes = await members.data(0, "get processes")
+        assert processes["Distributor"]["Details"] == "Files distributed: 1, Files waiting: 0"
+        assert processes["Consumer"]["Status"] == "Running"
+
+
+async def test_a_member_that_was_away_catches_up(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 3) as members:
+        await members.node(0).ingest("plant", "t", [{"v": 1}])
+        await members.hold([1])
+        await members.stop(2)
+        for value in (2, 3):
+            await members.node(0).ingest("plant", "t", [{"v": value}])
+            await members.node(1).ingest("plant", "t", [{"v": value + 10}])
+        await members.hold([1, 2, 3, 12, 13])
+        await members.start(2)
+        await members.hold([1, 2, 3, 12, 13])
+        await members.quiet()
+        assert await members.values(2) == [1, 2, 3, 12, 13]
+
+
+async def test_readings_acknowledged_just_before_a_stop_reach_the_others(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as members:
+        await members.node(0).execute("set buffer threshold where time = 60 seconds and volume = 1MB")
+        await members.node(0).ingest("plant", "t", [{"v": 1}])
+        await members.stop(0)
+        await members.start(0)
+        await members.hold([1])
+
+
+async def test_a_new_member_fetches_what_was_there_before_it(tmp_path: Path) -> None:
+    members = Cluster(tmp_path, [free_port(), free_port()])
+    try:
+        await members.start(0, without=["run data"])
+        for value in range(5):
+            members.drop(0, row(value), f"plant.t.0.{value:032x}.0.json")
+        await members.hold([*range(5)])
+        await members.start(1, without=["run data distributor"])
+        await members.hold([*range(5)])
+
+        async def is_complete() -> bool:
+            return bool((await members.data(1, "get consumer"))["is_complete"])
+
+        await until(is_complete)
+        (state,) = (await members.data(1, "get consumer"))["members"]
+        assert (state["last_id"], state["complete_to"], state["fetched"]) == (5, 5, 5)
+    finally:
+        await members.stop(1)
+        await members.stop(0)
+
+
+async def test_what_a_silent_member_took_in_comes_from_another_one(tmp_path: Path) -> None:
+    members = Cluster(tmp_path, [free_port() for _ in range(3)])
+    try:
+        await members.start(0)
+        await members.start(1)
+        await members.node(0).ingest("plant", "t", [{"v": 1}])
+        await members.hold([1])
+        await members.stop(0)
+        await members.start(2)
+        await members.hold([1])
+    finally:
+        for number in range(3):
+            await members.stop(number)
+
+
+async def test_a_file_whose_answer_was_cut_off_is_stored_once(tmp_path: Path) -> None:
+    relay = Relay()
+    await relay.start()
+    ports = [free_port(), free_port()]
+    relay.to = ports[1]
+    async with cluster(tmp_path, ports=ports, shown=[[ports[0], relay.port], ports]) as members:
+        relay.drop_answers_of = b"file write"
+        await members.node(0).ingest("plant", "t", [{"v": 1}])
+        await asyncio.wait_for(relay.cut.wait(), 30)
+        relay.drop_answers_of = b""
+        await members.quiet()
+        await members.hold([1])
+    await relay.stop()
+
+
+async def test_equal_files_at_two_members_are_one(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as members:
+        members.drop(0, row(1))
+        members.drop(1, row(1))
+        await members.hold([1])
+        await members.quiet()
+        await members.hold([1])
+
+
+async def test_a_suspended_consumer_asks_for_nothing(tmp_path: Path) -> None:
+    members = Cluster(tmp_path, [free_port(), free_port()])
+    try:
+        await members.start(0, without=["run data"])
+        members.drop(0, row(1))
+        await members.hold([1])
+        node = await members.start(1, without=["run data"])
+        with pytest.raises(EdgeLakeError, match="no consumer"):
+            await node.execute("set consumer mode = suspend")
+        await node.execute("run data consumer where start_date = -1d and mode = suspend")
+        state = await members.data(1, "get consumer")
+        assert (state["mode"], state["last_round"], state["is_complete"]) == ("suspend", "", False)
+        assert await members.values(1) == []
+        await node.execute("set consumer mode = active")
+        await members.hold([1])
+    finally:
+        await members.stop(1)
+        await members.stop(0)
+
+
+async def test_files_that_are_nowhere_any_more_are_asked_for_once(tmp_path: Path) -> None:
+    members = Cluster(tmp_path, [free_port(), free_port()])
+    try:
+        await members.start(0, without=["run data"])
+        members.drop(0, row(1))
+        await members.hold([1])
+        members.drop(0, row(2), "plant.t.1.0.0.json")
+        await members.hold([1, 2])
+        await members.node(0).execute("time file delete 1 from tsd_info")
+        await members.start(1, without=["run data distributor"])
+
+        async def is_complete() -> bool:
+            return bool((await members.data(1, "get consumer"))["is_complete"])
+
+        await until(is_complete)
+        assert await members.values(1) == [2]
+    finally:
+        await members.stop(1)
+        await members.stop(0)
+
+
+async def test_who_is_no_member_gets_and_brings_nothing(tmp_path: Path) -> None:
+    members = Cluster(tmp_path, [free_port(), free_port()])
+    try:
+        first = await members.start(0, without=["run data"])
+        members.drop(0, row(1))
+        await members.hold([1])
+        second = await members.start(1, without=["run operator"])
+        state = await members.data(1, "get consumer")
+        assert state["members"] == []
+        peers, at = first.ctx.parts["peers"], f"127.0.0.1:{members.ports[1]}"
+        await peers.ask([at], "get status")
+        with pytest.raises(EdgeLakeError, match="not taken into the watch directory"):
+            await peers.send_file(at, "plant.t.0.1.0.1.1.260101000000.json", row(1), FileTarget.DELIVERY)
+        assert await members.values(1) == []
+        assert (await second.execute("get distributor where format = json")).data["members"] == []
+    finally:
+        await members.stop(1)
+        await members.stop(0)
