@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgelake.errors import CommandError, EdgeLakeError, NameInUseError, ServiceError
+from edgelake.errors import CommandError, EdgeLakeError, NameInUseError, NotAvailableError, ServiceError
+from edgelake.inputs.grpc import config
 from tests.grpc.conftest import HERE, Server, Start
 from tests.grpc.nodes import PROTO, rows, run, running, shown, until
 from tests.mqtt.brokers import Files
@@ -404,3 +405,13 @@ async def test_a_full_node_makes_the_server_wait(tmp_path: Path, shared: Server)
         assert client["Waiting"] == 10_000
         gate.set()
         assert await rows(node, 60_000) == list(range(1, 60_001))
+
+
+async def test_without_the_library_the_command_says_what_to_install(
+    tmp_path: Path, shared: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "_LIBRARIES", ("grpc", "grpc_of_nobody"))
+    async with running(tmp_path) as node:
+        for line in (run("w", shared.port, "Watch", stream(1)), "get grpc services where conn = 127.0.0.1:1"):
+            with pytest.raises(NotAvailableError, match=r"grpc_of_nobody.*pip install 'edgelake\[grpc\]'"):
+                await node.execute(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 LIMIT_MESSAGES = 10_000
@@ -18,6 +19,7 @@ class Inbox:
     def __init__(self, limit_messages: int = LIMIT_MESSAGES, limit_bytes: int = LIMIT_BYTES) -> None:
         self._loop = asyncio.get_running_loop()
         self._filled = asyncio.Event()
+        self._crowded = asyncio.Event()  # full or closed
         self._changed = threading.Condition()
         self._limits = limit_messages, limit_bytes
         self._messages: list[bytes] = []
@@ -36,9 +38,11 @@ class Inbox:
                 return False
             self._messages.append(message)
             self._bytes += len(message)
-            is_first = len(self._messages) == 1
+            is_first, is_full = len(self._messages) == 1, self._is_full()
         if is_first:
             self._loop.call_soon_threadsafe(self._filled.set)
+        if is_full:
+            self._loop.call_soon_threadsafe(self._crowded.set)
         return True
 
     def _is_full(self) -> bool:
@@ -51,6 +55,7 @@ class Inbox:
             self._filled.clear()
             with self._changed:
                 if self._messages:
+                    self._crowded.clear()
                     taken, self._messages, self._bytes = self._messages, [], 0
                     self._changed.notify_all()
                     return taken
@@ -58,9 +63,16 @@ class Inbox:
                     return None
             await self._filled.wait()
 
+    async def gather(self, seconds: float) -> None:
+        """Let more come, as long as there is room; nothing while nothing is here."""
+        if self._messages and not self._crowded.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._crowded.wait(), seconds)
+
     def close(self) -> None:
         """Nothing more comes in; ``take`` gives what is here, then None. On the loop."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._filled.set()
+        self._crowded.set()
