@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 from edgelake.command.render import reply_text
 from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, EdgeLakeError, ObjectStorageError
 from edgelake.ingest.blobs.blobs import Blobs
-from edgelake.ingest.blobs.bucket import BucketConfig
+from edgelake.ingest.blobs.bucket import Bucket, BucketConfig
 from edgelake.store.sqlite import SqliteStore
 from tests.blobs.camera import Camera, camera, id_of
 from tests.blobs.servers import BUCKET, S3Server
@@ -205,6 +206,28 @@ async def test_a_service_that_is_killed_in_the_middle_of_an_upload(tmp_path: Pat
         assert (status, json.loads(said)["err_text"]) == (502, "Object storage cannot be used")
 
 
+async def test_a_service_that_never_answers_holds_up_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as mute:  # the system takes connections, nobody reads
+        silent = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        other = f"connect dbms blobs_mine where type = bucket and provider = file and endpoint = {tmp_path / 'far'}"
+        async with camera(tmp_path, other, RUN) as node:
+            options = f"endpoint = {silent} and connection = b and access_key = key and secret_key = secret"
+            said = await node.execute(f"connect dbms blobs_plant where type = bucket and provider = s3 and {options}")
+            assert "has not answered" in reply_text(said)
+            contents = [os.urandom(1000) for _ in range(20)]
+            await node.take(*contents)
+            command = "file store where dbms = mine and table = ore"
+            for content in contents:
+                assert (await node.request("POST", command, content, **BINARY))[0] == 200
+            await node.until(lambda found: "mine.ore" in found and found["mine.ore"]["success"] == len(contents))
+            assert [(await node.get(id_of(content)))[2] for content in contents] == contents
+            assert (await node.archived())["waiting"] >= len(contents) - 4
+            await node.execute("exit archiver")
+            left = [path for path in node.folder("blobs_dir").iterdir() if path.is_file()]
+            assert len(left) == len(contents)
+            assert (await node.get(id_of(contents[0])))[2] == contents[0]
+
+
 async def test_what_is_wrong_with_a_bucket_is_said_by_its_command(tmp_path: Path, s3: S3Server) -> None:
     async with camera(tmp_path) as node:
         wrong = s3.options.replace(f"connection = {BUCKET}", "connection = nobodys")
@@ -255,7 +278,6 @@ async def test_a_node_without_buckets_does_without_the_library(tmp_path: Path, m
 
 def test_one_place_comes_before_the_others(tmp_path: Path) -> None:
     """A blob that is near is given out while a far place does not answer."""
-    from edgelake.ingest.blobs.bucket import Bucket
     from edgelake.ingest.blobs.names import Wanted
 
     blobs = Blobs(lambda: tmp_path)

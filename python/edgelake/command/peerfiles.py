@@ -215,10 +215,10 @@ class PeerFiles:
         """The content of a blob, wherever it is kept, where ``blobs_dir`` is open."""
         blobs: Blobs = self._ctx.parts["blobs"]
         transfer.below(self._ctx, str(blobs.folder.root / name.file), self.allowed.read)
-        found = await asyncio.to_thread(blobs.find, WantedBlobs(name.dbms, name.table, name.id))
+        found = await blobs.run(lambda: blobs.find(WantedBlobs(name.dbms, name.table, name.id)))
         if not found:
             raise error(12, f"no blob {name.file}", hint="see: get files count")
-        return await asyncio.to_thread(blobs.fetch, found[0])
+        return await blobs.run(lambda: blobs.fetch(found[0]))
 
     def _peers(self) -> Peers:
         found: Peers | None = self._ctx.parts.get("peers")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +28,7 @@ from edgelake.model import CommandClass, Reply, Table
 from edgelake.store.stores import DatabaseRow
 
 PART = "blobs"
+_REACH_S = 5
 TITLES = ("Table/File", "Success", "Error", "Last Error", "Last File", "Last Message")
 
 
@@ -114,13 +117,13 @@ async def file_retrieve(
     if dest.lower() in {"stdout", "rest"}:
         if len(found) > 1:
             raise CommandError(f"{len(found)} files fit", hint="name one by its id, or a directory as dest")
-        path = await asyncio.to_thread(blobs_of(ctx).fetch, found[0])
+        path = await blobs_of(ctx).run(lambda: blobs_of(ctx).fetch(found[0]))
         return content_of(path, "video/mp4" if stream else "")
     place = transfer.usable(ctx, dest)
     if len(found) > 1 and not place.is_dir():
         raise error(78, f"'{dest}' is no directory, and {len(found)} files fit")
     for blob in found:
-        path = await asyncio.to_thread(blobs_of(ctx).fetch, blob)
+        path = await blobs_of(ctx).run(partial(blobs_of(ctx).fetch, blob))
         target = transfer.target_of(place, blob.name.file)
         await transfer.write(transfer.read(path), target.parent, target.name)
     names = [blob.name.file for blob in found]
@@ -145,7 +148,7 @@ async def file_remove(
     """Remove files of a table: one by its id or hash, those of a day, or all."""
     found = await _wanted(ctx, dbms, table, (name, file_hash, date))
     for blob in found:
-        await asyncio.to_thread(blobs_of(ctx).remove, blob.name)
+        await blobs_of(ctx).run(partial(blobs_of(ctx).remove, blob.name))
     return Reply.of_data({"removed": len(found)}, text=f"{len(found)} files removed")
 
 
@@ -153,7 +156,7 @@ async def _wanted(ctx: Context, dbms: str, table: str, which: tuple[str, str, st
     name, file_hash, date = which
     check_part(table, "table")
     wanted = Wanted(dbms.lower(), table.lower(), name, file_hash, date)
-    found = await asyncio.to_thread(blobs_of(ctx).find, wanted)
+    found = await blobs_of(ctx).run(lambda: blobs_of(ctx).find(wanted))
     if not found:
         raise error(78, f"no file of {dbms}.{table} fits", hint="see: get files count")
     return found
@@ -178,15 +181,20 @@ async def connect_bucket(ctx: Context, name: str, config: BucketConfig) -> Reply
         raise CommandError(f"'{name}': a bucket is for blobs", hint=f"connect dbms {PREFIX}<dbms> where type = bucket")
     if ctx.stores.find(name) is not None:
         raise DatabaseError(f"'{name}' is connected as a database", hint=f"disconnect dbms {name}, first")
+    if config.provider == "file" and config.endpoint:
+        config = replace(config, endpoint=str(transfer.usable(ctx, config.endpoint)))
     buckets = buckets_of(ctx)
     bucket = buckets.get(name)
     if bucket is None:
-        bucket = await asyncio.to_thread(Bucket, config)
+        bucket = await blobs_of(ctx).run(lambda: Bucket(config))
     if bucket.config != config:
         raise DatabaseError(f"'{name}' is connected to {bucket.config.storage}", hint=f"disconnect dbms {name}, first")
     buckets[name] = bucket
     try:
-        await asyncio.to_thread(bucket.reach)
+        async with asyncio.timeout(_REACH_S):
+            await blobs_of(ctx).run(bucket.reach)
+    except TimeoutError:
+        return Reply.of_text(f"Connected, but it has not answered within {_REACH_S} seconds: {config.storage}")
     except ObjectStorageError as failure:
         return Reply.of_text(f"Connected, but it cannot be used now: {failure.detail}")
     return Reply.done()
@@ -308,9 +316,9 @@ async def delete_blobs(
     rule = Retention(dbms.lower(), table.lower(), days, size, free)
     rule.check()
     blobs = blobs_of(ctx)
-    chosen = await asyncio.to_thread(going, blobs, rule)
+    chosen = await blobs.run(lambda: going(blobs, rule))
     if not dry_run:
-        chosen = await asyncio.to_thread(remove, blobs, rule, chosen)
+        chosen = await blobs.run(partial(remove, blobs, rule, chosen))
     rows = [(one.place, one.day, one.blobs, one.stored_bytes) for one in chosen]
     data = [dict(zip(("place", "date", "blobs", "bytes"), row, strict=True)) for row in rows]
     titles = ("Place", "Date", "Blobs", "Bytes")

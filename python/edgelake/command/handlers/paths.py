@@ -93,7 +93,7 @@ async def get_files(
     if dbms:
         blobs: Blobs = ctx.parts["blobs"]
         wanted = Wanted(dbms.lower(), table.lower(), name, file_hash, date)
-        found = await asyncio.to_thread(lambda: list(itertools.islice(blobs.listed(wanted), max(limit, 0))))
+        found = await blobs.run(lambda: list(itertools.islice(blobs.listed(wanted), max(limit, 0))))
         rows = [(b.name.dbms, b.name.table, b.name.id, b.day, b.stored_bytes, b.place) for b in found]
         titles = ("DBMS", "Table", "ID", "Date", "Bytes", "Place")
         data = [dict(zip((title.lower() for title in titles), row, strict=True)) for row in rows]
@@ -126,7 +126,8 @@ async def get_file_timestamp(ctx: Context, path: str) -> Reply:
 )
 async def get_files_count(ctx: Context, *, dbms: str = "", table: str = "") -> Reply:
     """Number of blob files kept for each table."""
-    counted = await asyncio.to_thread(ctx.parts["blobs"].count, dbms, table) if "blobs" in ctx.parts else []
+    blobs: Blobs | None = ctx.parts.get("blobs")
+    counted = await blobs.run(lambda: blobs.count(dbms, table)) if blobs is not None else []
     titles = ("DBMS Name", "Table Name", "Files Count")
     data = [dict(zip(("dbms", "table", "count"), row, strict=True)) for row in counted]
     return Reply.of_table(Table(titles, counted), data=data)

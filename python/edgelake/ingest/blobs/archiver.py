@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from edgelake.ingest import filing
 from edgelake.ingest.blobs.blobs import Blobs, Place
 from edgelake.ingest.blobs.names import BlobName
 from edgelake.ingest.blobs.rowfiles import RowFiles
+from edgelake.ingest.blobs.threads import Threads
 from edgelake.ingest.operator import Watch, Watcher
 from edgelake.ingest.settings import check_directory
 from edgelake.model import Status
@@ -38,6 +40,9 @@ log = logging.getLogger(__name__)
 
 WORKERS: Final = 4
 """Blobs that one place takes at a time."""
+
+STOP_S: Final = 3.0
+"""For so long a stop waits for blobs that are on their way."""
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
@@ -90,12 +95,17 @@ class Counted:
 
 @dataclass(slots=True)
 class _Queue:
-    """Blobs of one database, which go to the same places and fail together."""
+    """Blobs of one database, which go to the same places and fail together. Its threads are its own."""
 
+    threads: Threads
     paths: asyncio.Queue[Path] = field(default_factory=asyncio.Queue)
     workers: list[asyncio.Task[None]] = field(default_factory=list)
     streak: Streak = field(default_factory=Streak)
     last_error: str = ""
+
+
+def _queue(name: str, threads: int) -> _Queue:
+    return _Queue(Threads(threads, f"archive-{name}"))
 
 
 class BlobArchiver:
@@ -117,7 +127,7 @@ class BlobArchiver:
             watch(config.bwatch_dir, self._rows_found, lambda name: name.endswith((".json", ".json.gz"))),
         ]
         self._queues: dict[str, _Queue] = {}
-        self._row_queue = _Queue()
+        self._row_queue = _queue("rows", 1)
         self._ending = asyncio.Event()
         self._since = 0.0
         self.counted: dict[str, Counted] = {SOURCE: Counted()}
@@ -150,9 +160,14 @@ class BlobArchiver:
         for queue in self._all_queues():
             for _ in queue.workers:
                 queue.paths.put_nowait(Path())  # wakes a worker that waits for a file
-        await asyncio.gather(*workers, return_exceptions=True)
+        if workers:
+            _, late = await asyncio.wait(workers, timeout=STOP_S)
+            for worker in late:  # a service does not answer: the blob stays in blobs_dir until all of it is there
+                worker.cancel()
+        for queue in self._all_queues():
+            queue.threads.close()
         self._queues.clear()
-        self._row_queue = _Queue()
+        self._row_queue = _queue("rows", 1)
 
     def status(self) -> Status:
         config = self.config
@@ -197,18 +212,20 @@ class BlobArchiver:
         dbms = path.name.partition(".")[0]
         queue = self._queues.get(dbms)
         if queue is None:
-            queue = self._queues[dbms] = _Queue()
+            queue = self._queues[dbms] = _queue(dbms, WORKERS)
         queue.paths.put_nowait(path)
         if len(queue.workers) < min(WORKERS, queue.paths.qsize()):
-            queue.workers.append(asyncio.create_task(self._work(queue, self._archive, self._watchers[0])))
+            queue.workers.append(
+                asyncio.create_task(self._work(queue, partial(self._archive, queue), self._watchers[0]))
+            )
 
-    async def _archive(self, path: Path) -> None:
+    async def _archive(self, queue: _Queue, path: Path) -> None:
         name = BlobName.parse(path.name)
         assert name is not None
         counted = self.counted.setdefault(f"{name.dbms}.{name.table}", Counted())
         try:
             places = self._places(name.dbms)
-            await asyncio.to_thread(self._archive_file, path, name, places)
+            await queue.threads.run(partial(self._archive_file, path, name, places))
         except FileNotFoundError:
             return  # a row file brought it on, or it was removed
         except (EdgeLakeError, OSError) as failure:
@@ -249,7 +266,7 @@ class BlobArchiver:
     async def _take_rows(self, path: Path) -> None:
         counted = self.counted[SOURCE]
         try:
-            await asyncio.to_thread(self._rows.take, path)
+            await self._row_queue.threads.run(partial(self._rows.take, path))
         except FileNotFoundError:
             return
         except EdgeLakeError as failure:

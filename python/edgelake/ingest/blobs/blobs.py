@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from edgelake.errors import error
@@ -15,10 +15,15 @@ from edgelake.ingest.blobs.database import BlobTables
 from edgelake.ingest.blobs.folder import BlobFolder
 from edgelake.ingest.blobs.names import Blob, BlobName, Wanted
 from edgelake.ingest.blobs.spool import Spool
+from edgelake.ingest.blobs.threads import Threads
 from edgelake.store.sqlite import SqliteStore
 
 PREFIX: Final = "blobs_"
 """``blobs_<dbms>`` holds the blobs of ``<dbms>``, as a database of SQLite or in object storage."""
+
+
+THREADS: Final = 8
+T = TypeVar("T")
 
 
 class Place(Protocol):
@@ -50,7 +55,7 @@ Databases = Callable[[], Iterable[SqliteStore]]
 
 
 class Blobs:
-    """The blobs of a node. All calls are for threads, not for the loop.
+    """The blobs of a node. All calls are for threads, not for the loop: ``run`` has some.
 
     Args:
         folder: ``blobs_dir`` at the moment.
@@ -61,8 +66,13 @@ class Blobs:
         self.folder = BlobFolder(folder)
         self.buckets: dict[str, Bucket] = {}
         self._databases = databases
+        self._threads = Threads(THREADS, "blobs")
         self._tables: WeakKeyDictionary[SqliteStore, BlobTables] = WeakKeyDictionary()
         self._spool = Spool(lambda: folder() / ".copies")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in a thread of this part: a service that does not answer holds up no other part's work."""
+        return await self._threads.run(work)
 
     def places(self, dbms: str = "") -> list[Place]:
         return [self.folder, *self.others(dbms)]
