@@ -272,6 +272,8 @@ class Consumer:
 
     def _heard(self, member: int, file_id: int, news: News) -> None:
         self._moved.set()
+        if news == "forgotten" and (known := self.progress.get(member)) is not None:
+            known.complete_to = min(known.complete_to, file_id - 1)
         if news == "booked":
             self._gone.discard((member, file_id))
             progress = self._waiting.pop((member, file_id), None)

@@ -38,7 +38,7 @@ MEMBER_FILES: Final = "member files"
 WINDOW: Final = 10_000
 """Numbers of files that are compared at a time."""
 
-News = Literal["arrived", "booked", "missing"]
+News = Literal["arrived", "booked", "missing", "forgotten"]
 Listener = Callable[[int, int, News], None]
 """Told of (member, number of the file, what became of it)."""
 

@@ -187,3 +187,99 @@ async def test_who_is_no_member_gets_and_brings_nothing(tmp_path: Path) -> None:
     finally:
         await members.stop(1)
         await members.stop(0)
+
+
+async def test_members_that_were_cut_off_from_each_other_meet_again(tmp_path: Path) -> None:
+    ports, relays = [free_port(), free_port()], [Relay(), Relay()]
+    for relay, port in zip(relays, ports, strict=True):
+        relay.to = port
+        await relay.start()
+    shown = [[ports[0], relays[1].port], [relays[0].port, ports[1]]]
+    async with cluster(tmp_path, ports=ports, shown=shown) as members:
+        await members.node(0).ingest("plant", "t", [{"v": 1}])
+        await members.hold([1])
+        for relay in relays:
+            relay.is_cut = True
+            relay.break_all()
+        await members.node(0).ingest("plant", "t", [{"v": 2}])
+        await members.node(1).ingest("plant", "t", [{"v": 3}])
+
+        async def fail() -> bool:
+            states = [await members.data(number, "get distributor") for number in range(2)]
+            return all(state["members"][0]["errors"] for state in states)
+
+        await until(fail)
+        assert [await members.values(n) for n in range(2)] == [[1, 2], [1, 3]]
+        for relay in relays:
+            relay.is_cut = False
+        await members.hold([1, 2, 3])
+        await members.quiet()
+        assert [await members.values(n) for n in range(2)] == [[1, 2, 3], [1, 2, 3]]
+    for relay in relays:
+        await relay.stop()
+
+
+async def test_where_the_rows_of_a_table_are(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as members:
+        await members.node(0).ingest("plant", "t", [{"v": 1}, {"v": 2}])
+        await members.hold([1, 2])
+
+        async def is_known() -> bool:
+            nodes = [await members.data(number, "get data nodes") for number in range(2)]
+            return all(len(one) == 2 for one in nodes)
+
+        await until(is_known)
+        for number in range(2):  # an operator counts its own rows, too
+            command = "get data distribution where dbms = plant and table = t"
+            assert [(one["Node Name"], one["Rows"], one["Percent"]) for one in await members.data(number, command)] == [
+                ("op1", 2, "100.00"),
+                ("op2", 2, "100.00"),
+            ]
+        command = 'get data distribution where dbms = plant and table = t and where = "v > 1"'
+        assert [one["Rows"] for one in await members.data(0, command)] == [1, 1]
+        with pytest.raises(EdgeLakeError):
+            await members.node(0).execute("get data distribution where dbms = plant and table = unknown")
+
+
+async def test_what_differs_between_members_is_named(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 2) as members:
+        for value in range(6):
+            members.drop(0, row(value), f"plant.t.0.{value:032x}.0.json")
+        members.drop(1, b'{"v": 6, "name": "a"}', "plant.t.0.6.0.json")
+        await members.hold([*range(7)])
+        await members.quiet()
+
+        async def is_known() -> bool:
+            return len(await members.data(0, "get data nodes")) == 2
+
+        await until(is_known)
+        command = "test cluster rows where end_date = +1d"
+        same = await members.data(0, command)
+        assert (same["tables"], same["members"], same["differences"]) == (1, 2, [])
+        await members.node(1).execute("sql plant delete from t where v = 3")
+        await members.node(1).execute("sql plant update t set name = 'b' where v = 6")
+        (third,) = [row async for row in members.node(0).query("select tsd_id from plant.t where v = 3")]
+        found = (await members.data(0, command))["differences"]
+        assert [(one["member"], one["file_id"], one["differs"]) for one in found] == [
+            ("1", third["tsd_id"], "rows"),
+            ("2", 1, "name min"),
+        ]
+        assert [one["values"] for one in found] == [{"op1": "1", "op2": "0"}, {"op1": "a", "op2": "b"}]
+        await members.stop(1)
+        alone = await members.data(0, command)
+        assert (alone["members"], alone["differences"], len(alone["silent"])) == (1, [], 1)
+
+
+async def test_a_file_that_a_member_has_forgotten_is_fetched_again(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as members:
+        await members.node(0).ingest("plant", "t", [{"v": 1}])
+        await members.hold([1])
+        await members.quiet()
+
+        async def is_complete() -> bool:
+            return bool((await members.data(1, "get consumer"))["is_complete"])
+
+        await until(is_complete)
+        await members.node(1).execute("sql plant delete from t where tsd_name = '1' and tsd_id = 1")
+        await members.node(1).execute("time file delete 1 from tsd_1")
+        await members.hold([1])

@@ -53,7 +53,6 @@ LATER: dict[str, dict[str, str]] = {
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
     },
     _FILES: {
-        "get data distribution": "get data distribution",
         "delete archive": "delete archive where days = 30",
     },
     _BLOBS: {

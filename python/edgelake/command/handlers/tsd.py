@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+from edgelake.command.cluster import CLUSTER
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Key, Timestamp
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, error
+from edgelake.ingest.delivery import member_of
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.store import tsd
 from edgelake.store.sqlite import SqliteStore
@@ -156,9 +158,11 @@ async def time_file_drop(ctx: Context, table: str) -> Reply:
 
 @command("time file delete", cls=CommandClass.ADMIN, topics=("tsd",), examples=("time file delete 7 from tsd_info",))
 async def time_file_delete(ctx: Context, file_id: int, table: Annotated[str, After("from")]) -> Reply:
-    """Remove a file's row from a TSD table."""
+    """Remove a file's row from a TSD table; the consumer fetches a member's file again then."""
     if not await tsd.TsdTable(_store(ctx), table.lower()).delete(file_id):
         raise CommandError(f"{table} has no file {file_id}", hint="see: get tsd details")
+    if table.lower() != tsd.OWN and CLUSTER in ctx.parts:
+        ctx.parts[CLUSTER].files.tell(member_of(table.lower()), file_id, "forgotten")
     return Reply.done()
 
 

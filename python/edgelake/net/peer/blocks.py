@@ -68,7 +68,10 @@ class Blocks:
         if message.command.startswith("file write "):
             return False
         asked = self._server.jobs.asked(message, ip)
-        if query := self._server.jobs.query_of(message, ip):
+        # A node that asks itself sees its own request here, with the job that waits for the answer.
+        is_reply = message.command.startswith(REPLIES)
+        query = self._server.jobs.query_of(message, ip) if is_reply else None
+        if query is not None:
             if query.is_full:
                 return False
             query.push(query.event_of(message))
