@@ -16,6 +16,11 @@ from tests.blobs.camera import camera, id_of
 
 RUN = "run blobs archiver"
 ONE, TWO = os.urandom(300_000), os.urandom(10)
+IDLE = """
+Table/File  Success Error Last Error Last File Last Message\x20
+-----------|-------|-----|----------|---------|------------|
+Source JSON|      0|    0|          |         |            |
+"""
 TEXT = b"all the same\n" * 10_000
 
 
@@ -26,6 +31,7 @@ async def test_contents_of_rows_go_to_the_folder_of_the_day(tmp_path: Path) -> N
         await node.execute("run blobs archiver where dbms = false and folder = true and reuse_blobs = true")
         with pytest.raises(AlreadyRunningError):
             await node.execute(RUN)
+        await node.until(lambda found: found["blobs"] == 1 and not found["waiting"])
         await node.take(ONE, TWO)
         await node.until(lambda found: found["blobs"] >= 2 and not found["waiting"])
         for content in (ONE, TWO):
@@ -45,6 +51,13 @@ async def test_contents_of_rows_go_to_the_folder_of_the_day(tmp_path: Path) -> N
         await node.execute("exit archiver")
         assert reply_text(await node.execute("get blobs archiver")) == "Archiver not active"
         assert (await node.get(id_of(ONE)))[2] == ONE
+
+
+async def test_an_archiver_with_nothing_to_do_prints_its_table(tmp_path: Path) -> None:
+    async with camera(tmp_path, RUN) as node:
+        assert reply_text(await node.execute("get blobs archiver")).replace("\r\n", "\n") == IDLE
+        status, _, said = await node.request("GET", "get blobs archiver where format = json")
+        assert (status, json.loads(said)["files"][0]["table/file"]) == (200, "Source JSON")
 
 
 async def test_a_blob_that_comes_again_is_of_the_later_day(tmp_path: Path) -> None:

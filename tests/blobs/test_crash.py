@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.blobs.camera import id_of
-from tests.system.program import AGENT, Program
+from tests.system.program import AGENT, OPERATOR, Program
 
 KILLS = 8
 LONGEST_S = 0.5
@@ -96,3 +96,35 @@ def test_blobs_that_were_acknowledged_are_there_after_kills(tmp_path: Path, arch
             assert status == 200, body
             assert body == acknowledged.get(blob_id, body)
         assert node.data("get blobs archiver")["errors"] == 0
+
+
+def test_row_files_are_stored_once_with_their_blobs_after_kills(tmp_path: Path) -> None:
+    node = Program(tmp_path, OPERATOR.replace("run rest server", "run blobs archiver\nrun rest server"))
+    data = tmp_path / "EdgeLake" / "data"
+    contents: dict[int, bytes] = {}
+    for _ in range(KILLS):
+        node.start()
+        for _ in range(random.randrange(1, 8)):
+            number = len(contents)
+            contents[number] = os.urandom(1000)
+            (data / "blobs" / f"shot-{number}.bin").write_bytes(contents[number])
+            working = data / "prep" / "rows"
+            working.write_text(json.dumps({"n": number, "file": f"shot-{number}.bin"}))
+            working.rename(data / "bwatch" / f"plant.photo.{number}.0.0.json")
+        time.sleep(random.uniform(0.0, 0.3))  # the moment of the kill is what varies
+        node.kill()
+
+    with node:
+
+        def idle() -> bool:
+            waits = [p for name in ("bwatch", "watch") for p in (data / name).iterdir() if not p.name.endswith("_tmp")]
+            return not waits and node.data("get blobs archiver")["waiting"] == 0
+
+        node.until(idle, limit_s=60)
+        node.post("flush buffers")
+        found = json.loads(node.get("sql plant format = json and stat = false select n, file from photo"))["Query"]
+        assert sorted(row["n"] for row in found) == list(contents)
+        for row in found:
+            command = f"file retrieve where dbms = plant and table = photo and id = {row['file']} and dest = stdout"
+            assert node.request("GET", {**AGENT, "command": command}) == (200, contents[row["n"]])
+        assert list((data / "error").iterdir()) == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -229,7 +230,7 @@ class BlobArchiver:
         except FileNotFoundError:
             return  # a row file brought it on, or it was removed
         except (EdgeLakeError, OSError) as failure:
-            said = failure if isinstance(failure, EdgeLakeError) else error(63, f"{path}: {failure}")
+            said = failure if isinstance(failure, EdgeLakeError) else _told(path, failure)
             counted.failed(path.name, said)
             if isinstance(failure, BlobDamagedError):
                 log.error("%s goes to %s", failure, self.config.err_dir)
@@ -277,7 +278,7 @@ class BlobArchiver:
             counted.failed(path.name, failure)
             return
         except OSError as cause:
-            said = error(63, f"{path}: {cause}")
+            said = _told(path, cause)
             counted.failed(path.name, said)
             raise said from cause
         counted.worked(path.name)
@@ -312,6 +313,12 @@ class BlobArchiver:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ending.wait()
+
+
+def _told(path: Path, cause: OSError) -> EdgeLakeError:
+    if cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFullError(f"{path}: {cause}", hint="make room: it is tried again")
+    return error(63, f"{path}: {cause}")
 
 
 def _put_back(folder: Path) -> None:
