@@ -7,8 +7,10 @@ ranges, and only of those who run an operator of the same cluster here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
+
+import msgspec
 
 from edgelake.command.context import Context
 from edgelake.errors import NotPermittedError, error
@@ -36,6 +38,8 @@ from edgelake.peering import Peers
 
 CLUSTER: Final = "cluster"
 """Name of the node's part."""
+LINES: Final = 1000
+"""Rows that are sent at once."""
 
 
 class ClusterMessages:
@@ -44,7 +48,7 @@ class ClusterMessages:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self.files = MemberFiles(ctx.stores, self.operator)
-        self.delivery = Delivery(self.files, self.peers, self.operator, self._numbers)
+        self.delivery = Delivery(self.files, self.peers, self.operator, self._numbers, self._rows_of)
 
     # ---- who belongs to it
 
@@ -91,6 +95,24 @@ class ClusterMessages:
     def _check_member(self, ip: str) -> None:
         if not self._is_member(ip):
             raise NotPermittedError(f"{ip} is no member of a cluster that has an operator here")
+
+    async def _rows_of(self, name: FileName) -> AsyncIterator[bytes]:
+        """The rows of a member's file as the table has them, JSON lines."""
+        info = self._ctx.stores.table(name.dbms, name.table)
+        if info is None or not info.is_own:
+            return
+        columns = ", ".join(f'"{column.name}"' for column in info.user_columns)
+        sql = (
+            f"select {columns} from {info.dbms}.{info.name} where tsd_name = '{name.member}' and tsd_id = {name.tsd_id}"
+        )
+        lines: list[bytes] = []
+        async for row in self._ctx.queries.rows(sql, info.dbms):
+            lines.append(msgspec.json.encode({key: value for key, value in row.items() if value is not None}) + b"\n")
+            if len(lines) == LINES:
+                yield b"".join(lines)
+                lines.clear()
+        if lines:
+            yield b"".join(lines)
 
     # ---- what they ask and say
 

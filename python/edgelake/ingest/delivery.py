@@ -10,6 +10,7 @@ import logging
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -87,6 +88,7 @@ class Delivery:
     Args:
         operator: what runs here; None = no operator.
         members: numbers of all members of its cluster.
+        rows_of: the rows of a file as they stand in its table, as JSON lines; for files that are in no archive.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class Delivery:
         peers: Callable[[], Peers],
         operator: Callable[[], OperatorConfig | None],
         members: Callable[[], Sequence[int]],
+        rows_of: Callable[[FileName], AsyncIterator[bytes]],
     ) -> None:
+        self._rows_of = rows_of
         self._files, self._peers, self._operator, self._members = files, peers, operator, members
         self._giving: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -152,22 +156,42 @@ class Delivery:
             return  # it is being taken in: whoever asks again gets it then
         name = name_of_entry(member, entry) if entry else FileName("0", "0", member=member, tsd_id=file_id)
         path = await asyncio.to_thread(self._find, name) if entry else None
-        if path is None:
-            if entry is None or not _is_new(entry):
-                await self._tell_missing(member, name, reply_to)
+        if path is None and entry is not None and _is_new(entry):
             return
-        peers = self._peers()
-        target = FileTarget.DELIVERY if peers.is_upgraded(reply_to) else FileTarget.WATCH_DIRECTORY
         try:
-            await peers.send_file(reply_to, f"{name.text()}.gz", Packed(path).pieces(), target)
-        except EdgeLakeError as failure:
-            if failure.number != DUPLICATE:
-                raise
+            if path is not None:
+                await self._send(reply_to, f"{name.text()}.gz", Packed(path).pieces())
+            elif entry is None or not entry.rows or not await self._send_rows(reply_to, name):
+                await self._tell_missing(member, name, reply_to)
         except FileNotFoundError:
             return  # it moves just now
         except (OSError, EOFError, zlib.error) as problem:
-            log.error("%s of the archive cannot be read: %s", path.name, problem)
+            log.error("%s of the archive cannot be read: %s", name.text(), problem)
             await self._tell_missing(member, name, reply_to)
+
+    async def _send(self, reply_to: str, name: str, content: AsyncIterator[bytes]) -> None:
+        peers = self._peers()
+        target = FileTarget.DELIVERY if peers.is_upgraded(reply_to) else FileTarget.WATCH_DIRECTORY
+        try:
+            await peers.send_file(reply_to, name, content, target)
+        except EdgeLakeError as failure:
+            if failure.number != DUPLICATE:
+                raise
+
+    async def _send_rows(self, reply_to: str, name: FileName) -> bool:
+        """Send what the table has of a file; False: nothing. Its rows are mapped already."""
+        rows = self._rows_of(name)
+        first = await anext(rows, b"")
+        if not first:
+            return False
+
+        async def content() -> AsyncIterator[bytes]:
+            yield first
+            async for piece in rows:
+                yield piece
+
+        await self._send(reply_to, replace(name, instructions="0").text(), content())
+        return True
 
     async def _tell_missing(self, member: int, name: FileName, reply_to: str) -> None:
         await self._peers().tell(reply_to, f"event {MISSING} {tsd_name(member)} {name.text()}")

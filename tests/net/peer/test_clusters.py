@@ -89,6 +89,37 @@ async def test_a_new_member_fetches_what_was_there_before_it(tmp_path: Path) -> 
         await members.stop(0)
 
 
+async def test_without_an_archive_a_new_member_gets_the_rows_of_the_table(tmp_path: Path) -> None:
+    members = Cluster(tmp_path, [free_port(), free_port()])
+    try:
+        first = await members.start(0, without=["run data"], archive=False)
+        rows = [
+            {"v": value, "at": f"2026-01-01T00:00:0{value}.123456Z", "name": 'it\'s "ü"', "on": True, "part": 0.1}
+            for value in range(3)
+        ]
+        await first.ingest("plant", "t", rows)
+        members.drop(0, b'{"v": 3, "other": [1, 2]}')
+        await members.hold([0, 1, 2, 3])
+        assert not [*members.folder(0, "archive_dir").rglob("*.json*")]
+        for path in members.folder(0, "distr_dir").iterdir():
+            path.unlink()
+        # As if they had been taken in long ago: lately taken in files may be on their way into the archive.
+        await _make_older(members)
+        await members.start(1, without=["run data distributor"])
+        await members.hold([0, 1, 2, 3])
+        columns = "v, at, name, on, part, other, tsd_name, tsd_id"
+        assert await members.values(0, columns) == await members.values(1, columns)
+    finally:
+        await members.stop(1)
+        await members.stop(0)
+
+
+async def _make_older(members: Cluster) -> None:
+    store = members.node(0).ctx.stores.get("almgm")
+    sql = "UPDATE tsd_info SET file_time = file_time - 120000000"
+    await store.change(lambda tx: tx.execute(sql).fetchall())
+
+
 async def test_what_a_silent_member_took_in_comes_from_another_one(tmp_path: Path) -> None:
     members = Cluster(tmp_path, [free_port() for _ in range(3)])
     try:
