@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from edgelake.bench.processes import free_port
 from tests.net.peer.clusters import member_script, write_members
+from tests.system.partition import Cut, Space, missing, pair
 from tests.system.program import Program
 from tests.system.test_publisher import READINGS, REST, Sender, values
 
@@ -55,3 +58,51 @@ def test_a_member_that_was_killed_for_a_while_catches_up_by_itself(tmp_path: Pat
         second.until(lambda: sorted(values(second)) == [*range(2 * READINGS)], limit_s=60)
         second.until(lambda: second.data("get consumer")["is_complete"], limit_s=60)
         assert sorted(values(first)) == sorted(values(second))
+
+
+class Placed(Program):
+    """A node in a network namespace."""
+
+    def __init__(self, home: Path, script: str, space: Space) -> None:
+        super().__init__(home, script)
+        self._space = space
+
+    def start(self) -> None:
+        with self._space():
+            super().start()
+
+    def request(
+        self, method: str, headers: dict[str, str], body: bytes | None = None, *, path: str = "/"
+    ) -> tuple[int, bytes]:
+        with self._space():
+            return super().request(method, headers, body, path=path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing()), reason=missing())
+@pytest.mark.parametrize("how", ["down", "silent"])
+def test_members_on_both_sides_of_a_cut_take_readings_in_and_meet_again(tmp_path: Path, how: Cut) -> None:
+    with pair() as joined:
+        spaces, ports = (joined.left, joined.right), [free_port(), free_port()]
+        hosts = [space.address for space in spaces]
+        members = []
+        for number, (space, port) in enumerate(zip(spaces, ports, strict=True), 1):
+            home = tmp_path / f"m{number}"
+            write_members(home, ports, hosts)
+            script = member_script(number, port, host=space.address)
+            members.append(Placed(home, "\n".join([*script, REST, ""]), space))
+        first, second = members
+        with first, second:
+            senders = [Sender(first), Sender(second)]
+            senders[0].put(0)
+            second.until(lambda: sorted(values(second)) == [*range(READINGS)], limit_s=30)
+            joined.cut(how)
+            for number, sender in enumerate(senders, 1):
+                sender.put(number * READINGS)
+            for member in members:
+                member.until(lambda member=member: member.data("get distributor")["files_waiting"] > 0, limit_s=30)
+            joined.heal(how)
+            for member in members:
+                member.until(lambda member=member: sorted(values(member)) == [*range(3 * READINGS)], limit_s=150)
+                member.until(lambda member=member: member.data("get distributor")["files_waiting"] == 0, limit_s=60)
+            assert sorted(values(first)) == sorted(values(second)) == [*range(3 * READINGS)]

@@ -14,30 +14,28 @@ from edgelake.node import Node
 from tests.net.peer.nodes import until
 from tests.net.peer.publishing import COMPANY, cluster_id, operator_id
 
+LOOPBACK = "127.0.0.1"
 
-def write_members(home: Path, ports: Sequence[int]) -> None:
-    """Policies of one cluster with a member at each port."""
+
+def write_members(home: Path, ports: Sequence[int], hosts: Sequence[str] = ()) -> None:
+    """Policies of one cluster with a member at each port (of a host)."""
     common = {"company": COMPANY, "date": "2026-01-01T00:00:00.000000Z", "ledger": "global"}
     policies: list[dict[str, Any]] = [{"cluster": {"name": "c1", "id": cluster_id(1), **common}}]
-    for number, port in enumerate(ports, 1):
-        place = {"name": f"op{number}", "ip": "127.0.0.1", "port": port, "cluster": cluster_id(1), "member": number}
+    for number, (port, host) in enumerate(zip(ports, hosts or [LOOPBACK] * len(ports), strict=True), 1):
+        place = {"name": f"op{number}", "ip": host, "port": port, "cluster": cluster_id(1), "member": number}
         policies.append({"operator": {**place, "id": operator_id(number), **common}})
     folder = home / "EdgeLake" / "blockchain"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "blockchain.json").write_text("".join(json.dumps(policy) + "\n" for policy in policies))
 
 
-def tcp(port: int) -> str:
-    return f"run tcp server where external_ip = 127.0.0.1 and external_port = {port} and bind = true"
-
-
-def member_script(number: int, port: int, *, archive: bool = True) -> list[str]:
+def member_script(number: int, port: int, *, archive: bool = True, host: str = LOOPBACK) -> list[str]:
     return [
         "create work directories",
         "connect dbms plant where type = sqlite",
         "connect dbms almgm where type = sqlite",
         "create table tsd_info where dbms = almgm",
-        tcp(port),
+        f"run tcp server where external_ip = {host} and external_port = {port} and bind = true",
         f"run operator where policy = {operator_id(number)} and create_table = true and update_tsd_info = true "
         f"and archive_json = {str(archive).lower()} and distributor = true",
         "run data distributor",
