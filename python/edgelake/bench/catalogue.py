@@ -272,6 +272,21 @@ BENCHES: dict[str, Bench] = {
             "fan-link": Measure("a query over 200 operators beside one over one, kept connections", "ms", 10, "lower"),
         },
     ),
+    "cluster": Bench(
+        "a cluster of two members on one machine, workload W put to one of them",
+        {
+            "lag": Measure(
+                "offered 40 % of what one node alone takes: acknowledged until the other member has it, p99",
+                "s",
+                1.0,
+                "lower",
+            ),
+            "entry": Measure(
+                "offered all it takes: acknowledged at the entry", "rows/s", 0.45, "higher", "one node alone"
+            ),
+            "entry-behind": Measure("from the last acknowledgement until the other member has all", "s", 2.0, "lower"),
+        },
+    ),
     "mqtt": MQTT,
     "grpc": Bench(
         "replies of gRPC servers",
