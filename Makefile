@@ -61,16 +61,16 @@ require:
 
 # strace shows that no acknowledgement precedes the fsync that covers it; curl runs the lines of the documentation;
 # mosquitto is the broker that message clients are tested with, its clients and mqtt.js (node, npm) are clients of ours;
-# faketime sets the clock that a node sees.
+# faketime sets the clock that a node sees; initdb stands for a PostgreSQL server.
 # nginx is what uploads of large files are compared with.
-# Debian starts a mosquitto and an nginx when it installs one: it is stopped again, tests start their own.
+# Debian starts a mosquitto, an nginx and a PostgreSQL when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light; do \
+	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql; do \
 	  program=$${tool%%:*} package=$${tool##*:}; \
-	  PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null && continue; \
+	  PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$program >/dev/null && continue; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \
 	    || { echo "$$program is missing, and a test needs it: apt-get install $$package"; exit 1; }; \
-	  case $$program in mosquitto|nginx) service $$program stop >/dev/null 2>&1; systemctl disable $$program >/dev/null 2>&1;; esac; true; \
+	  case $$package in mosquitto|nginx-light|postgresql) service $${package%-light} stop >/dev/null 2>&1; systemctl disable $${package%-light} >/dev/null 2>&1;; esac; true; \
 	done
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' || { echo "Node.js 20 or newer is needed by tests; this is $$(node --version): apt-get install nodejs npm, or see https://nodejs.org"; exit 1; }
 

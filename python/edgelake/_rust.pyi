@@ -221,6 +221,47 @@ class BatchTable:
     def clear(self) -> None:
         """Show nothing, free the batch."""
 
+@final
+class CopyBatch:
+    """Rows as PostgreSQL's binary COPY data, window by window."""
+
+    def __new__(cls, rows: Rows, *, key: int | None = None, fill_us: int = 0) -> Self:
+        """Ordered by column number ``key``; a null counts as ``fill_us``."""
+    def next_key(self) -> int | None:
+        """Key of the first row that no window has shown; None at the end."""
+    def take(self, *, end_us: int | None = None) -> int:
+        """Make the rows from there up to key ``end_us`` (None = all) the window; how many."""
+    def piece(self, types: Sequence[str], automatic: tuple[int, int, str, int] | None = None) -> bytes | None:
+        """The next megabyte of the window's COPY data; None at its end.
+
+        Args:
+            types: of the columns: boolean, integer, bigint, double precision, numeric, text, timestamp.
+            automatic: (first row id, batch time in us, TSD name, TSD id), four columns that stand first; None = none.
+
+        Raises ValueError for a value that its column cannot take.
+        """
+
+@final
+class RemoteTables:
+    """Tables of a database server for one connection: ``CREATE VIRTUAL TABLE name USING edgelake_remote``."""
+
+    def __new__(
+        cls,
+        pointer: int,
+        source: object,
+        tables: Sequence[tuple[str, str, Sequence[tuple[str, bool, str]], int | None]],
+    ) -> Self:
+        """Make the module known to a connection.
+
+        Args:
+            pointer: ``apsw.Connection.sqlite3_pointer()``.
+            source: ``scan(schema, table, columns, conditions, order)`` gives an object with ``read() -> bytes`` (COPY
+                data, empty at the end) and ``close()``. A condition is (column, operator, value); rows that do not
+                satisfy one may come along. order: (column, descending), to be kept, or None.
+            tables: (schema, name, columns: (name, is text, wire type), number of the column of whole numbers that tells
+                rows apart, without which every scan reads all rows).
+        """
+
 def bench_native_loop(pointer: int, payload_bodies: list[bytes], table: str) -> int:
     """Baseline of the benches: serde, bind and step, a transaction per body. Returns the rows inserted."""
 

@@ -59,8 +59,8 @@ from edgelake.query.network import NetworkQueries
 from edgelake.query.service import Queries
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.ledger import LedgerTable
-from edgelake.store.sqlite import SqliteStore
 from edgelake.store.statement import user_columns
+from edgelake.store.store import Store
 from edgelake.store.stores import SYSTEM_NAMES, Stores
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class Node:
             act=lambda command, seen: ctx.ingest.pipeline.act(command, seen),
         )
         ctx.ingest.conditions.run = self._run_beside
+        ctx.ingest.on_report = lambda text: ctx.logs.error(text)
         mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
         clients = MessageClients(mapped, lambda line: ctx.logs.error(line), ctx.policies.get)
         ctx.policies.watch(lambda image: clients.policies_changed())
@@ -192,7 +193,7 @@ class Node:
         """A command of a streaming condition or of a policy's script; ``!column`` is the row's value."""
         await self.ctx.at(variables=RowVariables(self.ctx.variables, row), flow=Flow()).execute(line)
 
-    async def _attach(self, store: SqliteStore, connected: bool) -> None:
+    async def _attach(self, store: Store, connected: bool) -> None:
         """Rows of a database go there from its connection to its disconnection; the node's own take none."""
         if store.dbms in SYSTEM_NAMES:
             return

@@ -18,7 +18,9 @@ from edgelake.query.service import Queries
 from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
 from edgelake.store.partition import Interval, Partitioning
+from edgelake.store.server import Server
 from edgelake.store.stores import Stores
+from tests.postgres import PostgresServer
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 INTERVALS = {"plain": None, "days": "1 day", "weeks": "1 week", "months": "1 month", "years": "1 year"}
@@ -46,10 +48,13 @@ class Asked:
         return caught.value
 
 
-async def fill(stores: Stores, interval: str | None) -> None:
+async def fill(stores: Stores, interval: str | None, server: Server | None = None) -> None:
     """Table ``edge.t`` of the vectors, a row at a time: each has its time as that of its batch."""
     content = json.loads((VECTORS / "increments.json").read_text())
-    store = await stores.connect("edge", memory=True)
+    if server is not None:
+        store = await stores.connect("edge", kind="psql", server=server)
+    else:
+        store = await stores.connect("edge", memory=True)
     columns = [ColumnInfo(name, kind) for name, kind in content["table"]["columns"]]
     await store.change(lambda tx: tx.create_table("t", columns))
     if interval is not None:
@@ -62,19 +67,27 @@ async def fill(stores: Stores, interval: str | None) -> None:
         await store.insert(Insertion("t", Rows.parse(payload, timezone="utc"), at, tsd_name="128", tsd_id=1))
 
 
-def opened(folder: Path, interval: str | None) -> Iterator[Asked]:
+def opened(folder: Path, interval: str | None, server: Server | None = None) -> Iterator[Asked]:
     stores = Stores(lambda: folder)
     queries = Queries(stores, timezone="utc")
-    asyncio.run(fill(stores, interval))
+    asyncio.run(fill(stores, interval, server))
     yield Asked(stores, queries)
     asyncio.run(queries.stop())
     asyncio.run(stores.close())
 
 
-@pytest.fixture(scope="session", params=INTERVALS, ids=list(INTERVALS))
+POSTGRES = ("psql-plain", "psql-months")
+
+
+@pytest.fixture(scope="session", params=[*INTERVALS, *POSTGRES])
 def cut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    """The table, whole and in partitions: the answers are the same."""
-    yield from opened(tmp_path_factory.mktemp("dbms"), INTERVALS[request.param])
+    """The table, whole and in partitions, in SQLite and in PostgreSQL: the answers are the same."""
+    folder, server = tmp_path_factory.mktemp("dbms"), None
+    if request.param in POSTGRES:
+        postgres: PostgresServer = request.getfixturevalue("postgres")
+        postgres.sql("DROP DATABASE IF EXISTS edge")
+        server = postgres.server()
+    yield from opened(folder, INTERVALS[request.param.removeprefix("psql-")], server)
 
 
 @pytest.fixture(scope="session")

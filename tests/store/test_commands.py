@@ -231,7 +231,7 @@ async def test_files(ctx: Context) -> None:
 
 
 async def test_databases_of_later_versions_say_so(ctx: Context) -> None:
-    line = "connect dbms d where type = psql and user = u and password = p and ip = 127.0.0.1 and port = 5432"
+    line = "connect dbms d where type = mongo and user = u and password = p and ip = 127.0.0.1 and port = 27017"
     with pytest.raises(EdgeLakeError) as caught:
         await ctx.execute(line)
     assert caught.value.number == 150

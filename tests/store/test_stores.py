@@ -30,7 +30,7 @@ async def test_connecting_again_is_no_error(stores: Stores) -> None:
         await stores.connect("plant", memory=True)
 
 
-@pytest.mark.parametrize("kind", ["psql", "mongo", "bucket"])
+@pytest.mark.parametrize("kind", ["mongo", "bucket"])
 async def test_other_databases_come_later(stores: Stores, kind: str) -> None:
     with pytest.raises(NotAvailableError, match="later version"):
         await stores.connect("plant", kind=kind)

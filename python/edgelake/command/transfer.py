@@ -19,6 +19,7 @@ from edgelake.command.context import Context
 from edgelake.durable import gulps, sync_directory
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, StorageFullError, error
 from edgelake.model import CommandClass
+from edgelake.store.sqlite import SqliteStore
 
 PIECE_BYTES: Final = 1 << 20
 """What is read at once."""
@@ -75,7 +76,7 @@ def _keep_off_databases(ctx: Context, path: Path, text: str) -> None:
         raise NotPermittedError(f"'{text[:200]}' belongs to the node's databases and its journal")
     if path.is_relative_to(own / "mail"):  # what is written there would be sent in the node's name
         raise NotPermittedError(f"'{text[:200]}' belongs to the mails that wait")
-    locations = [Path(store.location) for store in ctx.stores or ()]
+    locations = [store.path for store in ctx.stores or () if isinstance(store, SqliteStore) and store.path]
     if any(path.parent == place.parent.resolve() and path.name.startswith(place.name) for place in locations):
         raise NotPermittedError(f"'{text[:200]}' is a database of the node")
 

@@ -17,7 +17,7 @@ from edgelake.ingest import filing
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.store import batches
 from edgelake.store.batches import StoredBatch
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class Archiver:
         self._pipeline = pipeline
         self._keeper: BatchKeeper | None = None
         self._changed = threading.Condition()
-        self._stores: dict[str, SqliteStore] = {}  # with open notes, as far as is known
-        self._unbooked: dict[str, SqliteStore] = {}  # that may have notes for the next keeper
+        self._stores: dict[str, Store] = {}  # with open notes, as far as is known
+        self._unbooked: dict[str, Store] = {}  # that may have notes for the next keeper
         self._busy = ""
         self._failed: set[str] = set()
         self._ending = False
@@ -67,7 +67,7 @@ class Archiver:
         with self._changed:
             return self._gates[dbms]
 
-    def add(self, store: SqliteStore) -> None:
+    def add(self, store: Store) -> None:
         """The database has notes."""
         with self._changed:
             self._stores[store.dbms] = store
@@ -100,7 +100,7 @@ class Archiver:
                     del self._stores[store.dbms]
                 self._changed.notify_all()
 
-    def _next(self, pause_s: float) -> SqliteStore | None:
+    def _next(self, pause_s: float) -> Store | None:
         """A database with notes; None at the end. After a failure the next attempt waits."""
         with self._changed:
             if pause_s:
@@ -113,7 +113,7 @@ class Archiver:
             self._stores[self._busy] = store  # the others have their turn first
             return store
 
-    def _work(self, store: SqliteStore) -> bool:
+    def _work(self, store: Store) -> bool:
         """One group of notes; whether there may be more."""
         with self._changed:
             keeper = self._keeper
@@ -148,7 +148,7 @@ class Archiver:
             filing.write_file(path, content, compress=path.name.endswith(".gz"))
         self._pipeline.archived(dbms, batch.table, batch.first)
 
-    def _note(self, store: SqliteStore, problem: Exception) -> None:
+    def _note(self, store: Store, problem: Exception) -> None:
         text = str(problem)
         if text != self.last_error:  # a change of state, not every attempt
             log.error("archive of %s: %s; the journal keeps the rows until it is written", store.dbms, text)

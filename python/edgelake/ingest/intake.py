@@ -31,7 +31,7 @@ from edgelake.ingest.settings import OperatorConfig
 from edgelake.ingest.source import Content, RetryLater, SourceFile, inspect, is_marker_of
 from edgelake.ingest.streaming import MapRows
 from edgelake.store.marker import FileMarker
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 from edgelake.store.tsd import KNOWN_CONTENT, OWN, REFUSED, TSD_DBMS, FileEntry, Selection, TsdTable
 
 log = logging.getLogger(__name__)
@@ -131,16 +131,16 @@ class Intake:
             and name.tsd_id > 0
         )
 
-    def _store(self, dbms: str) -> SqliteStore:
+    def _store(self, dbms: str) -> Store:
         try:
-            found: SqliteStore = self._stores.get(dbms)
+            found: Store = self._stores.get(dbms)
         except DatabaseMissingError as e:
             raise error(
                 10, f"database '{dbms}' is not connected", hint=f"connect dbms {dbms} where type = sqlite"
             ) from e
         return found
 
-    async def _clean_markers(self, store: SqliteStore) -> None:
+    async def _clean_markers(self, store: Store) -> None:
         """Once per database: forget markers of files that were archived just before the node died."""
         if store.dbms in self._cleaned:
             return
@@ -157,13 +157,13 @@ class Intake:
             return await self._files_of_members.is_in(name)
         return not is_marker_of(marker, self._config.watch_dir)
 
-    async def _forget(self, store: SqliteStore, marker: str) -> None:
+    async def _forget(self, store: Store, marker: str) -> None:
         sql = "DELETE FROM _edgelake_files WHERE name = ?"
         await store.change(lambda tx: tx.execute(sql, (marker,)).fetchall(), synchronous="NORMAL")
 
     # ---- JSON
 
-    async def _take_json(self, store: SqliteStore, source: SourceFile) -> None:
+    async def _take_json(self, store: Store, source: SourceFile) -> None:
         mapped = self._mapping_of(source.name) is not None  # the policy tells the columns then
         infer = not mapped and source.name.table not in store.tables
         content = await asyncio.to_thread(inspect, source, infer=infer)
@@ -175,7 +175,7 @@ class Intake:
             if not await self._is_in(store, source, content.hash):
                 await self._load(store, source, content)
 
-    async def _is_in(self, store: SqliteStore, source: SourceFile, file_hash: str) -> bool:
+    async def _is_in(self, store: Store, source: SourceFile, file_hash: str) -> bool:
         """Drop a file of a member whose rows are in. Others of that content, too: they are entered then."""
         name, files = source.name, self._files_of_members
         if files is None or not self._is_of_member(name) or await self._committed(store, source.marker(file_hash)):
@@ -189,7 +189,7 @@ class Intake:
             await asyncio.to_thread(source.path.unlink)
         return True
 
-    async def _is_begun(self, store: SqliteStore, file_hash: str) -> bool:
+    async def _is_begun(self, store: Store, file_hash: str) -> bool:
         """Whether rows of this content are there of a file whose taking in was interrupted."""
         sql = "SELECT 1 FROM _edgelake_files WHERE hash = ?"
         return await store.read(lambda db: db.execute(sql, (file_hash,)).fetchone()) is not None
@@ -197,7 +197,7 @@ class Intake:
     def _mapping_of(self, name: FileName) -> MapRows | None:
         return self._map_rows if name.instructions != "0" else None
 
-    async def _load(self, store: SqliteStore, source: SourceFile, content: Content) -> None:
+    async def _load(self, store: Store, source: SourceFile, content: Content) -> None:
         """Rows, TSD row, archive of a file that is all rows."""
         name, config = source.name, self._config
         tsd = await self._tsd_row(store, source, content.hash)
@@ -228,7 +228,7 @@ class Intake:
             rejects.discard()
         await self._forget(store, source.marker(content.hash).name)
 
-    async def _tsd_row(self, store: SqliteStore, source: SourceFile, file_hash: str) -> _TsdRow | None:
+    async def _tsd_row(self, store: Store, source: SourceFile, file_hash: str) -> _TsdRow | None:
         """The file's row in tsd_info: a new one, or the one that an interrupted run left. Raises 86 for a duplicate."""
         name = source.name
         if not self._config.update_tsd_info or (name.member is not None and name.member != self._config.member):
@@ -246,7 +246,7 @@ class Intake:
         entry = FileEntry(name.dbms, name.table, file_hash, name.source, name.instructions, now_us)
         return _TsdRow(await table.add(entry), filing.tsd_date(now_us))
 
-    async def _committed(self, store: SqliteStore, marker: FileMarker) -> bool:
+    async def _committed(self, store: Store, marker: FileMarker) -> bool:
         """Whether this very file was inserted by a run that ended before it was archived."""
         sql = "SELECT 1 FROM _edgelake_files WHERE name = ? AND hash = ?"
         return await store.read(lambda db: db.execute(sql, (marker.name, marker.hash)).fetchone()) is not None
@@ -290,7 +290,7 @@ class Intake:
 
     # ---- SQL
 
-    async def _take_sql(self, store: SqliteStore, source: SourceFile) -> None:
+    async def _take_sql(self, store: Store, source: SourceFile) -> None:
         script = await asyncio.to_thread(sqlfile.inspect, source)
         marker = source.marker(script.hash)
         sql = "SELECT coalesce(rows, ?) FROM _edgelake_files WHERE name = ? AND hash = ?"
@@ -316,7 +316,7 @@ class Intake:
             await asyncio.to_thread(self._archive_sql, source)
         await self._forget(store, marker.name)
 
-    async def _run_group(self, store: SqliteStore, name: FileName, group: list[str], reached: FileMarker) -> None:
+    async def _run_group(self, store: Store, name: FileName, group: list[str], reached: FileMarker) -> None:
         started = time.perf_counter()
         count = await store.change(lambda tx: sqlfile.run_statements(tx, group, reached))
         if count is not None:

@@ -22,7 +22,7 @@ from edgelake.ingest.streaming import MapRows
 from edgelake.store.catalogue import SchemaColumns, user_schema
 from edgelake.store.engine import refuses_rows
 from edgelake.store.insert import Inserted, Insertion
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Load:
 
     def __init__(
         self,
-        store: SqliteStore,
+        store: Store,
         source: SourceFile,
         content: Content,
         stamp: RowStamp,

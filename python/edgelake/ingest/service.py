@@ -45,7 +45,7 @@ from edgelake.ingest.streaming import (
 from edgelake.ingest.tickets import Tickets
 from edgelake.ingest.writer import Writer
 from edgelake.model import Status, Stored, Then
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 
 ACTIONS = (1 << 48) - 1  # the ticket under which the pipeline tells that commands of conditions wait
 ROOM = 0  # the ticket under which the pipeline tells that there is room again
@@ -101,6 +101,8 @@ class Ingest:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tickets = Tickets()
         self.conditions = StreamConditions()
+        self.on_report: Callable[[str], None] = lambda _text: None
+        """Told on the loop when a database stops taking rows, and when it takes them again."""
         self._first: set[asyncio.Task[None]] = set()
         self._flushes: dict[int, asyncio.Future[None]] = {}
         self._room: asyncio.Future[None] | None = None
@@ -345,7 +347,7 @@ class Ingest:
 
     # ---- databases
 
-    async def attach(self, store: SqliteStore) -> None:
+    async def attach(self, store: Store) -> None:
         """Store this database's rows from now on, those that wait in the journal first."""
         await self.start()
         assert self._archiver is not None
@@ -390,6 +392,9 @@ class Ingest:
 
     def failed(self, problem: Exception) -> None:
         self.call(lambda: self._fail_flushes(problem))
+
+    def report(self, text: str) -> None:
+        self.call(lambda: self.on_report(text))
 
     def _fail_flushes(self, problem: Exception) -> None:
         flushes, self._flushes = self._flushes, {}

@@ -19,7 +19,7 @@ from edgelake.store.batches import StoredBatch, open_batches
 from edgelake.store.catalogue import user_schema
 from edgelake.store.engine import refuses_rows
 from edgelake.store.insert import Inserted, Insertion
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,9 @@ class Rules(Protocol):
 
     def failed(self, problem: Exception) -> None:
         """Rows could not be stored now."""
+
+    def report(self, text: str) -> None:
+        """Say what users want to know: a database that takes no rows, and that it takes them again."""
 
 
 @dataclass(slots=True)
@@ -72,9 +75,7 @@ class Writer:
     ``last_error`` is empty while all goes well.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, store: SqliteStore, rules: Rules, archiver: Archiver, errors: ErrorFiles
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, store: Store, rules: Rules, archiver: Archiver, errors: ErrorFiles) -> None:
         self._pipeline = pipeline
         self._store = store
         self._rules = rules
@@ -246,6 +247,8 @@ class Writer:
         if any(job.wanted.batch for job in jobs):
             self._archiver.add(self._store)
         self._unsynced_since = self._unsynced_since or time.monotonic()
+        if self.last_error:
+            self._rules.report(f"database {self._store.dbms}: rows are stored again")
         self.last_error = ""
 
     # ---- rows kept out
@@ -287,7 +290,7 @@ class Writer:
     def _note(self, problem: Exception) -> None:
         text = str(problem)
         if text != self.last_error:  # a change of state, not every attempt
-            log.error("database %s: %s", self._store.dbms, text)
+            self._rules.report(f"database {self._store.dbms}: {text}")
         self.last_error = text
         self._rules.failed(problem)
 

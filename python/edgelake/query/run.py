@@ -166,8 +166,7 @@ class Run:
         """A connection of this run, in one transaction until it is given back."""
         store = self._stores.get(dbms)
         if attached:
-            others = {name: self._stores.get(name).location for name in attached}
-            connection = engine.open_reader(store.location, others)
+            connection = store.joined_reader([self._stores.get(name) for name in attached])
             self._stack.callback(connection.close)
         else:
             connection = self._stack.enter_context(store.reader())
@@ -206,7 +205,8 @@ class Run:
         connections: dict[str, apsw.Connection] = {}
         for dbms, table, sql, ranged, span in plan.scans:
             stretches: list[tuple[int, int]] = []
-            if ranged is not None and self._threads > 1 and len(plan.scans) < self._threads * 2:
+            splits = ranged is not None and self._stores.get(dbms).splits_scans
+            if splits and self._threads > 1 and len(plan.scans) < self._threads * 2:
                 connection = connections.get(dbms) or connections.setdefault(dbms, self._reader(dbms))
                 if span is None or _share(connection, table, *span) >= WHOLE_SHARE:
                     stretches = _stretches(connection, table, self._threads)

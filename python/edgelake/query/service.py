@@ -220,13 +220,13 @@ class Queries:
     async def change(self, dbms: str, sql: str) -> int:
         """Run a statement that changes something; returns the number of rows changed.
 
-        Texts beside time columns are times, as in a select. Raises as ``ask`` and ``SqliteStore.execute`` do.
+        Texts beside time columns are times, as in a select. Raises as ``ask`` and ``Store.execute`` do.
         """
         store = self.stores.get(dbms)
         text = sql.strip().rstrip(";")
         found = _CHANGED.match(text)
         info = store.tables.get((found["quoted"] or found["plain"]).lower()) if found else None
-        if info is not None:
+        if info is not None and store.integer_times:
             now_us = time.time_ns() // 1000
             text = change_statement(text, described(info), now_us=now_us, timezone=self.timezone)
         return await store.execute(text)

@@ -12,7 +12,7 @@ from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.engine import literal, quote
 from edgelake.store.partition import shown_dates
 from edgelake.store.schema import time_text
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 
 
 def partition_dates(info: TableInfo) -> dict[str, dict[str, str]]:
@@ -21,7 +21,7 @@ def partition_dates(info: TableInfo) -> dict[str, dict[str, str]]:
     return {name: {"start": start, "end": end} for name, (start, end) in dates.items()}
 
 
-async def write(store: SqliteStore, info: TableInfo, names: Sequence[str], directory: Path) -> list[tuple[Path, int]]:
+async def write(store: Store, info: TableInfo, names: Sequence[str], directory: Path) -> list[tuple[Path, int]]:
     """Write each physical table to ``<dbms>.<table>[.<partition>].json``; the files and their rows.
 
     A file appears under its name when it is complete. Raises EdgeLakeError 63 when it can't be written.

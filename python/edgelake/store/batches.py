@@ -41,7 +41,9 @@ class StoredBatch:
 def put(tx: Transaction, batch: StoredBatch) -> None:
     path = str(batch.path) if batch.path else ""
     tx.execute(
-        "INSERT OR REPLACE INTO _edgelake_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO _edgelake_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (table_name, first) DO UPDATE SET"
+        " last = excluded.last, source = excluded.source, instructions = excluded.instructions, path = excluded.path,"
+        " tsd_hash = excluded.tsd_hash, rows = excluded.rows",
         (
             batch.table,
             batch.first,

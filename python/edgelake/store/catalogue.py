@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import apsw
 
@@ -68,9 +68,18 @@ def user_schema(table: TableInfo) -> list[tuple[str, str, bool]]:
 
 
 def load(connection: apsw.Connection, dbms: str) -> dict[str, TableInfo]:
+    """Every table of a SQLite database, as ``assemble``."""
+    listed = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    names = [str(row[0]) for row in listed if not str(row[0]).startswith("sqlite_")]
+    return assemble(connection, dbms, names, lambda name: describe(connection, name))
+
+
+def assemble(
+    connection: Any, dbms: str, names: Sequence[str], described: Callable[[str], tuple[ColumnInfo, ...]]
+) -> dict[str, TableInfo]:
     """Every table of the database, by name; internal ones are left out.
 
-    A table that the catalogue does not know (made by plain SQL) is described from its declared types.
+    A table that the catalogue does not know (made by plain SQL) is ``described`` from its declared types.
     """
     columns: dict[str, list[ColumnInfo]] = {}
     for name, column, kind, default_now in connection.execute(
@@ -84,11 +93,10 @@ def load(connection: apsw.Connection, dbms: str) -> dict[str, TableInfo]:
         partitions.setdefault(name, []).append(PartitionInfo(partition, column, start_us, end_us))
     hidden = {p.name for of_table in partitions.values() for p in of_table}
     tables = {}
-    listed = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
-    for name in (str(row[0]) for row in listed):
-        if name.startswith((INTERNAL_PREFIX, "sqlite_")) or name in hidden:
+    for name in names:
+        if name.startswith(INTERNAL_PREFIX) or name in hidden:
             continue
-        known = (*AUTOMATIC, *columns[name]) if name in columns else describe(connection, name)
+        known = (*AUTOMATIC, *columns[name]) if name in columns else described(name)
         tables[name] = TableInfo(dbms, name, known, tuple(partitions.get(name, ())))
     return tables
 
@@ -99,14 +107,14 @@ def describe(connection: apsw.Connection, table: str) -> tuple[ColumnInfo, ...]:
     return tuple(ColumnInfo(name, declared.lower() or "varchar") for _, name, declared, *_ in rows)
 
 
-def write_columns(connection: apsw.Connection, table: str, columns: Sequence[ColumnInfo]) -> None:
+def write_columns(connection: Any, table: str, columns: Sequence[ColumnInfo]) -> None:
     """Put the user columns of a table down, in place of what stood there."""
     connection.execute("DELETE FROM _edgelake_columns WHERE table_name = ?", (table,))
     rows = [(table, at, c.name, c.kind, int(c.default_now)) for at, c in enumerate(columns)]
     connection.executemany("INSERT INTO _edgelake_columns VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def load_partitioning(connection: apsw.Connection) -> dict[tuple[str, str], Partitioning]:
+def load_partitioning(connection: Any) -> dict[tuple[str, str], Partitioning]:
     found = {}
     for dbms, table, column, amount, unit in connection.execute(
         "SELECT dbms, table_name, column_name, amount, unit FROM _edgelake_partitioning ORDER BY dbms, table_name"

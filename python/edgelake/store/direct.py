@@ -6,8 +6,6 @@ import re
 import time
 from typing import Final
 
-import apsw
-
 from edgelake.errors import DatabaseError, NotPermittedError
 from edgelake.store import catalogue, statement
 from edgelake.store.base import TableInfo
@@ -33,7 +31,7 @@ def execute(tx: Transaction, sql: str) -> int:
 
     On a table that the node knows, inserted rows get what the node's own writer would give them (batch time,
     TSD fields, integer times) and go to their partitions; UPDATE and DELETE reach every partition.
-    Raises NotPermittedError for other statements and for the node's own tables, apsw.Error from the database.
+    Raises NotPermittedError for other statements and for the node's own tables, what the database raises.
     """
     found = _STATEMENT.match(sql)
     if found is None:
@@ -53,8 +51,8 @@ def execute(tx: Transaction, sql: str) -> int:
     if words[0] in {"insert", "replace"}:
         return _insert(tx, sql, info)
     if info is None or not info.partitions:
-        return _changed(tx, sql)
-    return sum(_changed(tx, f"{found['lead']} {quote(p.name)}{found['rest']}") for p in info.partitions)
+        return tx.statement(sql)
+    return sum(tx.statement(f"{found['lead']} {tx.quote(p.name)}{found['rest']}") for p in info.partitions)
 
 
 def _define(tx: Transaction, sql: str, words: list[str], name: str, info: TableInfo | None) -> int:
@@ -72,18 +70,24 @@ def _define(tx: Transaction, sql: str, words: list[str], name: str, info: TableI
         raise DatabaseError(
             f"table {info.dbms}.{info.name} is altered by the node", hint="new columns come with the data"
         )
-    _changed(tx, sql)
+    tx.statement(sql)
     tx.foreign_changes = True
     return 0
 
 
 def _insert(tx: Transaction, sql: str, info: TableInfo | None) -> int:
     if info is None or not info.is_own:
-        return _changed(tx, sql)
+        return tx.statement(sql)
+    declared = tx.partitioning(info)
+    if tx.fills_rows:
+        count = tx.statement(sql)
+        if declared is not None:
+            tx.gather(info, declared)
+        return count
     own = quote(info.name)
     first = tx.next_row_id(info)
     last = tx.value(f"SELECT max(row_id) FROM {own}")
-    count = _changed(tx, sql)
+    count = tx.statement(sql)
     after = last or 0
     _complete(tx, info, after)
     if info.partitions:  # their row ids go on from the table's, not from those of the empty table
@@ -91,7 +95,6 @@ def _insert(tx: Transaction, sql: str, info: TableInfo | None) -> int:
         tx.execute(f"UPDATE {own} SET row_id = ? - 1 - row_id", (first - after,))
     last = tx.value(f"SELECT max(row_id) FROM {own}")
     tx.next_row_ids[info.name] = max(first, (last or 0) + 1)
-    declared = tx.partitioning(info)
     if declared is not None:
         tx.gather(info, declared)
     return count
@@ -115,21 +118,3 @@ def _complete(tx: Transaction, info: TableInfo, after: int) -> None:
             )
             if column.default_now:
                 tx.execute(f"UPDATE {own} SET {field} = ? WHERE row_id > ? AND {field} IS NULL", (now, after))
-
-
-def _changed(tx: Transaction, sql: str) -> int:
-    """Run one statement, and no second one that may stand behind a semicolon."""
-    before = tx.connection.total_changes()
-    cursor = tx.connection.cursor()
-    seen: list[str] = []
-
-    def only_first(_cursor: apsw.Cursor, text: str, _bindings: object) -> bool:
-        seen.append(text)
-        return len(seen) == 1
-
-    cursor.exec_trace = only_first
-    try:
-        cursor.execute(sql).fetchall()
-    except apsw.ExecTraceAbort:
-        raise NotPermittedError("more than one statement", hint="send them one at a time") from None
-    return tx.connection.total_changes() - before

@@ -5,11 +5,12 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from edgelake import _rust
-from edgelake.errors import DatabaseError, EdgeLakeError, RefusedError, StorageFullError
+from edgelake.errors import DatabaseError, EdgeLakeError, NotPermittedError, RefusedError, StorageFullError
 
 ENTRY_POINT = "sqlite3_edgelake_init"
 BUSY_TIMEOUT_MS = 10_000
@@ -104,6 +105,22 @@ def open_scratch() -> apsw.Connection:
     """An empty database in memory, for statements over rows that come from elsewhere."""
     load_native()  # a node that only asks others may have opened no other database
     return apsw.Connection(":memory:")
+
+
+def run_single(connection: Any, sql: str) -> None:
+    """Run one statement. Raises NotPermittedError when a second one stands behind a semicolon."""
+    cursor = connection.cursor()
+    seen: list[str] = []
+
+    def only_first(_cursor: apsw.Cursor, text: str, _bindings: object) -> bool:
+        seen.append(text)
+        return len(seen) == 1
+
+    cursor.exec_trace = only_first
+    try:
+        cursor.execute(sql).fetchall()
+    except apsw.ExecTraceAbort:
+        raise NotPermittedError("more than one statement", hint="send them one at a time") from None
 
 
 def _uri(location: str) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from edgelake.errors import TableMissingError
 from edgelake.store.engine import quote
 from edgelake.store.schema import Transaction
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 from edgelake.store.stores import Stores
 
 LEDGER_DBMS: Final = "blockchain"
@@ -23,7 +23,7 @@ def create(tx: Transaction) -> None:
     """Create the table if it is missing."""
     own = quote(LEDGER)
     tx.execute(
-        f"CREATE TABLE IF NOT EXISTS {own} (sequence_id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        f"CREATE TABLE IF NOT EXISTS {own} (sequence_id {tx.number_key()},"
         " policy_type varchar NOT NULL, policy_id varchar NOT NULL, company_name varchar, date timestamp,"
         " host varchar, status varchar, policy varchar NOT NULL)"
     )
@@ -43,7 +43,7 @@ class LedgerTable:
         store = self._stores.find(LEDGER_DBMS)
         return store is not None and LEDGER in store.tables
 
-    def _store(self) -> SqliteStore:
+    def _store(self) -> Store:
         """Raises DatabaseMissingError, TableMissingError."""
         store = self._stores.get(LEDGER_DBMS)
         if LEDGER not in store.tables:
@@ -67,12 +67,12 @@ class LedgerTable:
             tx.connection.executemany(f"DELETE FROM {own} WHERE policy_id = ?", [(one,) for one in removed])
             numbers = []
             for kind, policy_id, company, date, host, policy in added:
-                tx.execute(
+                done = tx.execute(
                     f"INSERT INTO {own} (policy_type, policy_id, company_name, date, host, status, policy)"
-                    " VALUES (?, ?, ?, ?, ?, 'active', ?)",
-                    (kind, policy_id, company, _date_us(date), host, policy),
-                )
-                numbers.append(int(tx.connection.last_insert_rowid()))
+                    " VALUES (?, ?, ?, ?, ?, 'active', ?) RETURNING sequence_id",
+                    (kind, policy_id, company, tx.time(_date_us(date)), host, policy),
+                ).fetchall()
+                numbers.append(int(done[0][0]))
             return tuple(numbers)
 
         return await self._store().change(work)

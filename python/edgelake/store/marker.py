@@ -34,6 +34,6 @@ class FileMarker:
         """Put it down, with the rows that came into the table."""
         tx.execute(
             "INSERT INTO _edgelake_files (name, hash, rows, stored) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE"
-            " SET hash = excluded.hash, rows = excluded.rows, stored = stored + excluded.stored",
+            " SET hash = excluded.hash, rows = excluded.rows, stored = _edgelake_files.stored + excluded.stored",
             (self.name, self.hash, self.rows, stored),
         )

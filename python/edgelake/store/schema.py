@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
-
-import apsw
+from typing import Any, ClassVar, Protocol
 
 from edgelake.errors import RefusedError
-from edgelake.store import catalogue
+from edgelake.store import catalogue, engine
 from edgelake.store.base import ColumnInfo, PartitionInfo, TableInfo
 from edgelake.store.engine import quote
 from edgelake.store.partition import Partitioning
@@ -19,21 +17,49 @@ _VIEW_BRANCHES = 400
 """Terms of one UNION ALL: SQLite takes 500 at most, larger views are nested."""
 
 
+class Cursor(Protocol):
+    """An executed statement."""
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """The writer's connection: apsw's, or one that behaves like it. Parameters are ``?`` or ``?1``."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    def execute(self, sql: str, bindings: Sequence[object] = ()) -> Cursor: ...
+
+    def executemany(self, sql: str, bindings: Iterable[Sequence[object]]) -> object: ...
+
+    def total_changes(self) -> int:
+        """Rows changed so far."""
+
+
 class Transaction:
     """The tables as a transaction sees and changes them.
 
-    ``changed`` is what the store takes over at the commit; a rollback forgets this object.
+    ``changed`` is what the store takes over at the commit; a rollback forgets this object. The SQL is SQLite's; other
+    engines bring a subclass for what they say otherwise.
     """
+
+    fills_rows: ClassVar[bool] = False
+    """Whether the engine itself gives inserted rows what the node gives them (row id, batch time, TSD fields)."""
 
     def __init__(
         self,
-        connection: apsw.Connection,
+        connection: Any,
         dbms: str,
         tables: Mapping[str, TableInfo],
         partitioning: Mapping[tuple[str, str], Partitioning],
         next_row_ids: Mapping[str, int],
     ) -> None:
-        self.connection = connection
+        self.connection: Connection = connection
         self.dbms = dbms
         self.changed: dict[str, TableInfo | None] = {}
         self.foreign_changes = False  # plain SQL or a declaration changed what the catalogue says: read it again
@@ -42,13 +68,34 @@ class Transaction:
         self._partitioning = partitioning
         self._known_row_ids = next_row_ids
 
-    def execute(self, sql: str, bindings: Sequence[object] = ()) -> apsw.Cursor:
+    def execute(self, sql: str, bindings: Sequence[object] = ()) -> Cursor:
         return self.connection.execute(sql, bindings)
 
     def value(self, sql: str, bindings: Sequence[object] = ()) -> Any:
         """First field of the first row; None when there is no row."""
         row = self.connection.execute(sql, bindings).fetchone()
         return row[0] if row else None
+
+    def quote(self, name: str) -> str:
+        """An identifier as it stands in SQL, whatever is in it."""
+        return quote(name)
+
+    def time(self, us: int | None) -> object:
+        """An instant as a parameter for a column of type timestamp."""
+        return us
+
+    def statement(self, sql: str) -> int:
+        """Run one statement of a user, and no second one behind a semicolon; the rows it changed."""
+        before = self.connection.total_changes()
+        engine.run_single(self.connection, sql)
+        return self.connection.total_changes() - before
+
+    def number_key(self, *, counts: bool = True) -> str:
+        """Type of a key column that the engine numbers; ``counts``: a number is never used twice."""
+        return "INTEGER PRIMARY KEY AUTOINCREMENT" if counts else "INTEGER PRIMARY KEY"
+
+    def note_number(self, table: str, column: str, number: int) -> None:
+        """A row was inserted with a number of its own; the engine's count goes on behind it."""
 
     def table(self, name: str) -> TableInfo | None:
         return self.changed[name] if name in self.changed else self._tables.get(name)
@@ -70,7 +117,7 @@ class Transaction:
         """Create a table with the automatic columns, the index on its first timestamp, and its view."""
         _refuse_internal(name)
         info = TableInfo(self.dbms, name, (*catalogue.AUTOMATIC, *columns))
-        self._create_physical(name, columns)
+        self._create_physical(name, name, columns)
         catalogue.write_columns(self.connection, name, columns)
         return self._take(info)
 
@@ -80,12 +127,12 @@ class Transaction:
         before = {c.name: at for at, c in enumerate(columns)}
         had_time = any(c.kind == "timestamp" for c in columns)
         physical = {info.name, *info.physical_names}
-        self.execute(f"DROP VIEW IF EXISTS {quote(info.name + catalogue.TEXT_SUFFIX)}")
+        self._drop_view(info)
         for change in changes:
             at = before.get(change.name)
             for name in physical:
                 if at is None:
-                    self.execute(f"ALTER TABLE {quote(name)} ADD COLUMN {_declaration(change)}")
+                    self.execute(f"ALTER TABLE {self.quote(name)} ADD COLUMN {self._declaration(change)}")
                 else:
                     self._convert(name, columns[at], change.kind)
             if at is None:
@@ -116,7 +163,7 @@ class Transaction:
         if name in taken:  # the same bucket, cut in two by an old partition inside it
             name = next(f"{name}_{n}" for n in range(2, len(taken) + 3) if f"{name}_{n}" not in taken)
         new = PartitionInfo(name, declared.column, start_us, end_us)
-        self._create_physical(name, info.user_columns)
+        self._create_physical(info.name, name, info.user_columns)
         self.execute(
             "INSERT INTO _edgelake_partitions VALUES (?, ?, ?, ?, ?)", (info.name, name, new.column, start_us, end_us)
         )
@@ -128,13 +175,14 @@ class Transaction:
 
         They stand there when the table was declared partitioned later, or when plain SQL inserted them.
         """
-        own, key = quote(info.name), f"coalesce({quote(declared.column)}, insert_timestamp, 0)"
-        names = ", ".join(quote(c.name) for c in info.columns)
+        own = self.quote(info.name)
+        key = f"coalesce({self._micros(self.quote(declared.column))}, {self._micros('insert_timestamp')}, 0)"
+        names = ", ".join(self.quote(c.name) for c in info.columns)
         while (first := self.value(f"SELECT min({key}) FROM {own}")) is not None:
             info, partition = self.add_partition(info, declared, int(first))
             rest = (partition.end_us,)
             self.execute(
-                f"INSERT INTO {quote(partition.name)} ({names}) SELECT {names} FROM {own} WHERE {key} < ?", rest
+                f"INSERT INTO {self.quote(partition.name)} ({names}) SELECT {names} FROM {own} WHERE {key} < ?", rest
             )
             self.execute(f"DELETE FROM {own} WHERE {key} < ?", rest)
         return info
@@ -142,17 +190,17 @@ class Transaction:
     def drop_partition(self, info: TableInfo, name: str, dropped_us: int) -> TableInfo:
         """Drop one partition with its rows. Row ids are not used again."""
         self.keep_row_id(info)
-        self.execute(f"DROP VIEW IF EXISTS {quote(info.name + catalogue.TEXT_SUFFIX)}")
-        self.execute(f"DROP TABLE {quote(name)}")
+        self._drop_view(info)
+        self.execute(f"DROP TABLE {self.quote(name)}")
         self.execute("DELETE FROM _edgelake_partitions WHERE table_name = ? AND partition_name = ?", (info.name, name))
         self.execute("INSERT INTO _edgelake_dropped VALUES (?, ?, ?)", (info.name, name, dropped_us))
         return self._take(replace(info, partitions=tuple(p for p in info.partitions if p.name != name)))
 
     def drop_table(self, info: TableInfo) -> None:
         """Drop a table with its partitions, its view and what the catalogue says of it."""
-        self.execute(f"DROP VIEW IF EXISTS {quote(info.name + catalogue.TEXT_SUFFIX)}")
+        self._drop_view(info)
         for name in {info.name, *info.physical_names}:
-            self.execute(f"DROP TABLE IF EXISTS {quote(name)}")
+            self.execute(f"DROP TABLE IF EXISTS {self.quote(name)}")
         for of in ("columns", "partitions", "row_ids"):
             self.execute(f"DELETE FROM _edgelake_{of} WHERE table_name = ?", (info.name,))
         self.changed[info.name] = None
@@ -185,15 +233,19 @@ class Transaction:
 
     def keep_row_id(self, info: TableInfo) -> None:
         """Put the next row id down, before rows go that tell it."""
-        self.execute("INSERT OR REPLACE INTO _edgelake_row_ids VALUES (?, ?)", (info.name, self.next_row_id(info)))
+        self.execute(
+            "INSERT INTO _edgelake_row_ids VALUES (?, ?) ON CONFLICT (table_name) DO UPDATE SET next = excluded.next",
+            (info.name, self.next_row_id(info)),
+        )
 
     def _take(self, info: TableInfo) -> TableInfo:
         self.changed[info.name] = info
         self._make_view(info)
         return info
 
-    def _create_physical(self, name: str, columns: Sequence[ColumnInfo]) -> None:
-        body = "".join(f", {_declaration(c)}" for c in columns)
+    def _create_physical(self, table: str, name: str, columns: Sequence[ColumnInfo]) -> None:
+        """Make a table, or a partition of it."""
+        body = "".join(f", {self._declaration(c)}" for c in columns)
         self.execute(
             f"CREATE TABLE {quote(name)} "
             f"(row_id INTEGER PRIMARY KEY, insert_timestamp INTEGER, tsd_name TEXT, tsd_id INTEGER{body})"
@@ -219,6 +271,17 @@ class Transaction:
             f"UPDATE {quote(name)} SET {field} = {form} WHERE {field} IS NOT NULL AND typeof({field}) <> 'text'"
         )
 
+    def _drop_view(self, info: TableInfo) -> None:
+        self.execute(f"DROP VIEW IF EXISTS {quote(info.name + catalogue.TEXT_SUFFIX)}")
+
+    def _micros(self, field: str) -> str:
+        """SQL of a time as microseconds."""
+        return field
+
+    def _declaration(self, column: ColumnInfo) -> str:
+        # No type, no affinity: what is not text stays as it was bound, and widening never rewrites the schema.
+        return f"{quote(column.name)} TEXT" if catalogue.is_text(column.kind) else quote(column.name)
+
     def _make_view(self, info: TableInfo) -> None:
         """``<table>_text``: the rows with readable times, for other SQLite tools."""
         view = quote(info.name + catalogue.TEXT_SUFFIX)
@@ -243,11 +306,6 @@ def time_text(field: str, separator: str = " ") -> str:
         f"strftime('%Y-%m-%d{separator}%H:%M:%S', (({field}) - {micros}) / 1000000, 'unixepoch')"
         f" || printf('.%06d', {micros})"
     )
-
-
-def _declaration(column: ColumnInfo) -> str:
-    # No type, no affinity: what is not text stays as it was bound, and widening never rewrites the schema.
-    return f"{quote(column.name)} TEXT" if catalogue.is_text(column.kind) else quote(column.name)
 
 
 def _refuse_internal(name: str) -> None:

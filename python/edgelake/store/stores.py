@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, NotAvailableError
 from edgelake.store import engine
@@ -15,13 +15,19 @@ from edgelake.store.base import PartitionInfo, TableInfo
 from edgelake.store.insert import Published
 from edgelake.store.partition import Partitioning
 from edgelake.store.schema import Transaction
-from edgelake.store.sqlite import OnSchema, SqliteStore
+from edgelake.store.server import Server
+from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import OnSchema, Store
+
+if TYPE_CHECKING:
+    from edgelake.store.postgres.store import PostgresStore
 
 SYSTEM_NAMES: Final = frozenset({"blockchain", "almgm", "system_query"})
 """Reserved databases: the ledger of a master, the TSD tables, query results."""
 
-LATER_KINDS: Final = frozenset({"psql", "mongo", "bucket"})
-OnAttach = Callable[[SqliteStore, bool], Awaitable[None]]
+KINDS: Final = ("sqlite", "psql")
+LATER_KINDS: Final = frozenset({"mongo", "bucket"})
+OnAttach = Callable[[Store, bool], Awaitable[None]]
 """Awaited when a database was connected (True) or is about to be disconnected (False)."""
 
 
@@ -44,22 +50,22 @@ class Stores:
         """``directory`` tells where database files are at the moment (the variable ``dbms_dir``)."""
         self._directory = directory
         self._on_schema = on_schema
-        self._stores: dict[str, SqliteStore] = {}
+        self._stores: dict[str, Store] = {}
         self._everywhere: dict[tuple[str, str], Partitioning] = {}
         self._lock = asyncio.Lock()
         self.on_attach: OnAttach | None = None
         self.published: Published = lambda dbms, table: ()
 
-    def __iter__(self) -> Iterator[SqliteStore]:
+    def __iter__(self) -> Iterator[Store]:
         return iter([self._stores[name] for name in sorted(self._stores)])
 
     def __contains__(self, name: str) -> bool:
         return name in self._stores
 
-    def find(self, name: str) -> SqliteStore | None:
+    def find(self, name: str) -> Store | None:
         return self._stores.get(name)
 
-    def get(self, name: str) -> SqliteStore:
+    def get(self, name: str) -> Store:
         """Raises DatabaseMissingError."""
         store = self._stores.get(name)
         if store is None:
@@ -71,25 +77,33 @@ class Stores:
         store = self._stores.get(dbms)
         return store.tables.get(name) if store else None
 
-    async def connect(self, name: str, *, kind: str = "sqlite", memory: bool = False) -> SqliteStore:
+    async def connect(
+        self, name: str, *, kind: str = "sqlite", memory: bool = False, server: Server | None = None
+    ) -> Store:
         """Attach a database; created when missing. Connecting it again is no error, another kind is.
 
-        ``name`` may hold a path below the node's database directory: its last part is the logical name.
-        Raises NotAvailableError for a kind of a later version, DatabaseError.
+        Args:
+            name: of a SQLite database, may hold a path below the node's database directory: its last part is the
+                logical name.
+            memory: in memory, SQLite only.
+            server: where a database of kind psql is; None = the default one.
+
+        Raises NotAvailableError for a kind of a later version, CommandError, DatabaseError.
         """
         check_kind(kind)
+        if memory and kind != "sqlite":
+            raise CommandError("memory = true", hint="type = sqlite has databases in memory")
         logical = Path(name).name
         if not logical or logical in {".", ".."}:
             raise CommandError(f"'{name}' names no database", hint="connect dbms <name> where type = sqlite")
         async with self._lock:
             known = self._stores.get(logical)
             if known is not None:
-                if known.in_memory != memory:
-                    where = "in memory" if known.in_memory else f"in {known.storage}"
+                if known.kind != kind or known.in_memory != memory:
+                    where = "in memory" if known.in_memory else f"with type {known.kind}: {known.storage}"
                     raise DatabaseError(f"'{logical}' is connected {where}", hint=f"disconnect dbms {logical}, first")
                 return known
-            path = None if memory else self.file_of(name)
-            store = await asyncio.to_thread(SqliteStore, logical, path, self._on_schema)
+            store = await self._open(name, logical, kind, memory, server)
             if logical not in SYSTEM_NAMES:
                 store.create_as_published(self.published)
             self._stores[logical] = store
@@ -103,6 +117,13 @@ class Stores:
                 raise
         return store
 
+    async def _open(self, name: str, logical: str, kind: str, memory: bool, server: Server | None) -> Store:
+        if kind == "psql":
+            postgres = _postgres()
+            return await asyncio.to_thread(postgres, logical, server or Server(), self._on_schema)
+        path = None if memory else self.file_of(name)
+        return await asyncio.to_thread(SqliteStore, logical, path, self._on_schema)
+
     async def disconnect(self, name: str) -> None:
         """Detach a database; what it holds stays (memory databases are gone). Raises DatabaseMissingError."""
         async with self._lock:
@@ -112,11 +133,14 @@ class Stores:
             del self._stores[name]
             await store.close()
 
-    async def drop(self, name: str, *, kind: str = "sqlite") -> None:
-        """Delete the file of a database that is not connected. Raises DatabaseError, DatabaseMissingError."""
+    async def drop(self, name: str, *, kind: str = "sqlite", server: Server | None = None) -> None:
+        """Delete a database that is not connected. Raises DatabaseError, DatabaseMissingError."""
         check_kind(kind)
         if name in self._stores:
             raise DatabaseError(f"'{name}' is connected", hint=f"disconnect dbms {name}, first")
+        if kind == "psql":
+            await asyncio.to_thread(_postgres().drop_database, name, server or Server())
+            return
         path = self.file_of(name)
         if not path.is_file():
             raise DatabaseMissingError(f"there is no file {path}")
@@ -191,7 +215,7 @@ class Stores:
         await store.change(work)
         return going
 
-    async def _put(self, store: SqliteStore, wanted: Partitioning) -> None:
+    async def _put(self, store: Store, wanted: Partitioning) -> None:
         column = wanted.column
 
         def work(tx: Transaction) -> None:
@@ -201,14 +225,15 @@ class Stores:
             if info is not None and next(c.kind for c in info.columns if c.name == column) != "timestamp":
                 raise DatabaseError(f"{store.dbms}.{wanted.table}.{column} is no timestamp column")
             tx.execute(
-                "INSERT OR REPLACE INTO _edgelake_partitioning VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO _edgelake_partitioning VALUES (?, ?, ?, ?, ?) ON CONFLICT (dbms, table_name) DO UPDATE SET"
+                " column_name = excluded.column_name, amount = excluded.amount, unit = excluded.unit",
                 (wanted.dbms, wanted.table, column, wanted.interval.amount, wanted.interval.unit),
             )
             tx.foreign_changes = True
 
         await store.change(work)
 
-    async def _spread(self, store: SqliteStore) -> None:
+    async def _spread(self, store: Store) -> None:
         """Declarations for all databases hold in this one too, and those that its file kept hold in all."""
         for key, kept in store.partitioning.items():
             if kept.dbms == "*":
@@ -221,22 +246,25 @@ class Stores:
 def check_kind(kind: str) -> None:
     """Raises NotAvailableError for databases of a later version, CommandError for unknown ones."""
     if kind in LATER_KINDS:
-        raise NotAvailableError(f"type {kind} comes with a later version", hint="use type = sqlite")
-    if kind != "sqlite":
-        raise CommandError(f"database type '{kind}'", hint="use type = sqlite")
+        raise NotAvailableError(f"type {kind} comes with a later version", hint="use type = sqlite or psql")
+    if kind not in KINDS:
+        raise CommandError(f"database type '{kind}'", hint="use type = sqlite or psql")
 
 
-def _row(store: SqliteStore) -> DatabaseRow:
-    # The reference says "Fsync full (after each write)"; rows that the journal holds are synced at checkpoints here.
-    ram = "RAM, " if store.in_memory else ""
-    return DatabaseRow(
-        store.dbms,
-        store.kind,
-        "system" if store.dbms in SYSTEM_NAMES else "user",
-        "Local",
-        f"Autocommit On, {ram}Fsync full (after each write)",
-        store.storage,
-    )
+def _postgres() -> type[PostgresStore]:
+    """The store, whose library is imported with the first database of its kind. Raises NotAvailableError."""
+    try:
+        from edgelake.store.postgres.store import PostgresStore
+    except ModuleNotFoundError as missing:
+        raise NotAvailableError(
+            f"type psql needs the package {missing.name}", hint='pip install "edgelake[postgres]"'
+        ) from missing
+    return PostgresStore
+
+
+def _row(store: Store) -> DatabaseRow:
+    owner = "system" if store.dbms in SYSTEM_NAMES else "user"
+    return DatabaseRow(store.dbms, store.kind, owner, store.address, store.configuration, store.storage)
 
 
 def _delete(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from edgelake.errors import CommandError, TableMissingError
 from edgelake.store.engine import quote
 from edgelake.store.schema import Transaction
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 
 TSD_DBMS: Final = "almgm"
 OWN: Final = "tsd_info"
@@ -102,7 +102,7 @@ def create(tx: Transaction, name: str) -> None:
     """Create a TSD table if it is missing. Raises CommandError for another name."""
     if not is_tsd_name(name):
         raise CommandError(f"'{name}' is no TSD table", hint="tsd_info, or tsd_ and the number of a member")
-    key = "INTEGER PRIMARY KEY AUTOINCREMENT" if name == OWN else "INTEGER PRIMARY KEY"
+    key = tx.number_key(counts=name == OWN)
     tx.execute(
         f"CREATE TABLE IF NOT EXISTS {quote(name)} (file_id {key}, dbms_name varchar NOT NULL,"
         " table_name varchar NOT NULL, source varchar, file_hash varchar NOT NULL, instructions varchar,"
@@ -116,7 +116,7 @@ def create(tx: Transaction, name: str) -> None:
 class TsdTable:
     """One TSD table. Every change is durable on return."""
 
-    def __init__(self, store: SqliteStore, name: str = OWN) -> None:
+    def __init__(self, store: Store, name: str = OWN) -> None:
         self.store = store
         self.name = name
 
@@ -140,13 +140,13 @@ class TsdTable:
 
     async def add_many(self, entries: Sequence[FileEntry]) -> list[int]:
         """Enter files in one transaction; their ids in order."""
-        own = self._quoted()
-        return await self.store.change(lambda tx: [_add(tx, own, entry) for entry in entries])
+        self._quoted()
+        return await self.store.change(lambda tx: [_add(tx, self.name, entry) for entry in entries])
 
     def add_many_blocking(self, entries: Sequence[FileEntry]) -> list[int]:
         """As ``add_many``, from a thread other than the loop's."""
-        own = self._quoted()
-        return self.store.change_blocking(lambda tx: [_add(tx, own, entry) for entry in entries])
+        self._quoted()
+        return self.store.change_blocking(lambda tx: [_add(tx, self.name, entry) for entry in entries])
 
     def set_rows_blocking(self, rows: Sequence[tuple[str, int]]) -> None:
         """Put down how many rows files brought: (hash, rows). From a thread other than the loop's."""
@@ -174,7 +174,7 @@ class TsdTable:
 
         def work(tx: Transaction) -> None:
             tx.execute(f"DELETE FROM {own} WHERE file_id = ? OR file_hash = ?", (entry.file_id, entry.file_hash))
-            _add(tx, own, entry)
+            _add(tx, self.name, entry)
 
         await self.store.change(work)
 
@@ -283,28 +283,32 @@ def _entry(row: Sequence[Any]) -> FileEntry:
     )
 
 
-def tsd_tables(store: SqliteStore) -> list[str]:
+def tsd_tables(store: Store) -> list[str]:
     """TSD tables of a database, own files first."""
     return sorted(name for name in store.tables if is_tsd_name(name))
 
 
-def _add(tx: Transaction, own: str, entry: FileEntry) -> int:
+def _add(tx: Transaction, table: str, entry: FileEntry) -> int:
+    own = quote(table)
     known = tx.value(f"SELECT file_id FROM {own} WHERE file_hash = ?", (entry.file_hash,))
     if known is not None:
         return int(known)
-    tx.execute(
-        f"INSERT INTO {own} ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.file_id or None,
-            entry.dbms,
-            entry.table,
-            entry.source,
-            entry.file_hash,
-            entry.instructions,
-            entry.file_time_us or time.time_ns() // 1000,
-            entry.rows,
-            entry.status1,
-            entry.status2,
-        ),
-    )
-    return int(tx.connection.last_insert_rowid())
+    values: list[object] = [
+        entry.dbms,
+        entry.table,
+        entry.source,
+        entry.file_hash,
+        entry.instructions,
+        tx.time(entry.file_time_us or time.time_ns() // 1000),
+        entry.rows,
+        entry.status1,
+        entry.status2,
+    ]
+    fields = _FIELDS.removeprefix("file_id, ")
+    if entry.file_id:
+        fields, values = _FIELDS, [entry.file_id, *values]
+    marks = ", ".join("?" * len(values))
+    number = tx.execute(f"INSERT INTO {own} ({fields}) VALUES ({marks}) RETURNING file_id", values).fetchall()[0][0]
+    if entry.file_id:
+        tx.note_number(table, "file_id", entry.file_id)
+    return int(number)

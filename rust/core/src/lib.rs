@@ -9,6 +9,7 @@ pub mod mqtt;
 pub mod names;
 pub mod peer;
 pub mod pipeline;
+pub mod postgres;
 pub mod proto;
 pub mod query;
 pub mod rows;

@@ -7,10 +7,12 @@ mod errors;
 mod flush;
 mod load;
 mod load_mqtt;
+mod loaded;
 mod mapping;
 mod payload;
 mod peer;
 mod pipeline;
+mod postgres;
 mod proto;
 mod query;
 mod rows;
@@ -54,6 +56,8 @@ mod _rust {
     #[pymodule_export]
     use crate::pipeline::Pipeline;
     #[pymodule_export]
+    use crate::postgres::CopyBatch;
+    #[pymodule_export]
     use crate::proto::ProtoDecoder;
     #[pymodule_export]
     use crate::query::{
@@ -66,7 +70,7 @@ mod _rust {
         sanitize_name, storage_bytes,
     };
     #[pymodule_export]
-    use crate::sqlite::{BatchTable, sqlite_ready};
+    use crate::sqlite::{BatchTable, RemoteTables, sqlite_ready};
     #[pymodule_export]
     use crate::tls::self_signed_certificate;
     #[pymodule_export]

@@ -11,6 +11,7 @@ from edgelake.command.registry import command
 from edgelake.errors import DatabaseError
 from edgelake.ingest.blobs.bucket import BucketConfig
 from edgelake.model import CommandClass, Reply, Table
+from edgelake.store.server import Server
 
 _ADDRESS_WIDTH = 30  # of ``ip_port`` in the JSON form
 
@@ -22,6 +23,7 @@ _ADDRESS_WIDTH = 30  # of ``ip_port`` in the JSON form
     examples=(
         "connect dbms lsl_demo where type = sqlite",
         "connect dbms system_query where type = sqlite and memory = true",
+        "connect dbms plant where type = psql and ip = 127.0.0.1 and user = edge and password = !secret",
         "connect dbms blobs_lsl_demo where type = bucket and provider = s3 and connection = edge and "
         "endpoint = http://127.0.0.1:9000 and access_key = !key and secret_key = !secret",
     ),
@@ -46,7 +48,10 @@ async def connect_dbms(
     region: str = "",
     network_id: str = "",
 ) -> Reply:
-    """Attach the logical database NAME: a SQLite file in dbms_dir, or in memory.
+    """Attach the logical database NAME: a SQLite file in dbms_dir (or in memory), or a database of a PostgreSQL server.
+
+    type = psql: ip, port (5432), user and password of the server; the database NAME is made there when it is missing.
+    unlog = true: new tables are not in the server's log, and empty after its crash.
 
     type = bucket: object storage for the blobs of a database, NAME is blobs_<dbms>. provider = s3 (and what speaks its
     API), azure, gcs or file; connection = the bucket; endpoint where it is not the provider's own (the directory of
@@ -58,7 +63,8 @@ async def connect_dbms(
         return await connect_bucket(ctx, name.lower(), config)
     if name.lower() in buckets_of(ctx):
         raise DatabaseError(f"'{name.lower()}' is connected as a bucket", hint=f"disconnect dbms {name.lower()}, first")
-    await ctx.stores.connect(name.lower(), kind=kind.lower(), memory=memory)
+    server = Server.parse(ip, port, user, password, autocommit=autocommit, unlog=unlog)
+    await ctx.stores.connect(name.lower(), kind=kind.lower(), memory=memory, server=server)
     return Reply.done()
 
 
@@ -90,7 +96,7 @@ async def drop_dbms(
     port: str = "",
 ) -> Reply:
     """Delete a database that is not connected, with everything in it."""
-    await ctx.stores.drop(name.lower(), kind=kind.lower())
+    await ctx.stores.drop(name.lower(), kind=kind.lower(), server=Server.parse(ip, port, user, password))
     return Reply.done()
 
 

@@ -16,8 +16,8 @@ from edgelake.command.registry import command
 from edgelake.errors import CommandError, EdgeLakeError, error
 from edgelake.metadata.ids import body_of
 from edgelake.model import CommandClass, Reply, Table
-from edgelake.store.sqlite import SqliteStore
 from edgelake.store.statement import user_columns
+from edgelake.store.store import Store
 
 CONNECT_S = 5.0
 
@@ -122,7 +122,7 @@ async def check_table(ctx: Context, name: str, *, dbms: str) -> Reply:
     return Reply.of_text("\r\n".join(failures) if failures else "Passed")
 
 
-def _table_failure(ctx: Context, store: SqliteStore, dbms: str, table: str) -> str:
+def _table_failure(ctx: Context, store: Store, dbms: str, table: str) -> str:
     """What differs between a local table and its policy; empty when nothing does."""
     head = f"Test table {dbms}.{table} schema failed:"
     info = store.tables.get(table)

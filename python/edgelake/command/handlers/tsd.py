@@ -14,7 +14,7 @@ from edgelake.errors import CommandError, error
 from edgelake.ingest.delivery import member_of
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.store import tsd
-from edgelake.store.sqlite import SqliteStore
+from edgelake.store.store import Store
 
 _LIMIT = 100
 _DETAILS = (
@@ -31,8 +31,8 @@ _DETAILS = (
 )
 
 
-def _store(ctx: Context) -> SqliteStore:
-    found: SqliteStore = ctx.stores.get(tsd.TSD_DBMS)
+def _store(ctx: Context) -> Store:
+    found: Store = ctx.stores.get(tsd.TSD_DBMS)
     return found
 
 

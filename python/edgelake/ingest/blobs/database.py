@@ -105,8 +105,8 @@ class BlobTables:
         day = datetime.now(UTC).strftime("%y%m%d")
 
         def publish(tx: Transaction) -> None:
-            tx.execute("UPDATE _edgelake_blob_contents SET complete = 1 WHERE content = ?", (number,))
-            if not tx.connection.changes():  # the last blob of that content was removed meanwhile
+            sql = "UPDATE _edgelake_blob_contents SET complete = 1 WHERE content = ? RETURNING 1"
+            if not tx.execute(sql, (number,)).fetchall():  # the last blob of that content was removed meanwhile
                 raise _GoneError
             tx.execute(
                 "INSERT OR REPLACE INTO _edgelake_blobs VALUES (?, ?, ?, ?, ?)",
@@ -123,12 +123,11 @@ class BlobTables:
         packer = zlib.compressobj(wbits=31) if compress else None
 
         def begin(tx: Transaction) -> int:
-            tx.execute(
+            sql = (
                 "INSERT INTO _edgelake_blob_contents (md5, bytes, stored_bytes, packed, complete)"
-                " VALUES (?, ?, 0, ?, 0)",
-                (content.md5, content.bytes, int(compress)),
+                " VALUES (?, ?, 0, ?, 0) RETURNING content"
             )
-            return int(tx.connection.last_insert_rowid())
+            return int(tx.execute(sql, (content.md5, content.bytes, int(compress))).fetchall()[0][0])
 
         number = self._store.change_blocking(begin, synchronous="NORMAL")
         try:

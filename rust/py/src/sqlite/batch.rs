@@ -4,78 +4,14 @@
 
 use std::sync::Arc;
 
-use edgelake_core::rows::{Chunk, Column, ColumnData, Value};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use rusqlite::ffi;
 
 use super::vtab::{self, Slot, Window};
+use crate::loaded::Loaded;
 use crate::rows::Rows;
-
-/// The batch being inserted, cut into windows by a time key.
-#[derive(Default)]
-struct Loaded {
-    chunk: Arc<Chunk>,
-    order: Option<Arc<Vec<u32>>>,
-    /// Column whose values are the keys; absent = the batch is one window.
-    key: Option<usize>,
-    fill_us: i64,
-    taken: usize,
-}
-
-impl Loaded {
-    fn key_at(&self, position: usize) -> i64 {
-        let row = self
-            .order
-            .as_ref()
-            .map_or(position, |order| order[position] as usize);
-        self.key
-            .and_then(|at| self.chunk.columns.get(at))
-            .map_or(self.fill_us, |column| key_of(column, row, self.fill_us))
-    }
-
-    fn find(&self, end_us: i64) -> usize {
-        let (mut low, mut high) = (self.taken, self.chunk.len);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.key_at(middle) < end_us {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
-}
-
-fn key_of(column: &Column, row: usize, fill_us: i64) -> i64 {
-    if column.is_null(row) {
-        return fill_us;
-    }
-    match &column.data {
-        ColumnData::Time(values) | ColumnData::Int(values) => values[row],
-        ColumnData::Mixed(values) => match values[row] {
-            Value::Int(value) => value,
-            _ => fill_us,
-        },
-        _ => fill_us,
-    }
-}
-
-/// Rows in the order of their keys; `None` when they stand so already, which is usual.
-fn order_by(chunk: &Chunk, key: usize, fill_us: i64) -> Option<Arc<Vec<u32>>> {
-    let column = chunk.columns.get(key)?;
-    let sorted =
-        (1..chunk.len).all(|row| key_of(column, row - 1, fill_us) <= key_of(column, row, fill_us));
-    if sorted {
-        return None;
-    }
-    let mut order: Vec<u32> = (0..chunk.len as u32).collect();
-    // Stable: rows of one instant stay in the order of their arrival.
-    order.sort_by_key(|&row| key_of(column, row as usize, fill_us));
-    Some(Arc::new(order))
-}
 
 /// The virtual table `edgelake_batch` of one connection.
 #[pyclass(module = "edgelake._rust", frozen)]
@@ -121,39 +57,29 @@ impl BatchTable {
                 vtab::COLUMNS
             )));
         }
-        let order = py.detach(|| key.and_then(|key| order_by(&chunk, key, fill_us)));
-        *self.loaded.lock() = Loaded {
-            chunk,
-            order,
-            key,
-            fill_us,
-            taken: 0,
-        };
+        *self.loaded.lock() = py.detach(|| Loaded::new(chunk, key, fill_us));
         *self.slot.lock() = Window::default();
         Ok(())
     }
 
     /// Key of the first row that no window has shown; None at the end.
     fn next_key(&self) -> Option<i64> {
-        let loaded = self.loaded.lock();
-        (loaded.taken < loaded.chunk.len).then(|| loaded.key_at(loaded.taken))
+        self.loaded.lock().next_key()
     }
 
     #[pyo3(signature = (first_row_id, *, end_us = None, limit = None))]
     fn take(&self, first_row_id: i64, end_us: Option<i64>, limit: Option<usize>) -> usize {
         let mut loaded = self.loaded.lock();
-        let start = loaded.taken;
-        let end = end_us.map_or(loaded.chunk.len, |end_us| loaded.find(end_us));
-        let end = limit.map_or(end, |limit| end.min(start.saturating_add(limit)));
-        loaded.taken = end;
+        let window = loaded.take(end_us, limit);
+        let taken = window.len();
         *self.slot.lock() = Window {
             chunk: Arc::clone(&loaded.chunk),
             order: loaded.order.clone(),
-            start,
-            end,
+            start: window.start,
+            end: window.end,
             first_row_id,
         };
-        end - start
+        taken
     }
 
     fn clear(&self) {

@@ -4,6 +4,7 @@
 //! connection loads it as an extension; nothing here opens a database.
 
 mod batch;
+mod remote;
 mod vtab;
 
 use std::ffi::{c_char, c_int};
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::{Connection, ffi};
 
 pub use batch::BatchTable;
+pub use remote::RemoteTables;
 
 /// Whether SQLite's API table has arrived. Its functions panic before that.
 static READY: AtomicBool = AtomicBool::new(false);

@@ -1,0 +1,285 @@
+"""A database of a PostgreSQL server."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import apsw
+import psycopg
+
+from edgelake._rust import RemoteTables
+from edgelake.errors import DatabaseError, DatabaseMissingError
+from edgelake.store import catalogue as common
+from edgelake.store import direct, engine
+from edgelake.store.base import ColumnInfo, TableInfo
+from edgelake.store.postgres import catalogue
+from edgelake.store.postgres.connection import PostgresConnection, connect, to_error
+from edgelake.store.postgres.insert import CopyInserter
+from edgelake.store.postgres.names import physical, quote
+from edgelake.store.postgres.scan import Snapshot, Source, remote_columns
+from edgelake.store.postgres.schema import PostgresTransaction
+from edgelake.store.server import Server
+from edgelake.store.store import OnSchema, Store, Synchronous
+
+log = logging.getLogger(__name__)
+
+MAINTENANCE: Final = "postgres"
+"""Database from which others are made and dropped."""
+
+IDLE_CONNECTIONS: Final = 8
+LONGEST_PAUSE_S: Final = 5.0
+_INTERNAL_KINDS: Final = {"text": "varchar", "bigint": "bigint"}
+
+
+class RemoteConnection(apsw.Connection):
+    """A reader: SQLite in memory, whose tables are those of the server."""
+
+    source: Source
+
+    def interrupt(self) -> None:
+        self.source.stopped = True
+        self.source.snapshot.cancel()
+        super().interrupt()
+
+
+class PostgresStore(Store):
+    """One logical database on a server.
+
+    Rows and journal positions are committed together. Whether a commit whose answer was lost took place is asked of the
+    server, so that rows are never stored twice.
+    """
+
+    kind = "psql"
+
+    def __init__(self, dbms: str, server: Server, on_schema: OnSchema | None = None) -> None:
+        """Raises DatabaseError: the server is not there, or does not let us in."""
+        self.server = server
+        self.address = server.address
+        self._connection: PostgresConnection | None = None
+        self._keys: Mapping[str, str] = {}
+        self._transaction_id = ""
+        self._generation = 0
+        self._ending = threading.Event()
+        self._pool: queue.LifoQueue[psycopg.Connection[Any]] = queue.LifoQueue(IDLE_CONNECTIONS)
+        super().__init__(dbms, on_schema)
+
+    @property
+    def storage(self) -> str:
+        return "Persistent"
+
+    @property
+    def configuration(self) -> str:
+        log_mode = ", Unlogged tables" if self.server.unlog else ""
+        return f"Autocommit {'On' if self.server.autocommit else 'Off'}{log_mode}"
+
+    @classmethod
+    def drop_database(cls, name: str, server: Server) -> None:
+        """Delete a database with all that is in it. Raises DatabaseError, DatabaseMissingError."""
+        with connect(server, MAINTENANCE) as raw:
+            try:
+                found = raw.execute("SELECT 1 FROM pg_database WHERE datname = $1", (name,)).fetchone()
+                if found is None:
+                    raise DatabaseMissingError(f"there is no database {name} at {server.address}")
+                raw.execute(f"DROP DATABASE {quote(name)}".encode())
+            except psycopg.Error as problem:
+                raise to_error(problem, f"{name} at {server.address}") from problem
+
+    async def execute(self, sql: str) -> int:
+        return await self.change(lambda tx: direct.execute(tx, sql))
+
+    async def size_bytes(self) -> int:
+        row: Any = await self.run(lambda db: db.execute("SELECT pg_database_size(current_database())").fetchone())
+        return int(row[0])
+
+    def close_blocking(self) -> None:
+        self._ending.set()
+        super().close_blocking()
+        with suppress(queue.Empty):
+            while True:
+                self._pool.get_nowait().close()
+
+    # --- the writer's thread
+
+    def _open(self) -> None:
+        self._connection = self._connect_or_make()
+        try:
+            catalogue.prepare(self._connection)
+            self._refresh()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._inserter = CopyInserter()
+
+    def _connect_or_make(self) -> PostgresConnection:
+        """Connect to the database, made when it is missing."""
+        try:
+            return PostgresConnection(self.server, self.dbms)
+        except DatabaseError as problem:
+            if not _is_missing(problem):
+                raise
+        with connect(self.server, MAINTENANCE) as raw:
+            try:
+                raw.execute(f"CREATE DATABASE {quote(self.dbms)} ENCODING 'UTF8' TEMPLATE template0".encode())
+            except psycopg.errors.DuplicateDatabase:
+                pass
+            except psycopg.Error as problem:
+                raise to_error(problem, f"{self.dbms} at {self.server.address}", connecting=True) from problem
+        return PostgresConnection(self.server, self.dbms)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _ready(self) -> PostgresConnection:
+        connection = self._connection
+        if connection is None or connection.is_lost:
+            self._connection = connection = PostgresConnection(self.server, self.dbms)
+            self._refresh()
+            log.info("database %s: connected to %s again", self.dbms, self.server.address)
+        return connection
+
+    def _refresh(self) -> None:
+        assert self._connection is not None
+        self._tables = catalogue.load(self._connection, self.dbms)
+        self._keys = catalogue.load_keys(self._connection)
+        self._partitioning = common.load_partitioning(self._connection)
+
+    def _begin(self, synchronous: Synchronous) -> PostgresTransaction:
+        # Always synchronous: a server that loses what it has acknowledged would take our journal's place, not SQLite's.
+        connection = self._ready()
+        connection.execute("BEGIN")
+        found = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        self._transaction_id = str(found[0])
+        return PostgresTransaction(
+            connection, self.dbms, self._tables, self._partitioning, {}, unlogged=self.server.unlog
+        )
+
+    def _commit(self) -> None:
+        assert self._connection is not None
+        try:
+            self._connection.execute("COMMIT")
+        except DatabaseError as problem:
+            if not self._connection.is_lost or not self._took_place(problem):
+                raise
+
+    def _took_place(self, problem: DatabaseError) -> bool:
+        """Whether the commit whose answer was lost took place. Raises ``problem`` when the store closes meanwhile."""
+        pause_s = 0.1
+        log.warning("database %s: the answer to a commit was lost, asking for its outcome", self.dbms)
+        while not self._ending.wait(pause_s):
+            try:
+                connection = self._ready()
+                found = connection.execute("SELECT pg_xact_status(?::xid8)", (self._transaction_id,)).fetchone()
+            except DatabaseError:
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                continue
+            if found[0] != "in progress":
+                return bool(found[0] == "committed")
+        raise problem
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        if connection is not None and not connection.is_lost and connection.in_transaction:
+            with suppress(DatabaseError):
+                connection.execute("ROLLBACK")
+
+    def _take(self, tx: Any) -> None:
+        super()._take(tx)
+        if tx.changed or tx.foreign_changes:
+            self._generation += 1
+
+    def _checkpoint(self) -> bool:
+        """The server has synced what it committed."""
+        return True
+
+    # --- readers
+
+    def _open_reader(self) -> apsw.Connection:
+        engine.load_native()
+        connection = RemoteConnection(":memory:")
+        snapshot = Snapshot(self._pooled, self._put_back)
+        infos = self._physical()
+        connection.source = Source(self.dbms, infos, snapshot)
+        keys = self._keys
+        tables = [
+            ("main", name, remote_columns(info), _key(info, keys.get(physical(name)))) for name, info in infos.items()
+        ]
+        RemoteTables(connection.sqlite3_pointer(), connection.source, tables)
+        for name in infos:
+            connection.execute(f"CREATE VIRTUAL TABLE {engine.quote(name)} USING edgelake_remote")
+        connection.execute("PRAGMA query_only=1")
+        connection.authorizer = engine.authorize_read
+        connection.source.generation = self._generation
+        return connection
+
+    def _physical(self) -> Mapping[str, TableInfo]:
+        """Every table that rows stand in, and the node's own, with what is known of it."""
+        found = {name: _internal(self.dbms, name, columns) for name, columns in catalogue.TABLES.items()}
+        for info in self._tables.values():
+            found[info.name] = info
+            found |= dict.fromkeys(info.physical_names, info)
+        return found
+
+    def _idle_reader(self) -> apsw.Connection | None:
+        """One whose tables are those of now."""
+        while (connection := super()._idle_reader()) is not None:
+            assert isinstance(connection, RemoteConnection)
+            if self._closed or connection.source.generation == self._generation:
+                return connection
+            connection.close(force=True)
+        return None
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        assert isinstance(connection, RemoteConnection)
+        source = connection.source
+        if source.stopped:  # statements may still stand in the middle of a scan
+            connection.close(force=True)
+            source.snapshot.end()
+            return
+        super()._give_back(connection)
+        source.snapshot.end()
+
+    def _pooled(self) -> psycopg.Connection[Any]:
+        while True:
+            try:
+                connection = self._pool.get_nowait()
+            except queue.Empty:
+                return connect(self.server, self.dbms)
+            if not connection.closed:
+                return connection
+
+    def _put_back(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            if not self._closed:
+                self._pool.put_nowait(connection)
+                return
+        except queue.Full:
+            pass
+        connection.close()
+
+    async def _count(self, physical_names: Sequence[str]) -> Sequence[int]:
+        def work(db: PostgresConnection) -> list[int]:
+            return [int(db.execute(f"SELECT count(*) FROM {quote(n)}").fetchone()[0]) for n in physical_names]
+
+        return await self.run(work)
+
+
+def _key(info: TableInfo, column: str | None) -> int | None:
+    """Number of the column that tells rows apart; the node's own tables have row ids."""
+    wanted = "row_id" if info.is_own else column
+    return next((at for at, known in enumerate(info.columns) if known.name == wanted), None)
+
+
+def _is_missing(problem: DatabaseError) -> bool:
+    """Whether a connection failed for want of the database."""
+    return "does not exist" in str(problem) and "database" in str(problem)
+
+
+def _internal(dbms: str, name: str, columns: str) -> TableInfo:
+    fields = [part.split() for part in columns.split("PRIMARY KEY (", 1)[0].split(",") if part.strip()]
+    return TableInfo(dbms, name, tuple(ColumnInfo(field[0], _INTERNAL_KINDS[field[1]]) for field in fields))
