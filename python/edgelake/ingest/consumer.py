@@ -187,20 +187,20 @@ class Consumer:
 
     async def _catch_up(self, member: Member, members: Sequence[Member]) -> None:
         """Get what is not here of a member's files: from it, then from the others."""
-        progress, has_answered = self.progress[member.member], False
+        progress, own = self.progress[member.member], None
         for source in (member, *(one for one in members if one is not member)):
             found = await self._ask(source, member, progress)
             if found is None:
                 continue
             progress.asks_owner = source is member
-            has_answered = has_answered or source is member
+            own = found if source is member else own
             is_whole = await self._fetch(source, member, progress, *found)
             if is_whole and (source is member or progress.complete_to >= progress.last_id):
                 break
         else:
-            if has_answered:
-                await self._give_up(member.member, progress)
-        is_known = has_answered or progress.last_id > 0
+            if own is not None and await self._give_up(member.member):
+                await self._fetch(member, member, progress, *own)
+        is_known = own is not None or progress.last_id > 0
         progress.is_complete = is_known and progress.complete_to >= progress.last_id
 
     async def _ask(self, source: Member, member: Member, progress: Progress) -> tuple[int, int] | None:
@@ -259,14 +259,14 @@ class Consumer:
             for key in keys:
                 self._waiting.pop(key, None)
 
-    async def _give_up(self, member: int, progress: Progress) -> None:
-        """Every member was asked, and the one whose files they are says that they are gone."""
+    async def _give_up(self, member: int) -> bool:
+        """Every member was asked, and the one whose files they are says that they are gone; whether there are such."""
         gone = {key for key in self._gone if key[0] == member}
         self._gone -= gone
         if gone:
             log.error("consumer: %d files of member %d are nowhere any more", len(gone), member)
             await self._files.book_missing(member, sorted(file_id for _, file_id in gone))
-            progress.missing = max(progress.missing - len(gone), 0)
+        return bool(gone)
 
     # ---- what is said to it
 
