@@ -97,7 +97,8 @@ class BatchKeeper:
     def _stamp(self, batch: Batch, file_hash: str, tsd_id: int) -> Stamp:
         config = self.config
         path, date = None, filing.tsd_date(batch.time_us)
-        if config.archive_json or (self._outbox is not None and tsd_id):
+        # Without an archive the file is for the other members alone; with none of them the table has its rows.
+        if config.archive_json or (self._outbox is not None and tsd_id and self._outbox.takes()):
             name = FileName(batch.dbms, batch.table, batch.source, file_hash, batch.instructions)
             if tsd_id:
                 member = INSERTED if batch.immediate and config.archive_json else config.member

@@ -25,6 +25,8 @@ from edgelake.profiling import Profiler
 log = logging.getLogger(__name__)
 
 RETRY_S = 10.0
+FLUSH_S = 5.0
+"""Buffered rows have so long to be stored when the operator stops."""
 
 
 class Watcher(Protocol):
@@ -118,8 +120,9 @@ class Operator:
         self._since = 0.0
         self._intake.stopping = True
         if self._flush is not None:
-            with contextlib.suppress(EdgeLakeError, OSError):  # what cannot be stored now waits in the journal
-                await self._flush()
+            # What cannot be stored now waits in the journal.
+            with contextlib.suppress(EdgeLakeError, OSError, TimeoutError):
+                await asyncio.wait_for(self._flush(), FLUSH_S)
         self._storing(None)
         self._watcher.stop()
         for timer in self._retries.values():

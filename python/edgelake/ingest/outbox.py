@@ -38,11 +38,15 @@ class Outbox:
 
     def give(self, source: Path, name: FileName) -> None:
         """Hand on a file, which stays where it is too; nothing when it was handed on before. Raises OSError."""
-        if source.parent == self.folder or not self._has_members():
-            return
+        if source.parent != self.folder and self.takes():
+            self._link(source, name)
+
+    def takes(self) -> bool:
+        """Whether there are members to send files to, and room for one more."""
+        if not self._has_members():
+            return False
         with self._lock:
-            if self._has_room():
-                self._link(source, name)
+            return self._has_room()
 
     def _link(self, source: Path, name: FileName) -> None:
         target = self.folder / f"{name.text()}{'.gz' if source.name.endswith('.gz') else ''}"

@@ -314,3 +314,18 @@ async def test_a_file_that_a_member_has_forgotten_is_fetched_again(tmp_path: Pat
         await members.node(1).execute("sql plant delete from t where tsd_name = '1' and tsd_id = 1")
         await members.node(1).execute("time file delete 1 from tsd_1")
         await members.hold([1])
+
+
+@pytest.mark.parametrize("archive", [True, False])
+async def test_alone_in_its_cluster_a_member_keeps_nothing_for_others(tmp_path: Path, archive: bool) -> None:
+    members = Cluster(tmp_path, [free_port()])
+    try:
+        node = await members.start(0, archive=archive)
+        await node.ingest("plant", "t", [{"v": 1}])
+        members.drop(0, row(2))
+        await members.hold([1, 2])
+        await members.quiet()
+        await members.stop(0)  # it ends when all is archived
+        assert not list((tmp_path / "m0" / "EdgeLake" / "data" / "distr").iterdir())
+    finally:
+        await members.stop(0)
