@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postgres import PostgresServer
+from edgelake.bench.postgres_server import PostgresServer
 
 
 @pytest.hookimpl(tryfirst=True)

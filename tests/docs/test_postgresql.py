@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from edgelake import Node
+from edgelake.bench.postgres_server import PostgresServer
 from edgelake.bench.processes import free_port
 from edgelake.model import PROMPT
 from tests.docs.test_docs import ROOT
-from tests.postgres import PostgresServer
 
 PAGE = (ROOT / "docs" / "postgresql.md").read_text()
 

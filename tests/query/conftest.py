@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edgelake._rust import Rows, parse_time
+from edgelake.bench.postgres_server import PostgresServer
 from edgelake.errors import EdgeLakeError
 from edgelake.query.options import parse_options
 from edgelake.query.service import Queries
@@ -20,7 +21,6 @@ from edgelake.store.insert import Insertion
 from edgelake.store.partition import Interval, Partitioning
 from edgelake.store.server import Server
 from edgelake.store.stores import Stores
-from tests.postgres import PostgresServer
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 INTERVALS = {"plain": None, "days": "1 day", "weeks": "1 week", "months": "1 month", "years": "1 year"}

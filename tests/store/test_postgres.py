@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from edgelake.bench.postgres_server import PostgresServer
 from edgelake.errors import (
     CommandError,
     DatabaseError,
@@ -32,7 +33,6 @@ from edgelake.store.store import Store
 from edgelake.store.stores import Stores
 from edgelake.store.tsd import FileEntry, Selection, TsdTable
 from tests.net.peer.relay import Relay
-from tests.postgres import PostgresServer
 from tests.store.rowset import NOW_US, fetch, insertion, kinds, us
 
 PAYLOADS: list[list[dict[str, Any]]] = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import PostgresServer
+from edgelake.bench.postgres_server import PostgresServer
 from tests.system.program import OPERATOR, STANDALONE, Program
 from tests.system.test_crash import Numbers, Sender
 

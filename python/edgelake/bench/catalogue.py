@@ -219,6 +219,18 @@ BENCHES: dict[str, Bench] = {
             "bucket-memory": Measure("RSS that the node grows by meanwhile", "MB", 64, "lower"),
         },
     ),
+    "postgres": Bench(
+        "workload W into a PostgreSQL server",
+        {
+            "postgres": Measure(
+                "W by REST in bodies of 1,000 rows into PostgreSQL, until count(*) shows all",
+                "rows/s",
+                0.75,
+                "higher",
+                "psql \\copy of the same rows into the same table, 10,000 at a time",
+            ),
+        },
+    ),
     "query": Bench(
         "questions over REST to a table of 5,000,000 rows",
         {

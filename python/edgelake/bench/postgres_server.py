@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests, with data in a folder of its own."""
+"""A PostgreSQL server for benches and tests, with data in a folder of its own."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgelake.bench.processes import free_port
+from edgelake.bench.processes import BenchError, free_port
 from edgelake.store.server import Server
 
 _BIN: Final = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 OWNER: Final = "postgres"
 """The server does not run as root: its account takes over there."""
+
+USER: Final = "test"
+PASSWORD: Final = "s3cret"
 
 
 def program(name: str) -> str:
@@ -37,17 +41,17 @@ class PostgresServer:
         if os.geteuid() == 0:
             shutil.chown(folder, OWNER)
             self._as = {"user": OWNER, "group": OWNER, "extra_groups": [], "cwd": folder}
-        login = ("-A", "scram-sha-256", "-U", "test", f"--pwfile={self._secret()}")
+        login = ("-A", "scram-sha-256", "-U", USER, f"--pwfile={self._secret()}")
         self._run("initdb", "-D", str(self._data), *login, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
         self.start()
 
     def server(self, **changes: Any) -> Server:
-        return Server(**{"port": self.port, "user": "test", "password": "s3cret"} | changes)
+        return replace(Server(port=self.port, user=USER, password=PASSWORD), **changes)
 
     @property
     def clause(self) -> str:
         """Keys of ``connect dbms``."""
-        return f"type = psql and ip = 127.0.0.1 and port = {self.port} and user = test and password = s3cret"
+        return f"type = psql and ip = 127.0.0.1 and port = {self.port} and user = {USER} and password = {PASSWORD}"
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c max_connections=60"
@@ -65,28 +69,29 @@ class PostgresServer:
 
     def sql(self, text: str, dbms: str = "postgres") -> str:
         """Run SQL with the server's own client; fields parted by ``|``."""
-        command = [
-            program("psql"),
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "-U",
-            "test",
-            "-d",
-            dbms,
-            "-Atq",
-            "-c",
-            text,
-        ]
-        env = {**os.environ, "PGPASSWORD": "s3cret", "PGTZ": "UTC"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=30)
-        assert done.returncode == 0, done.stderr
+        return self._client(dbms, "-c", text)
+
+    def run(self, script: Path, dbms: str) -> None:
+        """Run a script of the server's own client, to its first failure."""
+        self._client(dbms, "-v", "ON_ERROR_STOP=1", "-f", str(script), limit_s=600)
+
+    def _client(self, dbms: str, *arguments: str, limit_s: float = 30) -> str:
+        login = ("-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", dbms)
+        done = subprocess.run(
+            [program("psql"), *login, "-Atq", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PGPASSWORD": PASSWORD, "PGTZ": "UTC"},
+            timeout=limit_s,
+        )
+        if done.returncode:
+            raise BenchError(done.stderr)
         return done.stdout.strip()
 
     def _secret(self) -> Path:
         path = self._folder / "password"
-        path.write_text("s3cret")
+        path.write_text(PASSWORD)
         if self._as:
             shutil.chown(path, OWNER)
         return path
@@ -96,4 +101,5 @@ class PostgresServer:
             done = subprocess.run(
                 [program(name), *arguments], stdout=out, stderr=out, check=False, timeout=90, **self._as
             )
-        assert done.returncode == 0, (self._folder / f"{name}.out").read_text()
+        if done.returncode:
+            raise BenchError((self._folder / f"{name}.out").read_text())
