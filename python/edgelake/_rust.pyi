@@ -257,7 +257,7 @@ class RemoteTables:
             pointer: ``apsw.Connection.sqlite3_pointer()``.
             source: ``scan(schema, table, columns, conditions, order)`` gives an object with ``read() -> bytes`` (COPY
                 data, empty at the end) and ``close()``. A condition is (column, operator, value); rows that do not
-                satisfy one may come along. order: (column, descending), to be kept, or None.
+                satisfy one may come along. order: (column, descending), to be kept, or None; and ``count(table)``.
             tables: (schema, name, columns: (name, is text, wire type), number of the column of whole numbers that tells
                 rows apart, without which every scan reads all rows).
         """

@@ -121,6 +121,18 @@ class Source:
             sql += f" ORDER BY {quote(column)} {'DESC NULLS LAST' if descends else 'ASC NULLS FIRST'}"
         return Scan(self, sql, is_ordered=order is not None)
 
+    def count(self, table: str) -> int:
+        """Rows of a table. Raises DatabaseError, Interrupted."""
+        if self.stopped:
+            raise Interrupted
+        try:
+            connection = self.snapshot.take()
+            row = connection.execute(f"SELECT count(*) FROM {quote(table)}".encode()).fetchone()
+        except psycopg.Error as problem:
+            raise self.error(problem) from problem
+        self.snapshot.put(connection)
+        return int(row[0]) if row else 0
+
     def error(self, problem: Exception) -> Exception:
         if self.stopped or isinstance(problem, errors.QueryCanceled):
             return Interrupted()
