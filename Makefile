@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 
 MQTT_JS := tests/mqtt/js
 CHAIN_JS := tests/chain/js
+KAFKA := tests/kafka/java/libs/.installed
 LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
 .PHONY: help demo test lint unit bench docs contract wheel clean require test-tools release
@@ -26,7 +27,7 @@ lint: require $(STAMP) ## formatters, linters, type checkers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(STAMP) ## cargo test and pytest
+unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
 	cargo test --workspace --locked
 	$(PY) -m pytest
 
@@ -47,7 +48,7 @@ wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules
+	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(dir $(KAFKA))
 	find python cython -name '*.so' -delete
 
 # What a fresh machine may lack; each message says how to get it.
@@ -62,10 +63,11 @@ require:
 # strace shows that no acknowledgement precedes the fsync that covers it; curl runs the lines of the documentation;
 # mosquitto is the broker that message clients are tested with, its clients and mqtt.js (node, npm) are clients of ours;
 # faketime sets the clock that a node sees; initdb stands for a PostgreSQL server.
+# Apache Kafka, out of Maven and run by Java, is the broker that Kafka consumers are tested with.
 # nginx is what uploads of large files are compared with.
 # Debian starts a mosquitto, an nginx and a PostgreSQL when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql; do \
+	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql java:default-jre-headless mvn:maven; do \
 	  program=$${tool%%:*} package=$${tool##*:}; \
 	  PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$program >/dev/null && continue; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \
@@ -76,6 +78,10 @@ test-tools:
 
 %/node_modules/.installed: %/package.json %/package-lock.json | test-tools
 	@cd $* && npm ci --silent
+	@touch $@
+
+$(KAFKA): tests/kafka/java/pom.xml | test-tools
+	@rm -rf $(dir $@) && cd tests/kafka/java && mvn --quiet --batch-mode dependency:copy-dependencies
 	@touch $@
 
 # The editable install compiles Cython and Rust; cargo and setuptools rebuild only what changed.

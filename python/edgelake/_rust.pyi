@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Final, Literal, Self, final
+from typing import Final, Literal, Protocol, Self, final
 
 from typing_extensions import Buffer
 
@@ -467,6 +467,8 @@ class Pipeline:
         """
     def has_room(self, payload_bytes: int = 0) -> bool:
         """Whether a payload of this size would be taken. If not, completions tell when there is more room."""
+    def position(self, source: str) -> int | None:
+        """Where reading a source goes on: the first message that is not in; None when nothing of it has come in."""
     def hurry(self) -> None:
         """Make everything due; those who wait in ``take`` and ``take_file`` return at once."""
     def set_schema(self, dbms: str, table: str, schema: _Schema | None) -> None: ...
@@ -576,6 +578,23 @@ class MappingProgram:
 _Counters = tuple[int, int, int, int, int, str]
 """(messages, success, errors, last message, last error, its text); times in Unix microseconds, 0 = never"""
 
+class _Record(Protocol):
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def offset(self) -> int: ...
+
+@final
+class ReadMessages:
+    """Messages as they were read from logs, such as Kafka's partitions; taken over from Python once."""
+
+    def __new__(cls, parts: Sequence[tuple[str, str, Sequence[_Record]]]) -> Self:
+        """Topic, name of the source, and its records in their order."""
+    @property
+    def bytes(self) -> int:
+        """Of all values."""
+    def __len__(self) -> int: ...
+
 @final
 class MessageClients:
     """The message clients of a node: topics, how their messages are mapped, and what came.
@@ -615,6 +634,11 @@ class MessageClients:
             mapped: (message from 0, element from 1 or 0 = the whole, number, reason).
         Raises OverloadedError (nothing was taken).
         """
+    def submit_read(
+        self, pipeline: Pipeline, read: ReadMessages, client: int
+    ) -> tuple[list[int], list[tuple[int, int, int, str]]]:
+        """As ``submit``, for messages of a client; the journal keeps with their rows how far the sources are read
+        (``Pipeline.position``): after a crash both are there or neither is."""
     def counters(self, id: int) -> tuple[_Counters, list[_Counters]]:
         """Of the client, and of its topics. Raises KeyError."""
     def refuse(self, id: int, topic: int | None, reason: str) -> None:

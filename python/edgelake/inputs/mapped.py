@@ -83,6 +83,19 @@ class MappedSubmit:
         stored, unmapped = await self._map(messages, client)
         return Stored(sum(one.rows for one in stored), len(unmapped), unmapped[0][3] if unmapped else "")
 
+    async def submit_read(self, read: _rust.ReadMessages, client: int) -> None:
+        """Messages out of logs for a client, and how far the logs are read with them; durable on return.
+
+        What cannot be mapped is counted and logged, and no failure.
+
+        Raises OverloadedError, StorageFullError, JournalError: nothing of it is stored.
+        """
+
+        def take(pipeline: Pipeline) -> list[int]:
+            return self.native.submit_read(pipeline, read, client)[0]
+
+        await self._submit(take, read.bytes)
+
     async def _map(
         self, messages: Sequence[tuple[str, bytes]], client: int | None
     ) -> tuple[Sequence[Stored], list[tuple[int, int, int, str]]]:

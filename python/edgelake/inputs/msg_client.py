@@ -34,6 +34,9 @@ class Remote(Protocol):
     @property
     def connection(self) -> str: ...
 
+    async def end(self) -> None:
+        """Leave for good; the other side need keep nothing for us."""
+
 
 # ---- declarations
 
@@ -374,6 +377,10 @@ class MessageClients:
         Raises OverloadedError, StorageFullError, JournalError: some may be stored, all are to be offered again.
         """
         await self._entry.submit_messages(messages, client.id)
+
+    async def deliver_read(self, client: MessageClient, read: _rust.ReadMessages) -> None:
+        """As ``deliver``, for messages out of logs; how far these are read becomes durable with their rows."""
+        await self._entry.submit_read(read, client.id)
 
     async def submit(self, client: MessageClient, payload: bytes) -> Stored:
         """A payload for the client's only topic; as ``post``."""

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use edgelake_core::intake::{
     Clients, Counted, Declaration, Directories, Incoming, LOCAL, LineFormat, LineRule, Routes,
 };
-use edgelake_core::pipeline::now_us;
+use edgelake_core::pipeline::{Position, now_us};
 use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 
@@ -24,6 +25,79 @@ type Counters = (u64, u64, u64, i64, i64, String);
 type Unmapped = (usize, usize, u16, String);
 /// (client, topic, first bytes, number, reason)
 type Fault = (u32, String, Vec<u8>, u16, String);
+
+fn told(unmapped: edgelake_core::intake::Unmapped) -> Unmapped {
+    (
+        unmapped.message,
+        unmapped.element,
+        unmapped.code,
+        unmapped.reason,
+    )
+}
+
+/// Messages of one log, in its order, and where reading it goes on behind them.
+struct ReadPart {
+    topic: String,
+    position: Position,
+    /// None for a message without a value.
+    payloads: Vec<Option<PyBackedBytes>>,
+}
+
+/// Messages as they were read from logs, taken over from Python once, whatever becomes of them.
+#[pyclass(module = "edgelake._rust", frozen)]
+pub struct ReadMessages {
+    parts: Vec<ReadPart>,
+    bytes: usize,
+    count: usize,
+}
+
+#[pymethods]
+impl ReadMessages {
+    /// `parts`: topic, name of the source, and records with `value` (bytes or None) and `offset`, in their order.
+    #[new]
+    #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
+    fn new(py: Python<'_>, parts: Vec<(String, String, Vec<Bound<'_, PyAny>>)>) -> PyResult<Self> {
+        let (value, offset) = (intern!(py, "value"), intern!(py, "offset"));
+        let (mut read, mut bytes, mut count) = (Vec::with_capacity(parts.len()), 0, 0);
+        for (topic, source, records) in parts {
+            let Some(last) = records.last() else { continue };
+            let last: i64 = last.getattr(offset)?.extract()?;
+            let payloads = records
+                .iter()
+                .map(|record| {
+                    let value = record.getattr(value)?;
+                    let payload: Option<PyBackedBytes> = value.extract()?;
+                    Ok(payload)
+                })
+                .collect::<PyResult<Vec<_>>>()?;
+            bytes += payloads.iter().flatten().map(|p| p.len()).sum::<usize>();
+            count += payloads.len();
+            read.push(ReadPart {
+                topic,
+                position: Position {
+                    source,
+                    next: last.saturating_add(1),
+                },
+                payloads,
+            });
+        }
+        Ok(Self {
+            parts: read,
+            bytes,
+            count,
+        })
+    }
+
+    /// Bytes of all payloads.
+    #[getter]
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn __len__(&self) -> usize {
+        self.count
+    }
+}
 
 /// The message clients of a node: topics, how their messages are mapped, and what came.
 #[pyclass(module = "edgelake._rust", frozen)]
@@ -109,6 +183,42 @@ impl MessageClients {
         routes.iter().map(|(client, _)| client.id).collect()
     }
 
+    /// Map messages that were read from logs, and journal how far these are read with their rows.
+    fn submit_read(
+        &self,
+        py: Python<'_>,
+        pipeline: &Pipeline,
+        read: &ReadMessages,
+        client: u32,
+    ) -> PyResult<(Vec<u64>, Vec<Unmapped>)> {
+        let pipeline = pipeline.inner();
+        pipeline.admit(read.bytes).map_err(|e| not_taken(py, &e))?;
+        Ok(py.detach(|| {
+            let routes: Vec<Routes> = read
+                .parts
+                .iter()
+                .map(|part| self.routes(Some(client), &part.topic))
+                .collect();
+            let arrival_us = now_us();
+            let incoming = read.parts.iter().zip(&routes).flat_map(|(part, routes)| {
+                part.payloads.iter().map(move |payload| Incoming {
+                    topic: &part.topic,
+                    payload: payload.as_deref().unwrap_or_default(),
+                    arrival_us,
+                    receipt: None,
+                    routes,
+                })
+            });
+            let mapped = self.inner.map(incoming, 0);
+            let positions = read.parts.iter().map(|part| part.position.clone());
+            let tickets = pipeline.submit_mapped_all(mapped.rows, positions.collect());
+            for command in mapped.commands {
+                pipeline.act(command.into());
+            }
+            (tickets, mapped.unmapped.into_iter().map(told).collect())
+        }))
+    }
+
     #[pyo3(signature = (pipeline, messages, client = None))]
     #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
     fn submit(
@@ -138,16 +248,11 @@ impl MessageClients {
                     routes,
                 });
             let mapped = self.inner.map(incoming, 0);
-            let tickets = pipeline.submit_mapped_all(mapped.rows);
+            let tickets = pipeline.submit_mapped_all(mapped.rows, Vec::new());
             for command in mapped.commands {
                 pipeline.act(command.into());
             }
-            let unmapped = mapped
-                .unmapped
-                .into_iter()
-                .map(|u| (u.message, u.element, u.code, u.reason))
-                .collect();
-            (tickets, unmapped)
+            (tickets, mapped.unmapped.into_iter().map(told).collect())
         };
         Ok(if bytes > DETACH_BYTES {
             py.detach(work)

@@ -38,7 +38,7 @@ mod _rust {
     #[pymodule_export]
     use crate::broker::{MqttAcl, MqttBroker};
     #[pymodule_export]
-    use crate::clients::MessageClients;
+    use crate::clients::{MessageClients, ReadMessages};
     #[pymodule_export]
     use crate::flush::{Content, FileBatch, Flush, FlushPart};
     #[pymodule_export]

@@ -235,6 +235,11 @@ impl Pipeline {
         self.inner.has_room(payload_bytes)
     }
 
+    /// Where reading a source goes on; None when nothing of it has come in.
+    fn position(&self, source: &str) -> Option<i64> {
+        self.inner.position(source)
+    }
+
     fn hurry(&self) {
         self.inner.hurry();
     }

@@ -35,9 +35,6 @@ LATER: dict[str, dict[str, str]] = {
         "message": "message local topic test",
     },
     _DEVICES: {
-        "run kafka consumer": "run kafka consumer where ip = !ip and port = 9092 and topic = (name = t)",
-        "get kafka clients": "get kafka clients",
-        "exit kafka": "exit kafka",
         "run scheduled pull": "run scheduled pull where name = docker and type = docker and frequency = 60",
         "get scheduled pull": "get scheduled pull",
         "run uns streamer": "run uns streamer",

@@ -88,9 +88,7 @@ async def run_msg_client(
     kind = own_broker(ctx, broker, port)
     if kind == "rest" and not user_agent:
         raise CommandError("Missing 'user-agent' in command variables", hint="a client of the broker 'rest' needs it")
-    specs = [
-        topic_spec(pairs, lambda text: parse_pairs(text, ctx.visible), lambda id_: _policy(ctx, id_)) for pairs in topic
-    ]
+    specs = topics_of(ctx, topic)
     if qos not in (0, 1, 2):
         raise error(124, f"qos = {qos}: 0, 1 or 2")
     for spec in specs:
@@ -111,6 +109,14 @@ async def run_msg_client(
         wire = Wire(broker, port, version, tls, Tls(ca, cert, key), keepalive, clean)
         client = await start_remote(ctx, clients, specs, wire, login, log=log, files=files, directories=directories)
     return Reply.of_text(str(client.id))
+
+
+def topics_of(ctx: Context, topics: Sequence[Pairs]) -> list[dict[str, Any]]:
+    """The topics of a command. Raises EdgeLakeError (124, 113)."""
+    return [
+        topic_spec(pairs, lambda text: parse_pairs(text, ctx.visible), lambda id_: _policy(ctx, id_))
+        for pairs in topics
+    ]
 
 
 def own_broker(ctx: Context, broker: str, port: int) -> str:

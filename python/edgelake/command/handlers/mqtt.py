@@ -103,7 +103,7 @@ def _broker(ctx: Context, number: int, wire: Wire, login: Login, *, keeps: bool)
     anonymous = login.user == _NO_USER and not login.password and not login.project_id
     return Broker(
         wire.host,
-        login.client_id or f"{_own_name(ctx)}.{number}",
+        login.client_id or f"{own_name(ctx)}.{number}",
         wire.port,
         user="" if anonymous else login.user,
         password=login.password,
@@ -115,7 +115,7 @@ def _broker(ctx: Context, number: int, wire: Wire, login: Login, *, keeps: bool)
     )
 
 
-def _own_name(ctx: Context) -> str:
+def own_name(ctx: Context) -> str:
     """The same at each start, or the broker's session would not be found again."""
     here = f"{socket.gethostname()} {ctx.directories.home}"
     return ctx.node.name or f"edgelake-{zlib.crc32(here.encode()):08x}"
@@ -123,10 +123,11 @@ def _own_name(ctx: Context) -> str:
 
 async def end_remotes(ctx: Context, ended: Sequence[MessageClient]) -> None:
     """Leave the brokers of clients that were ended; they need keep nothing for us."""
-    remotes = [client.remote for client in ended if isinstance(client.remote, RemoteClient)]
+    remotes = [client.remote for client in ended if client.remote is not None]
     await asyncio.gather(*(remote.end() for remote in remotes))
     for remote in remotes:
-        await ctx.services.stop(remote.name)
+        if isinstance(remote, RemoteClient):
+            await ctx.services.stop(remote.name)
 
 
 # ---- mqtt publish
@@ -173,7 +174,7 @@ async def mqtt_publish(
         await _publish_here(ctx, topic, payloads)
         return Reply.done()
     wire = Wire(broker, port, version, tls, Tls(ca, cert, key), 60, True)
-    target = _broker(ctx, 0, wire, Login(user, password, client_id or f"{_own_name(ctx)}.publish"), keeps=False)
+    target = _broker(ctx, 0, wire, Login(user, password, client_id or f"{own_name(ctx)}.publish"), keeps=False)
 
     def trace(level: int, text: str) -> None:
         if log or ctx.node.settings.get(DEBUG):

@@ -57,7 +57,6 @@ EXITS = {
     "operator": "Operator",
     "streamer": "Streamer",
     "archiver": "Blobs Archiver",
-    "kafka": "Kafka Consumer",
     "consumer": "Consumer",
     "publisher": "Publisher",
     "distributor": "Distributor",

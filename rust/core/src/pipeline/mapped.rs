@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::queue::ticket;
 use super::{
-    Action, Key, Origin, Outcome, Pipeline, Receipts, Record, SubmitError, TICKET_BYTES, Wake,
-    enqueue_all,
+    Action, Key, Origin, Outcome, Pipeline, Position, Receipts, Record, SubmitError, TICKET_BYTES,
+    Wake, enqueue_all,
 };
 use crate::rows::{Chunk, ColumnDef};
 
@@ -35,18 +35,23 @@ impl Pipeline {
     /// Take rows that `admit` let in; `completions` tell under the returned ticket when they are kept.
     pub fn submit_mapped(&self, rows: MappedRows) -> u64 {
         let number = self.ticket();
-        self.enqueue_mapped([(number, rows)]);
+        self.enqueue_mapped([(number, rows)], Vec::new());
         number
     }
 
-    /// The same for rows that belong together: the journal writes and syncs them as one.
-    pub fn submit_mapped_all(&self, rows: Vec<MappedRows>) -> Vec<u64> {
+    /// The same for rows that belong together, and how far their sources are read with them: the journal writes and
+    /// syncs them as one.
+    pub fn submit_mapped_all(&self, rows: Vec<MappedRows>, read_to: Vec<Position>) -> Vec<u64> {
         let numbers: Vec<u64> = rows.iter().map(|_| self.ticket()).collect();
-        self.enqueue_mapped(numbers.iter().copied().zip(rows));
+        self.enqueue_mapped(numbers.iter().copied().zip(rows), read_to);
         numbers
     }
 
-    fn enqueue_mapped(&self, rows: impl IntoIterator<Item = (u64, MappedRows)>) {
+    fn enqueue_mapped(
+        &self,
+        rows: impl IntoIterator<Item = (u64, MappedRows)>,
+        read_to: Vec<Position>,
+    ) {
         let records = rows.into_iter().map(|(ticket, rows)| {
             if !rows.declared.is_empty() {
                 self.declare(&rows.key, &rows.declared);
@@ -65,7 +70,7 @@ impl Pipeline {
                 charged: TICKET_BYTES,
             }
         });
-        enqueue_all(&self.shared, &self.journal, records);
+        enqueue_all(&self.shared, &self.journal, records, read_to);
     }
 }
 
@@ -87,7 +92,7 @@ impl Submitter {
     pub fn submit(&self, number: u64, rows: Vec<MappedRows>) {
         let number = ticket(self.number, number);
         let rows = rows.into_iter().map(|rows| (number, rows));
-        self.pipeline.enqueue_mapped(rows);
+        self.pipeline.enqueue_mapped(rows, Vec::new());
     }
 
     /// As `Pipeline::receipted`.

@@ -15,6 +15,7 @@ mod files;
 mod flush;
 mod mapped;
 mod meta;
+mod positions;
 mod publish;
 mod queue;
 mod receipts;
@@ -47,6 +48,7 @@ pub use conditions::{Action, Then};
 pub use files::{Content, FileBatch};
 pub use flush::{Flush, Part, Threshold, Unread};
 pub use mapped::{MappedRows, Submitter};
+pub use positions::Position;
 pub use receipts::Receipts;
 pub use run::Origin;
 pub use shared::Wake;
@@ -55,10 +57,11 @@ pub use table::TableStats;
 
 /// Payloads up to this are parsed by the caller: handing them over would cost more.
 const INLINE_BYTES: usize = 8 * 1024;
-/// Record kinds: rows as JSON; the note that rows became a file; receipts without their rows.
+/// Record kinds: rows as JSON; the note that rows became a file; receipts without their rows; positions of sources.
 const ROWS_JSON: u8 = 1;
 const FILED: u8 = 2;
 const RECEIPTS: u8 = 3;
+const POSITIONS: u8 = 4;
 /// What a journal that nobody needs may keep on the disk.
 const IDLE_BYTES: u64 = 256 << 10;
 /// What a payload costs on its way beside its bytes and rows.
@@ -176,6 +179,10 @@ impl Pipeline {
                 for receipts in all {
                     tables.receipts.add(place.segment, receipts);
                 }
+            } else if let (POSITIONS, Some(all)) =
+                (record.kind, positions::decode_all(&record.payload))
+            {
+                tables.positions.add(place.segment, all);
             } else if let (FILED, Some(filed)) = (record.kind, Filed::decode(&record.meta)) {
                 let table = tables.table(&filed.key);
                 for (first, last) in filed.ranges {
@@ -456,13 +463,24 @@ impl Job {
 
 /// Rows to the journal's queue. They count as occupied beside their payload until they are committed.
 fn enqueue(shared: &Shared, journal: &Journal<Tag>, record: Record) {
-    enqueue_all(shared, journal, [record]);
+    enqueue_all(shared, journal, [record], Vec::new());
 }
 
-/// Records that belong together: one write, one sync.
-fn enqueue_all(shared: &Shared, journal: &Journal<Tag>, records: impl IntoIterator<Item = Record>) {
+/// Records that belong together, and how far their sources are read with them: one write, one sync.
+fn enqueue_all(
+    shared: &Shared,
+    journal: &Journal<Tag>,
+    records: impl IntoIterator<Item = Record>,
+    read_to: Vec<Position>,
+) {
     let entries = records.into_iter().filter_map(|r| entry_of(shared, r));
-    let Err(refused) = journal.append_all(entries.collect()) else {
+    let mut entries: Vec<_> = entries.collect();
+    if !read_to.is_empty() {
+        let level = entries.iter().map(|entry| entry.level).max();
+        let all = shared.tables.lock().positions.versioned(read_to);
+        entries.push(positions::entry(all, level.unwrap_or(Level::Durable), None));
+    }
+    let Err(refused) = journal.append_all(entries) else {
         return;
     };
     for entry in refused {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::flush::{Arrived, Asking};
+use super::positions::Kept;
 use super::receipts::{Moving, Receipts};
 use super::run::{Origin, Run};
 use super::tables::Tables;
@@ -23,6 +24,10 @@ pub(super) enum Tag {
         done: Sender<Result<(), JournalError>>,
     },
     Receipts(Moving),
+    Positions {
+        all: Vec<Kept>,
+        done: Option<Sender<Result<(), JournalError>>>,
+    },
     /// Somebody waits until everything up to here is stored.
     Flush {
         ticket: u64,
@@ -161,6 +166,12 @@ impl Publish<Tag> for Publisher {
                     tables.receipts.moved(moving.before, place.segment);
                     let _ = moving.done.send(Ok(()));
                 }
+                Tag::Positions { all, done } => {
+                    tables.positions.add(place.segment, all);
+                    if let Some(done) = done {
+                        let _ = done.send(Ok(()));
+                    }
+                }
                 Tag::Flush { .. } | Tag::Passed(_) => {}
             }
         }
@@ -194,6 +205,11 @@ impl Publish<Tag> for Publisher {
                 Tag::Receipts(moving) => {
                     let _ = moving.done.send(Err(error.clone()));
                 }
+                Tag::Positions { done, .. } => {
+                    if let Some(done) = done {
+                        let _ = done.send(Err(error.clone()));
+                    }
+                }
                 Tag::Flush { .. } | Tag::Passed(_) => {}
             }
         }
@@ -213,7 +229,7 @@ impl Publish<Tag> for Publisher {
                 let _ = done.send(());
                 return;
             }
-            Tag::Rows(_) | Tag::Filed { .. } | Tag::Receipts(_) => return,
+            Tag::Rows(_) | Tag::Filed { .. } | Tag::Receipts(_) | Tag::Positions { .. } => return,
         };
         let mut tables = self.shared.tables.lock();
         tables.unreserve();

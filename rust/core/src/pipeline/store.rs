@@ -255,7 +255,9 @@ impl Pipeline {
         // A segment that the journal goes on to meanwhile has a higher number than any that is freed.
         let last = self.journal.segments().last().copied().unwrap_or_default();
         let needs = self.shared.tables.lock().needs_for_rows();
-        self.move_receipts(needs.unwrap_or(last).min(last));
+        let needed = needs.unwrap_or(last).min(last);
+        self.move_receipts(needed);
+        self.move_positions(needed);
         let needs = self.shared.tables.lock().needs();
         let needed = needs.unwrap_or(last).min(last);
         let freed = needed > 0 && self.journal.remove_through(needed - 1)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::flush::Threshold;
+use super::positions::Positions;
 use super::receipts::Held;
 use super::table::{Table, TableStats};
 use super::{Key, Outcome};
@@ -54,6 +55,7 @@ pub(super) struct Tables {
     /// Memory of buffers and of flushes that are out.
     pub buffered: usize,
     pub receipts: Held,
+    pub positions: Positions,
 }
 
 impl Default for Tables {
@@ -67,6 +69,7 @@ impl Default for Tables {
             filing: None,
             buffered: 0,
             receipts: Held::default(),
+            positions: Positions::default(),
         }
     }
 }
@@ -243,7 +246,8 @@ impl Tables {
     /// The first segment that is needed.
     pub fn needs(&mut self) -> Option<u64> {
         let rows = self.needs_for_rows();
-        rows.into_iter().chain(self.receipts.needs()).min()
+        let others = [self.receipts.needs(), self.positions.needs()];
+        rows.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     pub fn stats(&self) -> Vec<(Key, TableStats)> {

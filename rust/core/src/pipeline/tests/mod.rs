@@ -8,6 +8,7 @@ use crate::rows::Cell;
 mod conditions;
 mod files;
 mod limits;
+mod positions;
 
 const WAIT: Duration = Duration::from_secs(20);
 
