@@ -18,6 +18,7 @@ RESULTS: Final = "system_query"
 """Database of kept results; made in memory when it is not connected."""
 
 INSERT_BYTES: Final = 4 << 20
+MESSAGE_BYTES: Final = 256 << 10  # brokers take 1 MB by default
 
 
 def file_path(name: str, now: Callable[[], float] = time.time) -> Path:
@@ -38,6 +39,24 @@ async def to_file(pieces: AsyncIterator[bytes], path: Path) -> None:
             await asyncio.to_thread(file.write, b"\n")
     except OSError as cause:
         raise error(63, f"{path}: {cause}", hint="make room, or choose another file") from cause
+
+
+async def messages_of(lines: AsyncIterator[bytes], form: str) -> AsyncIterator[list[bytes]]:
+    """Messages of rows that come as JSON lines: a row each with ``json:output``; else a block of rows each, in the form
+    ``json`` (an object with the key Query) or ``json:list``."""
+    before, behind = (b'{"Query":[', b"]}") if form == "json" else (b"[", b"]")
+    rest = b""
+
+    def packed(whole: bytes) -> list[bytes]:
+        rows = [line for line in whole.split(b"\n") if line.strip()]
+        return rows if form == "json:output" or not rows else [before + b",".join(rows) + behind]
+
+    async for piece in lines:
+        rest += piece
+        if len(rest) >= MESSAGE_BYTES:
+            whole, _, rest = rest.rpartition(b"\n")
+            yield packed(whole)
+    yield packed(rest)
 
 
 async def to_table(stores: Stores, lines: AsyncIterator[bytes], table: str, *, drop: bool) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from edgelake.errors import EdgeLakeError, NotAvailableError, error
+from edgelake.errors import EdgeLakeError, error
 
 Format = Literal["json", "json:list", "json:output", "table"]
 FORMATS: Final[dict[str, Format]] = {f: f for f in ("json", "json:list", "json:output", "table")}
@@ -43,6 +43,7 @@ class Options:
     Attributes:
         timezone: of printed times; ``local`` is the node's.
         include: other tables, each as (database or empty, table).
+        kafka, topic: of the destination ``kafka``, the address as ip:port.
         table, drop: keep the result in ``system_query.<table>``; False adds to what is there.
         all_nodes: members of a cluster are asked in turn, not the main one.
         max_time_s: longest time for the answer; None = no limit.
@@ -55,6 +56,8 @@ class Options:
     include: tuple[tuple[str, str], ...] = ()
     extend: tuple[ExtendItem, ...] = ()
     destination: str = ""
+    kafka: str = ""
+    topic: str = ""
     file: str = ""
     table: str = ""
     drop: bool = True
@@ -259,9 +262,12 @@ def _extend(key: str, value: str) -> dict[str, Any]:
 def _destination(key: str, value: str) -> dict[str, Any]:
     wanted = value.lower()
     if wanted.startswith("kafka@"):
-        raise NotAvailableError("dest = kafka", hint="write to a file, or read the reply")
+        host, _, port = wanted.removeprefix("kafka@").rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise _wrong(key, value, "kafka@ip:port")
+        return {"destination": "kafka", "kafka": f"{host}:{port}"}
     if wanted not in DESTINATIONS:
-        raise _wrong(key, value, ", ".join(sorted(DESTINATIONS)))
+        raise _wrong(key, value, ", ".join((*sorted(DESTINATIONS), "kafka@ip:port")))
     return {"destination": wanted}
 
 
@@ -297,7 +303,7 @@ _READERS: Final[dict[str, Callable[[str, str], dict[str, Any]]]] = {
     "file": _text("file"),
     "table": lambda _key, value: {"table": value.lower()},
     "drop": _flag("drop"),
-    "topic": lambda _key, _value: {},
+    "topic": _text("topic"),
     "max_time": _seconds,
     "pass_through": _flag(""),
     "test": _flag("test"),

@@ -116,6 +116,14 @@ def _consumers(ctx: Context) -> list[tuple[MessageClient, KafkaConsumer]]:
     return [(client, client.remote) for client in clients if isinstance(client.remote, KafkaConsumer)]
 
 
+def cluster_at(ctx: Context, address: str) -> Cluster:
+    """A cluster to write to, with user and TLS of a consumer that reads there. Raises NotAvailableError."""
+    need_library()
+    known = (consumer.cluster for _, consumer in _consumers(ctx) if consumer.cluster.address == address)
+    host, _, port = address.rpartition(":")
+    return next(known, Cluster(host.strip("[]"), int(port)))
+
+
 @command(
     "exit kafka",
     cls=CommandClass.ADMIN,

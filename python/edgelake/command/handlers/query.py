@@ -13,11 +13,12 @@ from edgelake import _rust
 from edgelake.command.console import show_reply, write
 from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Tail
+from edgelake.command.handlers.kafka import cluster_at
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, NotPermittedError, error
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.query import report
-from edgelake.query.destinations import file_path, to_file, to_table
+from edgelake.query.destinations import file_path, messages_of, to_file, to_table
 from edgelake.query.jobs import Job
 from edgelake.query.network import Asked, NetworkQueries, PassedAnswer
 from edgelake.query.options import Options, parse_options, split_statement
@@ -73,6 +74,8 @@ async def _answered(ctx: Context, options: Options, ask: Callable[[Options], Awa
         table = options.table or f"query_{answer.job.number}"
         rows = await to_table(ctx.stores, answer.pieces(), table, drop=options.drop)
         return _written(f"rows are in system_query.{table}", rows)
+    if options.destination == "kafka":
+        return await _to_kafka(ctx, options, ask)
     target = _file(ctx, options)
     source = _readable(ctx, options.source) if options.source else None
     answer = await ask(options)
@@ -95,6 +98,23 @@ async def _answered(ctx: Context, options: Options, ask: Callable[[Options], Awa
     framed = options.test
     media_type = "text/plain; charset=utf-8" if framed else queries.media_type(options)
     return Reply(stream=pieces, media_type=media_type)
+
+
+async def _to_kafka(ctx: Context, options: Options, ask: Callable[[Options], Awaitable[AnyAnswer]]) -> Reply:
+    if not ctx.may(CommandClass.ADMIN):
+        raise NotPermittedError("dest = kafka needs the command class 'admin'", hint="read the reply instead")
+    if not options.topic:
+        raise error(175, "dest = kafka", hint="name the topic: and topic = ...")
+    if options.format == "table":
+        raise error(
+            175, "format = table", hint="json, json:list (a message for each block) or json:output (for each row)"
+        )
+    cluster = cluster_at(ctx, options.kafka)
+    from edgelake.inputs.kafka.publish import publish  # aiokafka is loaded by nodes that publish
+
+    answer = await ask(replace(options, format="json:output", statistics=False))
+    await publish(cluster, options.topic, messages_of(answer.pieces(), options.format))
+    return _written("Query output send to kafka", answer.job.rows)
 
 
 async def network_select(ctx: Context, line: str, asked: Asked) -> Reply:

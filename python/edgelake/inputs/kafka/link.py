@@ -61,13 +61,8 @@ class Link:
 
     async def open(self) -> None:
         """Join the group. Raises ServiceError."""
-        security = await asyncio.to_thread(self._cluster.security)
+        security = await connected(self._cluster)
         with failures(self._cluster):
-            # aiokafka tells why a connection failed in its log only; so the first one is made here.
-            conn = await create_conn(
-                self._cluster.host, self._cluster.port, request_timeout_ms=CONNECT_MS, **_single(security)
-            )
-            conn.close()
             self._consumer = aiokafka.AIOKafkaConsumer(
                 bootstrap_servers=self._cluster.address,
                 client_id="edgelake",
@@ -232,9 +227,17 @@ def _listener(link: Link) -> Any:
     return Listener()
 
 
-def _single(security: dict[str, Any]) -> dict[str, Any]:
-    """For a single connection, which has no default of the mechanism."""
-    return {"sasl_mechanism": None, **security}
+async def connected(cluster: Cluster) -> dict[str, Any]:
+    """What clients of aiokafka need to be let in, tried out: why a connection fails they tell in their log only.
+
+    Raises ServiceError, CommandError for TLS files.
+    """
+    security = await asyncio.to_thread(cluster.security)
+    with failures(cluster):
+        single = {"sasl_mechanism": None, **security}  # the default of clients is not that of connections
+        conn = await create_conn(cluster.host, cluster.port, request_timeout_ms=CONNECT_MS, **single)
+        conn.close()
+    return security
 
 
 @contextlib.contextmanager
