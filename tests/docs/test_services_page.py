@@ -21,7 +21,8 @@ from tests.chain.anvil import ANN, Anvil
 from tests.docs.test_docs import ROOT
 from tests.grpc.conftest import HERE as PROTO_FOLDER
 from tests.grpc.conftest import Server as GrpcServer
-from tests.mqtt.brokers import PASSWORD, USER, Mosquitto
+from tests.kafka.brokers import Kafka
+from tests.mqtt.brokers import PASSWORD, USER, Files, Mosquitto
 from tests.net.peer.nodes import node as peer_node
 from tests.net.peer.nodes import until
 from tests.net.peer.publishing import cluster_id, operator_id
@@ -42,6 +43,7 @@ STARTS = {
     "run rest server": "REST",
     "run message broker": "MSG Broker",
     "run msg client": "MQTT",
+    "run kafka consumer": "Kafka Consumer",
     "run grpc client": "gRPC",
     "run blobs archiver": "Blobs Archiver",
     "run scheduler": "Scheduler",
@@ -61,7 +63,7 @@ COMMANDS = [
     "get local broker",
     "get blobs archiver",
 ]
-SEVERAL = ("run msg client", "run grpc client")
+SEVERAL = ("run msg client", "run kafka consumer", "run grpc client")
 
 
 class Row(NamedTuple):
@@ -96,6 +98,7 @@ class World:
     master: Node
     operator: Node
     mail: MailServer
+    kafka: Kafka
     ports: dict[str, str]
     folder: Path
 
@@ -186,12 +189,14 @@ async def world(folder: Path) -> AsyncIterator[World]:
         mosquitto = running.enter_context(Mosquitto(folder / "mosquitto", login=True))
         assert f"user = {USER} and password = {PASSWORD}" in PAGE
         grpc = running.enter_context(GrpcServer())
+        kafka = running.enter_context(Kafka(folder / "kafka", Files.made_in(folder / "tls")))
+        await kafka.create("sensors")
         mail = running.enter_context(MailServer(folder, security="starttls", auth=True))
         master, address = await running.enter_async_context(peer_node(folder / "master", "master"))
         operator, operator_address = await running.enter_async_context(peer_node(folder / "operator", "operator"))
         node = await running.enter_async_context(Node(folder / "node", name="edge-1", caller=PROMPT))
         ports = {"32048": address.partition(":")[2], "32148": operator_address.partition(":")[2]}
-        ports |= {"1883": str(mosquitto.port), "50051": str(grpc.port), "587": str(mail.port)}
+        ports |= {"1883": str(mosquitto.port), "50051": str(grpc.port), "587": str(mail.port), "9092": str(kafka.port)}
         for line in (
             "connect dbms blockchain where type = sqlite",
             "create table ledger where dbms = blockchain",
@@ -225,7 +230,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             f"blockchain commit to ethereum {policy(note('contract'))}",
         ):
             await node.execute(line)
-        yield World(node, master, operator, mail, ports, folder)
+        yield World(node, master, operator, mail, kafka, ports, folder)
 
 
 # What the table says of an example, tried out: called with the row and what the example has answered.
@@ -299,6 +304,11 @@ async def messages_become_rows(here: World, row: Row, answer: str) -> None:
     assert await here.stored("press_7", "value") == [{"value": 5}]
 
 
+async def a_topic_becomes_rows(here: World, row: Row, answer: str) -> None:
+    await here.kafka.send("sensors", [{"time": "2026-01-01T12:00:00Z", "value": value} for value in (1.5, 2.5)])
+    assert sorted(str(found["value"]) for found in await here.stored("sensor", "value", 2)) == ["1.5", "2.5"]
+
+
 async def replies_become_rows(here: World, row: Row, answer: str) -> None:
     assert sorted(str(row["n"]) for row in await here.stored("reading", "n", 3)) == ["1", "2", "3"]
 
@@ -361,6 +371,7 @@ CHECKS = {
     "run rest server": the_server_answers,
     "run message broker": the_broker_takes_messages,
     "run msg client": messages_become_rows,
+    "run kafka consumer": a_topic_becomes_rows,
     "run grpc client": replies_become_rows,
     "run blobs archiver": a_file_goes_to_the_folder_of_its_day,
     "run scheduler": a_task_runs,
