@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 
 use crate::mapping::{numbered, refused};
-use crate::pipeline::{Pipeline, not_taken};
+use crate::pipeline::{Pipeline, StorageFullError, not_taken};
 use crate::rows::to_zone;
 
 /// Above this a batch is mapped without the interpreter's lock.
@@ -193,7 +193,7 @@ impl MessageClients {
     ) -> PyResult<(Vec<u64>, Vec<Unmapped>)> {
         let pipeline = pipeline.inner();
         pipeline.admit(read.bytes).map_err(|e| not_taken(py, &e))?;
-        Ok(py.detach(|| {
+        let work = || {
             let routes: Vec<Routes> = read
                 .parts
                 .iter()
@@ -210,13 +210,17 @@ impl MessageClients {
                 })
             });
             let mapped = self.inner.map(incoming, 0);
+            if let Some(reason) = mapped.unwritten {
+                return Err(reason);
+            }
             let positions = read.parts.iter().map(|part| part.position.clone());
             let tickets = pipeline.submit_mapped_all(mapped.rows, positions.collect());
             for command in mapped.commands {
                 pipeline.act(command.into());
             }
-            (tickets, mapped.unmapped.into_iter().map(told).collect())
-        }))
+            Ok((tickets, mapped.unmapped.into_iter().map(told).collect()))
+        };
+        py.detach(work).map_err(StorageFullError::new_err)
     }
 
     #[pyo3(signature = (pipeline, messages, client = None))]
@@ -248,17 +252,21 @@ impl MessageClients {
                     routes,
                 });
             let mapped = self.inner.map(incoming, 0);
+            if let Some(reason) = mapped.unwritten {
+                return Err(reason);
+            }
             let tickets = pipeline.submit_mapped_all(mapped.rows, Vec::new());
             for command in mapped.commands {
                 pipeline.act(command.into());
             }
-            (tickets, mapped.unmapped.into_iter().map(told).collect())
+            Ok((tickets, mapped.unmapped.into_iter().map(told).collect()))
         };
-        Ok(if bytes > DETACH_BYTES {
+        let done = if bytes > DETACH_BYTES {
             py.detach(work)
         } else {
             work()
-        })
+        };
+        done.map_err(StorageFullError::new_err)
     }
 
     /// Counters of a client, and of its topics in the order of the declaration.

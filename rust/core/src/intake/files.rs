@@ -45,6 +45,10 @@ impl Files {
         }
     }
 
+    pub fn keeps_blobs(&self) -> bool {
+        self.blobs.is_some()
+    }
+
     pub fn keep_blob(&self, source: BlobSource<'_>) -> Result<String, String> {
         let dir = self
             .blobs

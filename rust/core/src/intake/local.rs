@@ -214,7 +214,7 @@ impl LocalIntake {
 
 impl Shared {
     /// Map messages and submit their rows; the piece itself is still to be ended.
-    fn map(&self, own: u64, round: u64, messages: &[Routed]) {
+    fn map(&self, own: u64, round: u64, messages: &[Routed]) -> Result<(), Refusal> {
         let messages = messages.iter().map(|routed| Incoming {
             topic: &routed.inbound.message.topic,
             payload: &routed.inbound.message.payload,
@@ -223,11 +223,15 @@ impl Shared {
             routes: &routed.routes,
         });
         let mapped = self.clients.map(messages, round);
+        if mapped.unwritten.is_some() {
+            return Err(Refusal::Full);
+        }
         self.progress.lock().mapped(own, mapped.rows.len());
         self.submitter.submit(own, mapped.rows);
         for command in mapped.commands {
             self.submitter.act(command.into());
         }
+        Ok(())
     }
 
     /// A piece or a record has ended; wakes the caller when `completed` has news by that.
@@ -268,8 +272,7 @@ fn work(shared: &Shared, pieces: &Receiver<Piece>) {
             piece,
             result: Err(Refusal::Failed),
         };
-        shared.map(ending.piece.own, ending.piece.round, &ending.piece.messages);
-        ending.result = Ok(());
+        ending.result = shared.map(ending.piece.own, ending.piece.round, &ending.piece.messages);
     }
 }
 
@@ -298,8 +301,8 @@ impl Intake for LocalIntake {
         }
         if self.workers.is_empty() || (idle && bytes <= INLINE_BYTES) {
             let own = self.shared.progress.lock().begin(round, 1);
-            self.shared.map(own, round, &messages);
-            self.shared.end(own, Ok(()));
+            let result = self.shared.map(own, round, &messages);
+            self.shared.end(own, result);
         } else if messages.is_empty() {
             let own = self.shared.progress.lock().begin(round, 1);
             self.shared.end(own, Ok(()));

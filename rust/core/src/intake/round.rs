@@ -1,5 +1,6 @@
 //! Messages that came together, mapped together.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::clients::{Client, Clients};
@@ -36,6 +37,9 @@ pub struct Mapped {
     pub unmapped: Vec<Unmapped>,
     /// Commands out of scripts, to be run beside the messages.
     pub commands: Vec<Command>,
+    /// Why a content of a blob column could not be written: none of the messages may be acknowledged. There are no rows
+    /// then; the messages are to be offered again.
+    pub unwritten: Option<String>,
 }
 
 /// What is known of a target beside its rows.
@@ -51,6 +55,7 @@ impl Clients {
         let mut heads: Vec<Head> = Vec::new();
         let mut unmapped = Vec::new();
         let mut commands = Vec::new();
+        let unwritten = OnceCell::new();
         for (number, message) in messages.enumerate() {
             let mut last = None;
             for (client, topic) in message.routes {
@@ -78,7 +83,18 @@ impl Clients {
                     payload: message.payload,
                     now_us: message.arrival_us,
                 };
-                let keep = |source: BlobSource<'_>| client.files.keep_blob(source);
+                let keep = |source: BlobSource<'_>| {
+                    // A file that a message names may be wrong; what a message holds fails for want of room alone.
+                    let is_content = matches!(source, BlobSource::Message { .. });
+                    let kept = client.files.keep_blob(source);
+                    if let Err(reason) = &kept
+                        && is_content
+                        && client.files.keeps_blobs()
+                    {
+                        let _ = unwritten.set(reason.clone());
+                    }
+                    kept
+                };
                 let mapped = client
                     .program
                     .map_into(*topic, arrival, Some(&keep), &mut targets);
@@ -123,6 +139,12 @@ impl Clients {
                 heads[last].receipts.messages.push(known);
             }
         }
+        if let Some(reason) = unwritten.into_inner() {
+            return Mapped {
+                unwritten: Some(reason),
+                ..Mapped::default()
+            };
+        }
         let rows = targets
             .finish()
             .zip(heads)
@@ -145,6 +167,7 @@ impl Clients {
             rows: rows.collect(),
             unmapped,
             commands,
+            unwritten: None,
         }
     }
 

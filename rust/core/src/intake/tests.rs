@@ -393,6 +393,35 @@ fn a_segment_is_emptied_when_the_last_receipt_in_it_is_kept_elsewhere() {
 }
 
 #[test]
+fn a_content_that_finds_no_room_refuses_its_round() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut bench = Bench::open(&dir.path().join("journal"), 0);
+    let policy = json!({"mapping": {"id": "p", "dbms": "d", "table": "t", "schema": {
+        "n": {"type": "int", "bring": "[n]"},
+        "picture": {"type": "varchar", "bring": "[picture]", "blob": true}}}});
+    let spec = json!({"topics": [{"name": "t", "policies": [policy]}]});
+    let place = dir.path().join("blobs");
+    let declared = bench.clients.add(Declaration {
+        id: 1,
+        broker: LOCAL.into(),
+        spec,
+        directories: Directories {
+            errors: None,
+            log: None,
+            blobs: Some(place.clone()),
+        },
+    });
+    declared.expect("a client");
+    let picture = || message("t", r#"{"n": 1, "picture": "abc"}"#);
+    bench.intake.submit(1, vec![picture()]);
+    assert_eq!(bench.until(1).last(), Some(&(1, Err(Refusal::Full)))); // there is no such directory
+    assert!(bench.drain().is_empty());
+    std::fs::create_dir(place).expect("room");
+    bench.intake.submit(2, vec![picture()]);
+    assert_eq!(bench.until(2).last(), Some(&(2, Ok(()))));
+}
+
+#[test]
 fn messages_are_logged_as_their_client_says() {
     let dir = tempfile::tempdir().expect("dir");
     let mut bench = Bench::open(&dir.path().join("journal"), 0);
