@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from edgelake.bench.postgres_server import PostgresServer
@@ -314,30 +315,47 @@ async def test_a_server_that_comes_back_is_used_again() -> None:
     server.stop()
 
 
-@pytest.mark.parametrize("takes_place", [True, False])
+@pytest.mark.parametrize("takes_place", [True, False], ids=["committed", "lost"])
 async def test_a_commit_whose_answer_is_lost_is_asked_for(empty: PostgresServer, *, takes_place: bool) -> None:
     relay = Relay(empty.port)
     await relay.start()
     store = await asyncio.to_thread(PostgresStore, "plant", empty.server(port=relay.port))
     await store.insert(insertion({"v": 1}, position=1))
-    relay.drop_answers_of = b"COMMIT" if takes_place else b"SAVEPOINT before"
-
-    def work(tx: Any) -> int:
-        tx.execute("UPDATE t SET v = v + 1")
-        if not takes_place:
-            tx.execute("SAVEPOINT before")
-        return 1
-
     if takes_place:
-        assert await store.change(work) == 1
+        relay.drop_answers_of = b"COMMIT"
+        assert (await store.insert(insertion({"v": 2}, position=2))).rows == 1
     else:
-        with pytest.raises(DatabaseError):
-            await store.change(work)
+        relay.swallow = b"COMMIT"
+        with pytest.raises(DatabaseError) as failed:
+            await store.insert(insertion({"v": 2}, position=2))
+        assert not isinstance(failed.value, RefusedError)
     assert relay.cut.is_set()
-    assert empty.sql("SELECT v FROM t", "plant") == ("2" if takes_place else "1")
-    assert (await store.insert(insertion({"v": 7}, position=2))).rows == 1
+    relay.swallow = relay.drop_answers_of = b""
+    again = await store.insert(insertion({"v": 2}, position=2))
+    assert again.replayed == takes_place
+    assert empty.sql("SELECT v FROM t ORDER BY v", "plant").split() == ["1", "2"]
     await store.close()
+    assert empty.sql("SELECT count(*) FROM _edgelake_commits", "plant") == "0"
     await relay.stop()
+
+
+async def test_what_a_lost_connection_held_is_let_go(empty: PostgresServer) -> None:
+    store = await asyncio.to_thread(PostgresStore, "plant", empty.server())
+    await store.insert(insertion({"v": 1}))
+
+    def loses(tx: Any) -> None:
+        tx.execute("UPDATE t SET v = 5")  # and its lock stays with a server that does not notice
+        kept.append(tx.connection.raw)
+        tx.connection.raw = dead
+
+    dead = psycopg.connect(**empty.login, dbname="plant")
+    dead.close()
+    kept: list[Any] = []
+    with pytest.raises(DatabaseError):
+        await store.change(loses)
+    await store.change(lambda tx: tx.execute("UPDATE t SET v = v + 1").fetchall())
+    assert await store.read(lambda db: db.execute("SELECT v FROM t").fetchall()) == [(2,)]
+    await store.close()
 
 
 async def test_times_of_partitions_far_away(empty: PostgresServer, tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ class PostgresServer:
         return replace(Server(port=self.port, user=USER, password=PASSWORD), **changes)
 
     @property
+    def login(self) -> dict[str, Any]:
+        """For clients of their own."""
+        return {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD}
+
+    @property
     def clause(self) -> str:
         """Keys of ``connect dbms``."""
         return f"type = psql and ip = 127.0.0.1 and port = {self.port} and user = {USER} and password = {PASSWORD}"

@@ -15,6 +15,7 @@ class Relay:
         is_cut: connections are refused, and those that are open end.
         drop_answers_of: when these bytes have gone to the node, nothing comes back any more: the connection is cut as
             soon as the node answers.
+        swallow: a connection over which these bytes come is cut before they go on.
         cut: set when that has happened.
     """
 
@@ -22,6 +23,7 @@ class Relay:
         self.port, self.to = free_port(), to
         self.is_cut = False
         self.drop_answers_of = b""
+        self.swallow = b""
         self.cut = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -58,6 +60,9 @@ class Relay:
 
         async def forth() -> None:
             while data := await reader.read(1 << 16):
+                if self.swallow and self.swallow in data:
+                    self.cut.set()
+                    return
                 if self.drop_answers_of and self.drop_answers_of in data:
                     was_seen.set()
                 back.write(data)

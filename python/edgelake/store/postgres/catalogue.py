@@ -21,6 +21,7 @@ TABLES: Final = {
     "_edgelake_files": "name text PRIMARY KEY, hash text, rows bigint, stored bigint",
     "_edgelake_batches": "table_name text, first bigint, last bigint, source text, instructions text, path text,"
     " tsd_hash text, rows bigint, PRIMARY KEY (table_name, first)",
+    "_edgelake_commits": "writer text PRIMARY KEY, number bigint, at_us bigint",
     "_edgelake_dropped": "table_name text, partition_name text, dropped_us bigint",
 }
 """Their columns; row ids come from a sequence for each table here."""

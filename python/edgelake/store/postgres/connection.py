@@ -14,6 +14,7 @@ from edgelake.store.server import Server
 
 CONNECT_TIMEOUT_S: Final = 10
 _MARK: Final = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?(\d*)")
+_PROCESS: Final = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _SETTINGS: Final = "-c timezone=UTC -c datestyle=ISO -c standard_conforming_strings=on -c client_min_messages=warning"
 
 
@@ -83,12 +84,17 @@ class PostgresCursor:
 
 
 class PostgresConnection:
-    """Takes SQL with ``?`` or ``?1`` for parameters. Raises EdgeLakeError where the server does not do as told."""
+    """Takes SQL with ``?`` or ``?1`` for parameters. Raises EdgeLakeError where the server does not do as told.
+
+    Attributes:
+        process: (number, start) of the process that serves it, on the server.
+    """
 
     def __init__(self, server: Server, dbms: str) -> None:
         self.dbms = dbms
         self.raw = connect(server, dbms)
         self._changes = 0
+        self.process: tuple[object, object] = self.execute(_PROCESS).fetchone()
 
     @property
     def in_transaction(self) -> bool:
@@ -102,8 +108,8 @@ class PostgresConnection:
         return self._changes
 
     def execute(self, sql: str, bindings: Sequence[object] = ()) -> PostgresCursor:
-        cursor = self.raw.cursor()
         try:
+            cursor = self.raw.cursor()
             if bindings:
                 cursor.execute(_numbered(sql), bindings)
             else:
@@ -114,8 +120,8 @@ class PostgresConnection:
         return PostgresCursor(cursor)
 
     def executemany(self, sql: str, bindings: Iterable[Sequence[object]]) -> None:
-        cursor = self.raw.cursor()
         try:
+            cursor = self.raw.cursor()
             cursor.executemany(_numbered(sql), list(bindings))
         except psycopg.Error as problem:
             raise to_error(problem, self.dbms) from problem
@@ -123,8 +129,8 @@ class PostgresConnection:
 
     def single(self, sql: str) -> int:
         """Run one statement of a user, and no second one behind a semicolon; the rows it changed."""
-        cursor = self.raw.cursor()
         try:
+            cursor = self.raw.cursor()
             # The extended protocol takes one statement only; asking for binary results chooses it.
             cursor.execute(sql.encode(), binary=True)
         except errors.SyntaxError as problem:
@@ -144,6 +150,11 @@ class PostgresConnection:
                     copy.write(piece)
         except psycopg.Error as problem:
             raise to_error(problem, self.dbms) from problem
+
+    def end_process(self, process: tuple[object, object]) -> None:
+        """End what serves a connection that was lost, if the server has not noticed: it may hold locks."""
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ? AND backend_start = ?"
+        self.execute(sql, process)
 
     def close(self) -> None:
         self.raw.close()

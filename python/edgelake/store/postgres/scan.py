@@ -20,6 +20,9 @@ FIRST_ROWS: Final = 64
 MOST_ROWS: Final = 8192
 """Rows of a block: few at first, since many statements want few."""
 
+BLOCK_BYTES: Final = 1 << 20
+"""What a block has at most, but for its last row."""
+
 CANCEL_S: Final = 2.0
 SILENCE_S: Final = 3600
 """A statement may sort for long before its first row; a dead connection is found out by TCP."""
@@ -169,12 +172,13 @@ class Scan:
         if connection is None or not self._is_running:
             return b""
         rows: list[memoryview] = []
-        get, wanted = connection.pgconn.get_copy_data, self._rows
+        get, wanted, total_bytes = connection.pgconn.get_copy_data, self._rows, 0
         try:
-            while len(rows) < wanted:
+            while len(rows) < wanted and total_bytes < BLOCK_BYTES:
                 size, row = get(1)
                 if size > 0:
                     rows.append(row)
+                    total_bytes += size
                 elif size == 0:
                     _wait(connection)
                 else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -33,6 +35,14 @@ MAINTENANCE: Final = "postgres"
 
 IDLE_CONNECTIONS: Final = 8
 LONGEST_PAUSE_S: Final = 5.0
+FORGET_US: Final = 30 * 86_400_000_000
+"""After this the number of a writer that was killed is removed."""
+
+_COMMIT: Final = (
+    "INSERT INTO _edgelake_commits VALUES (?, ?, ?)"
+    " ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at_us = excluded.at_us"
+)
+_OUTCOME: Final = "SELECT number FROM _edgelake_commits WHERE writer = ? FOR UPDATE"
 _INTERNAL_KINDS: Final = {"text": "varchar", "bigint": "bigint"}
 
 
@@ -62,7 +72,9 @@ class PostgresStore(Store):
         self.address = server.address
         self._connection: PostgresConnection | None = None
         self._keys: Mapping[str, str] = {}
-        self._transaction_id = ""
+        self._name = uuid.uuid4().hex
+        """Of this writer, whose transactions are numbered."""
+        self._number = 0
         self._generation = 0
         self._ending = threading.Event()
         self._pool: queue.LifoQueue[psycopg.Connection[Any]] = queue.LifoQueue(IDLE_CONNECTIONS)
@@ -109,6 +121,9 @@ class PostgresStore(Store):
         self._connection = self._connect_or_make()
         try:
             catalogue.prepare(self._connection)
+            now_us = time.time_ns() // 1000
+            self._connection.execute("DELETE FROM _edgelake_commits WHERE at_us < ?", (now_us - FORGET_US,))
+            self._connection.execute(_COMMIT, (self._name, 0, now_us))  # so that a question finds a row to lock
             self._refresh()
         except BaseException:
             self._connection.close()
@@ -133,12 +148,17 @@ class PostgresStore(Store):
 
     def _close(self) -> None:
         if self._connection is not None:
+            with suppress(DatabaseError):
+                self._connection.execute("DELETE FROM _edgelake_commits WHERE writer = ?", (self._name,))
             self._connection.close()
 
     def _ready(self) -> PostgresConnection:
         connection = self._connection
         if connection is None or connection.is_lost:
+            lost = connection
             self._connection = connection = PostgresConnection(self.server, self.dbms)
+            if lost is not None:
+                connection.end_process(lost.process)
             self._refresh()
             log.info("database %s: connected to %s again", self.dbms, self.server.address)
         return connection
@@ -147,14 +167,15 @@ class PostgresStore(Store):
         assert self._connection is not None
         self._tables = catalogue.load(self._connection, self.dbms)
         self._keys = catalogue.load_keys(self._connection)
+        self._generation += 1
         self._partitioning = common.load_partitioning(self._connection)
 
     def _begin(self, synchronous: Synchronous) -> PostgresTransaction:
         # Always synchronous: a server that loses what it has acknowledged would take our journal's place, not SQLite's.
         connection = self._ready()
         connection.execute("BEGIN")
-        found = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
-        self._transaction_id = str(found[0])
+        self._number += 1
+        connection.execute(_COMMIT, (self._name, self._number, time.time_ns() // 1000))
         return PostgresTransaction(
             connection, self.dbms, self._tables, self._partitioning, {}, unlogged=self.server.unlog
         )
@@ -168,18 +189,19 @@ class PostgresStore(Store):
                 raise
 
     def _took_place(self, problem: DatabaseError) -> bool:
-        """Whether the commit whose answer was lost took place. Raises ``problem`` when the store closes meanwhile."""
+        """Whether the commit whose answer was lost took place: its number is there, or not.
+
+        The lock makes the question wait for a transaction that still ends. Raises ``problem`` when the store closes
+        before the server answers.
+        """
         pause_s = 0.1
         log.warning("database %s: the answer to a commit was lost, asking for its outcome", self.dbms)
         while not self._ending.wait(pause_s):
             try:
-                connection = self._ready()
-                found = connection.execute("SELECT pg_xact_status(?::xid8)", (self._transaction_id,)).fetchone()
+                found = self._ready().execute(_OUTCOME, (self._name,)).fetchone()
+                return bool(found is not None and found[0] >= self._number)
             except DatabaseError:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                continue
-            if found[0] != "in progress":
-                return bool(found[0] == "committed")
         raise problem
 
     def _roll_back(self) -> None:
@@ -190,7 +212,7 @@ class PostgresStore(Store):
 
     def _take(self, tx: Any) -> None:
         super()._take(tx)
-        if tx.changed or tx.foreign_changes:
+        if tx.changed:
             self._generation += 1
 
     def _checkpoint(self) -> bool:
