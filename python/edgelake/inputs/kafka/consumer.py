@@ -123,11 +123,10 @@ class KafkaConsumer:
             began = time.monotonic()
             try:
                 await self._session()
-            except EdgeLakeError as problem:
-                failures = 0 if time.monotonic() - began > STABLE_S else failures
-                self._failed(f"{problem.detail}; {problem.hint}" if problem.hint else problem.detail)
             except Exception as problem:  # noqa: BLE001 - the next try may succeed; this one is shown
-                self._failed(f"{type(problem).__name__}: {problem}")
+                if isinstance(problem, EdgeLakeError) and time.monotonic() - began > STABLE_S:
+                    failures = 0
+                self._failed(problem)
             if self._stopping.is_set():
                 break
             with contextlib.suppress(TimeoutError):
@@ -135,7 +134,10 @@ class KafkaConsumer:
             failures += 1
         self._state = "Stopped"
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, problem: BaseException) -> None:
+        reason = f"{type(problem).__name__}: {problem}"
+        if isinstance(problem, EdgeLakeError):
+            reason = f"{problem.detail}; {problem.hint}" if problem.hint else problem.detail
         self._state = "Reconnecting"
         if reason != self._problem:
             log.warning("kafka consumer %d: %s", self.number, reason)
@@ -156,11 +158,14 @@ class KafkaConsumer:
                 link.leave()
             await asyncio.wait([watching, running], return_when=asyncio.FIRST_COMPLETED)
             for task in (running, watching):
+                if task.done() and (problem := task.exception()) is not None:
+                    self._failed(problem)  # leaving a cluster that does not answer takes its time
+            for task in (running, watching):
                 if task.done():
                     await task
                 else:
                     task.cancel()
-                    await asyncio.wait([task])
+                    await asyncio.wait([task], timeout=DRAIN_S)  # the library may wait for a broker that is gone
         finally:
             self._link = None
             if watching is not None:

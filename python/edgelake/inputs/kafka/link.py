@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import aiokafka
@@ -121,7 +121,7 @@ class Link:
     async def _commit(self, ends: dict[Any, int]) -> None:
         """The rows are in whatever becomes of it: our own position stands with them."""
         try:
-            await asyncio.wait_for(self._consumer.commit(ends), ANSWER_S)
+            await _within(ANSWER_S, self._consumer.commit(ends))
             self.commit_problem = ""
         except (kafka_errors.KafkaError, TimeoutError) as problem:
             self.commit_problem = f"offsets are not committed: {_text(problem)}"
@@ -210,10 +210,25 @@ class Link:
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.cancel()
-            await asyncio.wait([storing])
+            await asyncio.wait([storing], timeout=LEAVE_S)
         if self._consumer is not None:
             with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
-                await asyncio.wait_for(self._consumer.stop(), LEAVE_S)
+                await _within(LEAVE_S, self._consumer.stop())
+
+
+async def _within(limit_s: float, work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work of the library no longer than that; its own calls may not end when they are cancelled.
+
+    Raises TimeoutError, and what the work raises.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait([task], timeout=limit_s)
+    finally:
+        task.cancel()
+    if not done:
+        raise TimeoutError
+    task.result()
 
 
 def _listener(link: Link) -> Any:
