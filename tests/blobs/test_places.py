@@ -23,8 +23,6 @@ from edgelake.store.sqlite import SqliteStore
 from tests.blobs.camera import Camera, camera, id_of
 from tests.blobs.servers import BUCKET, S3Server
 
-pytest.importorskip("obstore")
-
 ONE, TWO, LONG = os.urandom(300_000), os.urandom(10), os.urandom(24 << 20)
 TEXT = b"all the same\n" * 100_000
 RUN = "run blobs archiver where dbms = true"

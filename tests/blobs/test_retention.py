@@ -14,8 +14,6 @@ from edgelake.command.render import reply_text
 from edgelake.errors import CommandError
 from tests.blobs.camera import Camera, camera, id_of
 
-pytest.importorskip("obstore")
-
 OLD = [os.urandom(size) for size in (1000, 2000, 3000)]
 """Stored 30, 20 and 10 days ago."""
 

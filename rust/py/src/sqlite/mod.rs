@@ -15,6 +15,35 @@ use rusqlite::{Connection, ffi};
 pub use batch::BatchTable;
 pub use remote::RemoteTables;
 
+/// What virtual tables here leave out: no transactions, no changes, no functions of their own.
+const READ_ONLY: ffi::sqlite3_module = ffi::sqlite3_module {
+    iVersion: 1,
+    xCreate: None,
+    xConnect: None,
+    xBestIndex: None,
+    xDisconnect: None,
+    xDestroy: None,
+    xOpen: None,
+    xClose: None,
+    xFilter: None,
+    xNext: None,
+    xEof: None,
+    xColumn: None,
+    xRowid: None,
+    xUpdate: None,
+    xBegin: None,
+    xSync: None,
+    xCommit: None,
+    xRollback: None,
+    xFindFunction: None,
+    xRename: None,
+    xSavepoint: None,
+    xRelease: None,
+    xRollbackTo: None,
+    xShadowName: None,
+    xIntegrity: None,
+};
+
 /// Whether SQLite's API table has arrived. Its functions panic before that.
 static READY: AtomicBool = AtomicBool::new(false);
 
