@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from edgelake._rust import ReadMessages
-from edgelake.errors import EdgeLakeError
+from edgelake.errors import EdgeLakeError, ServiceError
 from edgelake.inputs.kafka.config import Cluster, Source, need_library
 from edgelake.inputs.retry import pause_s, until_taken
 
@@ -123,6 +123,11 @@ class KafkaConsumer:
             began = time.monotonic()
             try:
                 await self._session()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._failed(self._broken())  # the library has cancelled its own
             except Exception as problem:  # noqa: BLE001 - the next try may succeed; this one is shown
                 if isinstance(problem, EdgeLakeError) and time.monotonic() - began > STABLE_S:
                     failures = 0
@@ -133,6 +138,17 @@ class KafkaConsumer:
                 await asyncio.wait_for(self._stopping.wait(), pause_s(failures))
             failures += 1
         self._state = "Stopped"
+
+    def _problem_of(self, task: asyncio.Task[None]) -> BaseException | None:
+        """What ended a task; the library cancels what waits for a connection that breaks, which is none of our own."""
+        if not task.done():
+            return None
+        if task.cancelled():
+            return self._broken()
+        return task.exception()
+
+    def _broken(self) -> ServiceError:
+        return ServiceError(f"{self.cluster.address}: the connection broke off", hint="see whether the broker runs")
 
     def _failed(self, problem: BaseException) -> None:
         reason = f"{type(problem).__name__}: {problem}"
@@ -157,15 +173,14 @@ class KafkaConsumer:
             if self._stopping.is_set():
                 link.leave()
             await asyncio.wait([watching, running], return_when=asyncio.FIRST_COMPLETED)
+            problem = next((one for task in (running, watching) if (one := self._problem_of(task)) is not None), None)
+            if problem is not None:
+                self._failed(problem)  # leaving a cluster that does not answer takes its time
             for task in (running, watching):
-                if task.done() and (problem := task.exception()) is not None:
-                    self._failed(problem)  # leaving a cluster that does not answer takes its time
-            for task in (running, watching):
-                if task.done():
-                    await task
-                else:
-                    task.cancel()
-                    await asyncio.wait([task], timeout=DRAIN_S)  # the library may wait for a broker that is gone
+                task.cancel()  # one that is done stays as it is
+            await asyncio.wait([running, watching], timeout=DRAIN_S)  # the library may wait for a broker that is gone
+            if problem is not None:
+                raise problem
         finally:
             self._link = None
             if watching is not None:

@@ -123,7 +123,7 @@ class Link:
         try:
             await _within(ANSWER_S, self._consumer.commit(ends))
             self.commit_problem = ""
-        except (kafka_errors.KafkaError, TimeoutError) as problem:
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as problem:
             self.commit_problem = f"offsets are not committed: {_text(problem)}"
 
     async def _settle(self) -> None:
@@ -228,6 +228,8 @@ async def _within(limit_s: float, work: Coroutine[Any, Any, None]) -> None:
         task.cancel()
     if not done:
         raise TimeoutError
+    if task.cancelled():  # by the library, whose connection broke
+        raise ConnectionError("the connection broke off")
     task.result()
 
 
