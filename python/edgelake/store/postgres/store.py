@@ -285,10 +285,11 @@ class PostgresStore(Store):
         connection.close()
 
     async def _count(self, physical_names: Sequence[str]) -> Sequence[int]:
-        def work(db: PostgresConnection) -> list[int]:
-            return [int(db.execute(f"SELECT count(*) FROM {quote(n)}").fetchone()[0]) for n in physical_names]
+        def work(db: apsw.Connection) -> list[int]:
+            assert isinstance(db, RemoteConnection)
+            return [db.source.count(name) for name in physical_names]
 
-        return await self.run(work)
+        return await self.read(work)
 
 
 def _key(info: TableInfo, column: str | None) -> int | None:
