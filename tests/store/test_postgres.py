@@ -311,6 +311,9 @@ async def test_a_server_that_comes_back_is_used_again() -> None:
     server.start()
     await store.insert(insertion({"v": 3}))
     assert await store.read(lambda db: db.execute("SELECT v FROM t ORDER BY v").fetchall()) == [(1,), (3,)]
+    server.crash()  # with a reader's connection kept for the next question
+    server.start()
+    assert await store.row_counts(["t"]) == {"t": 2}
     await store.close()
     server.stop()
 

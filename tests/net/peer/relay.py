@@ -7,14 +7,17 @@ import contextlib
 
 from edgelake.bench.processes import free_port
 
+QUIET_S = 0.2
+"""No event tells that a node has read all of it."""
+
 
 class Relay:
     """Passes bytes to ``127.0.0.1:to`` and back.
 
     Attributes:
         is_cut: connections are refused, and those that are open end.
-        drop_answers_of: when these bytes have gone to the node, nothing comes back any more: the connection is cut as
-            soon as the node answers.
+        drop_answers_of: when these bytes have gone to the node, nothing comes back any more: the connection is cut when
+            the node has answered and says nothing more.
         swallow: a connection over which these bytes come is cut before they go on.
         cut: set when that has happened.
     """
@@ -71,6 +74,9 @@ class Relay:
         async def answers() -> None:
             while data := await there.read(1 << 16):
                 if was_seen.is_set():
+                    with contextlib.suppress(TimeoutError):  # what is on its way to the node gets there
+                        while await asyncio.wait_for(there.read(1 << 16), QUIET_S):
+                            pass
                     self.cut.set()
                     return
                 writer.write(data)

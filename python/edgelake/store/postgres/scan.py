@@ -29,7 +29,8 @@ SILENCE_S: Final = 3600
 
 _EPOCH: Final = datetime(1970, 1, 1)
 
-Connect = Callable[[], "psycopg.Connection[Any]"]
+Connect = Callable[[], "tuple[psycopg.Connection[Any], bool]"]
+"""A connection, and whether it is a new one."""
 
 
 class Interrupted(Exception):
@@ -57,15 +58,26 @@ class Snapshot:
     def take(self) -> psycopg.Connection[Any]:
         if self._free:
             return self._free.pop()
-        connection = self._connect()
+        connection = self._begun()
         self._all.append(connection)
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if self._name:
             connection.execute(f"SET TRANSACTION SNAPSHOT {literal(self._name)}".encode())
         else:
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             self._name = str(row[0]) if row else ""
         return connection
+
+    def _begun(self) -> psycopg.Connection[Any]:
+        """A connection in a transaction; those of the pool may have been lost with a server that was started again."""
+        while True:
+            connection, is_new = self._connect()
+            try:
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                return connection
+            except psycopg.OperationalError:
+                connection.close()
+                if is_new:
+                    raise
 
     def put(self, connection: psycopg.Connection[Any]) -> None:
         self._free.append(connection)

@@ -266,14 +266,15 @@ class PostgresStore(Store):
         super()._give_back(connection)
         source.snapshot.end()
 
-    def _pooled(self) -> psycopg.Connection[Any]:
+    def _pooled(self) -> tuple[psycopg.Connection[Any], bool]:
+        """A connection, and whether it is a new one."""
         while True:
             try:
                 connection = self._pool.get_nowait()
             except queue.Empty:
-                return connect(self.server, self.dbms)
+                return connect(self.server, self.dbms), True
             if not connection.closed:
-                return connection
+                return connection, False
 
     def _put_back(self, connection: psycopg.Connection[Any]) -> None:
         try:
