@@ -26,6 +26,7 @@ from edgelake.command.handlers.grpc import PART as GRPC_MAPPING
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.peer import peers_of
 from edgelake.command.handlers.query import NETWORK_QUERIES
+from edgelake.command.handlers.retention import PART as RETENTION
 from edgelake.command.handlers.script import engine
 from edgelake.command.handlers.synchronizer import ledger_arrived
 from edgelake.command.handlers.tables import find_columns
@@ -59,6 +60,7 @@ from edgelake.query.network import NetworkQueries
 from edgelake.query.service import Queries
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.ledger import LedgerTable
+from edgelake.store.retention import Retention
 from edgelake.store.statement import user_columns
 from edgelake.store.store import Store
 from edgelake.store.stores import SYSTEM_NAMES, Stores
@@ -138,6 +140,7 @@ class Node:
         ctx.parts["post_data"] = clients.post
         ctx.parts["post_form"] = FormData(lambda: directories.path("blobs_dir"), clients.post).post
         self._wire_metadata()
+        ctx.parts[RETENTION] = Retention(ctx.stores)
         ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"), lambda: ctx.stores)
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts[CLUSTER] = ClusterMessages(ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import apsw
 
 from edgelake._rust import BatchTable
 from edgelake.errors import DatabaseError
-from edgelake.store import catalogue, direct, engine
+from edgelake.store import catalogue, direct, engine, room
+from edgelake.store.base import TableInfo
 from edgelake.store.schema import Transaction
 from edgelake.store.store import OnSchema, Store, Synchronous
 from edgelake.store.virtual import VirtualTableInserter
@@ -72,6 +74,26 @@ class SqliteStore(Store):
     async def _count(self, physical_names: Sequence[str]) -> Sequence[int]:
         return await self.read(lambda db: [_rows(db, name) for name in physical_names])
 
+    async def sizes(self, names: Sequence[str]) -> dict[str, int]:
+        return await self.read(lambda db: room.sizes(db, names))
+
+    async def days(self, info: TableInfo, column: str) -> dict[int, int]:
+        return await self.read(lambda db: room.days(db, info, column))
+
+    async def free_bytes(self) -> int | None:
+        path = self.path
+        return None if path is None else await self.run(lambda db: room.free_bytes(path, db))
+
+    async def give_back(self, names: Sequence[str]) -> int:
+        path = self.path
+        if path is None:
+            return 0
+        before = room.file_bytes(path)
+        while await self.run(room.give_back_step):
+            pass
+        await self.run(lambda _: self._checkpoint())
+        return max(before - room.file_bytes(path), 0)
+
     # --- the writer's thread
 
     def _open(self) -> None:
@@ -90,7 +112,8 @@ class SqliteStore(Store):
         self._inserter = VirtualTableInserter(BatchTable(self._connection.sqlite3_pointer()))
 
     def _close(self) -> None:
-        self._connection.execute("PRAGMA optimize")
+        with contextlib.suppress(apsw.Error):  # a full disk takes no statistics
+            self._connection.execute("PRAGMA optimize")
         self._connection.close()
 
     def _ready(self) -> apsw.Connection:

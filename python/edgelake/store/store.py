@@ -206,6 +206,22 @@ class Store(ABC):
     async def size_bytes(self) -> int:
         """Bytes of the database."""
 
+    @abstractmethod
+    async def sizes(self, names: Sequence[str]) -> dict[str, int]:
+        """Bytes of physical tables, with their indexes."""
+
+    @abstractmethod
+    async def days(self, info: TableInfo, column: str) -> dict[int, int]:
+        """Rows of a table without partitions by the day of a time column: days since 1970-01-01 UTC."""
+
+    @abstractmethod
+    async def free_bytes(self) -> int | None:
+        """Room for more rows where the database is; None = it cannot be seen from here."""
+
+    @abstractmethod
+    async def give_back(self, names: Sequence[str]) -> int:
+        """Give the room of rows that are gone back, in steps; bytes that the disk got. ``names``: of shrunk tables."""
+
     async def row_counts(
         self, names: Sequence[str], *, whole: bool = False, with_empty_own: bool = False
     ) -> dict[str, int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 import psycopg
@@ -19,7 +20,7 @@ from edgelake.errors import DatabaseError, DatabaseMissingError
 from edgelake.store import catalogue as common
 from edgelake.store import direct, engine
 from edgelake.store.base import ColumnInfo, TableInfo
-from edgelake.store.postgres import catalogue
+from edgelake.store.postgres import catalogue, room
 from edgelake.store.postgres.connection import PostgresConnection, connect, to_error
 from edgelake.store.postgres.insert import CopyInserter
 from edgelake.store.postgres.names import physical, quote
@@ -29,6 +30,7 @@ from edgelake.store.server import Server
 from edgelake.store.store import OnSchema, Store, Synchronous
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAINTENANCE: Final = "postgres"
 """Database from which others are made and dropped."""
@@ -107,6 +109,32 @@ class PostgresStore(Store):
     async def size_bytes(self) -> int:
         row: Any = await self.run(lambda db: db.execute("SELECT pg_database_size(current_database())").fetchone())
         return int(row[0])
+
+    async def sizes(self, names: Sequence[str]) -> dict[str, int]:
+        return await self._beside(lambda raw: {name: room.size(raw, name) for name in names})
+
+    async def days(self, info: TableInfo, column: str) -> dict[int, int]:
+        return await self._beside(lambda raw: room.days(raw, info, column))
+
+    async def free_bytes(self) -> int | None:
+        return None
+
+    async def give_back(self, names: Sequence[str]) -> int:
+        return await self._beside(lambda raw: room.give_back(raw, names))  # dropped partitions have given it back
+
+    async def _beside(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Run ``work`` in a reader's thread with a connection of its own: the writer goes on."""
+
+        def job() -> T:
+            connection = self._pooled()
+            try:
+                return work(connection)
+            except psycopg.Error as problem:
+                raise to_error(problem, self.dbms) from problem
+            finally:
+                self._put_back(connection)
+
+        return await asyncio.wrap_future(self._readers.submit(job))
 
     def close_blocking(self) -> None:
         self._ending.set()
