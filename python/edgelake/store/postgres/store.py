@@ -126,13 +126,11 @@ class PostgresStore(Store):
         """Run ``work`` in a reader's thread with a connection of its own: the writer goes on."""
 
         def job() -> T:
-            connection = self._pooled()
             try:
-                return work(connection)
+                with connect(self.server, self.dbms) as raw:
+                    return work(raw)
             except psycopg.Error as problem:
                 raise to_error(problem, self.dbms) from problem
-            finally:
-                self._put_back(connection)
 
         return await asyncio.wrap_future(self._readers.submit(job))
 
