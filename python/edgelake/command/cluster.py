@@ -48,7 +48,7 @@ class ClusterMessages:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self.files = MemberFiles(ctx.stores, self.operator)
-        self.delivery = Delivery(self.files, self.peers, self.operator, self._numbers, self._rows_of)
+        self.delivery = Delivery(self.files, self.peers, self.operator, self._numbers, self._rows_of, self._sends)
 
     # ---- who belongs to it
 
@@ -95,6 +95,10 @@ class ClusterMessages:
     def _check_member(self, ip: str) -> None:
         if not self._is_member(ip):
             raise NotPermittedError(f"{ip} is no member of a cluster that has an operator here")
+
+    def _sends(self, peer: str, name: str) -> bool:
+        distributor = self._ctx.services.get(Distributor.name)
+        return isinstance(distributor, Distributor) and distributor.sends(peer, name)
 
     async def _rows_of(self, name: FileName) -> AsyncIterator[bytes]:
         """The rows of a member's file as the table has them, JSON lines."""

@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 import zlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -22,6 +22,7 @@ from edgelake.command import transfer
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
+from edgelake.ingest import filing
 from edgelake.ingest.blobs.blobs import Blobs
 from edgelake.ingest.blobs.names import BlobName
 from edgelake.ingest.blobs.names import Wanted as WantedBlobs
@@ -180,7 +181,7 @@ class PeerFiles:
         try:
             if name.member is not None:
                 working = prep / f"{path.stem}.taken"
-                await self._cluster().files.take(plain, working, arrive, watch)
+                await self._of_member(name, path, working, arrive)
             elif once:
                 await self._received.take(plain, working, arrive, watch)
             else:
@@ -191,6 +192,24 @@ class PeerFiles:
         finally:
             if not once:
                 working.unlink(missing_ok=True)
+
+    async def _of_member(
+        self, name: FileName, path: Path, working: Path, arrive: Callable[[], Awaitable[Path]]
+    ) -> None:
+        """A file of another member stays packed where the archive packs it again."""
+        cluster, watch = self._cluster(), self._ctx.directories.path("watch_dir")
+        config = cluster.operator()
+
+        async def arrive_packed() -> None:
+            async for _ in _content(path, compressed=True):
+                pass
+            await asyncio.to_thread(filing.sync, path)
+            path.rename(working)
+
+        if name.compressed and config is not None and config.compress_json and config.wants(f"{name.text()}.gz"):
+            await cluster.files.take(name, working, arrive_packed, watch)
+        else:
+            await cluster.files.take(replace(name, compressed=False), working, arrive, watch)
 
     def _cluster(self) -> ClusterMessages:
         found: ClusterMessages = self._ctx.parts[CLUSTER]

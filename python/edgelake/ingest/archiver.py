@@ -10,6 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 from edgelake._rust import Pipeline
 from edgelake.errors import EdgeLakeError
@@ -22,6 +25,8 @@ from edgelake.store.store import Store
 log = logging.getLogger(__name__)
 
 GROUP = 64
+WRITERS = 3
+"""Files that are written at a time: each waits for the disk."""
 LONGEST_PAUSE_S = 5.0
 
 
@@ -39,6 +44,7 @@ class Archiver:
         self._ending = False
         self._gates: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._thread = threading.Thread(target=self._run, name="archiver", daemon=True)
+        self._writers = ThreadPoolExecutor(WRITERS, "archive")
         self.last_error = ""
 
     def start(self) -> None:
@@ -51,6 +57,7 @@ class Archiver:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        self._writers.shutdown()
 
     def set_keeper(self, keeper: BatchKeeper | None) -> None:
         """Who has the TSD table; without one only files are written."""
@@ -123,11 +130,7 @@ class Archiver:
             found = batches.open_batches(db, limit=GROUP, with_file=keeper is None)
         if not found:
             return False
-        for batch in found:
-            if batch.path is not None:
-                self._write(store.dbms, batch)
-            if keeper is not None:
-                keeper.hand_on(batch)
+        self._write_all(store.dbms, found, keeper)
         rows = [(batch.tsd_hash, batch.rows) for batch in found if batch.tsd_hash]
         if keeper is not None and rows:
             keeper.set_rows(rows)
@@ -135,9 +138,21 @@ class Archiver:
         store.change_blocking(lambda tx: batches.close(tx, found, booked=booked), synchronous="NORMAL")
         return True
 
-    def _write(self, dbms: str, batch: StoredBatch) -> None:
-        path = batch.path
-        assert path is not None
+    def _write_all(self, dbms: str, found: Sequence[StoredBatch], keeper: BatchKeeper | None) -> None:
+        """Several at a time; returns, or raises what one of them met, when none is in work any more."""
+
+        def one(batch: StoredBatch) -> None:
+            if batch.path is not None:
+                self._write(dbms, batch, batch.path)
+            if keeper is not None:
+                keeper.hand_on(batch)
+
+        writing = [self._writers.submit(one, batch) for batch in found]
+        wait(writing)
+        for done in writing:
+            done.result()
+
+    def _write(self, dbms: str, batch: StoredBatch, path: Path) -> None:
         if not path.exists():
             content = self._pipeline.held(dbms, batch.table, batch.first)
             if content is None:

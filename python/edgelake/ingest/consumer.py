@@ -248,7 +248,9 @@ class Consumer:
         keys = [(member, file_id) for file_id in ids]
         self._waiting.update(dict.fromkeys(keys, progress))
         try:
-            await self._peers().tell(source.address, f"file deliver {tsd_name(member)}", ids_text(ids).encode())
+            wanted = [file_id for file_id in ids if not self._files.has_arrived(member, file_id)]
+            if wanted:
+                await self._peers().tell(source.address, f"file deliver {tsd_name(member)}", ids_text(wanted).encode())
             while any(key in self._waiting for key in keys):
                 self._moved.clear()
                 async with asyncio.timeout(QUIET_S):

@@ -89,6 +89,7 @@ class Delivery:
         operator: what runs here; None = no operator.
         members: numbers of all members of its cluster.
         rows_of: the rows of a file as they stand in its table, as JSON lines; for files that are in no archive.
+        sends: whether the distributor sends a file (name) to a node now.
     """
 
     def __init__(
@@ -98,8 +99,9 @@ class Delivery:
         operator: Callable[[], OperatorConfig | None],
         members: Callable[[], Sequence[int]],
         rows_of: Callable[[FileName], AsyncIterator[bytes]],
+        sends: Callable[[str, str], bool] = lambda peer, name: False,
     ) -> None:
-        self._rows_of = rows_of
+        self._rows_of, self._sends = rows_of, sends
         self._files, self._peers, self._operator, self._members = files, peers, operator, members
         self._giving: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -155,6 +157,8 @@ class Delivery:
         if entry is not None and not entry.rows and not entry.status1:
             return  # it is being taken in: whoever asks again gets it then
         name = name_of_entry(member, entry) if entry else FileName("0", "0", member=member, tsd_id=file_id)
+        if self._sends(reply_to, name.text()):
+            return
         path = await asyncio.to_thread(self._find, name) if entry else None
         if path is None and entry is not None and _is_new(entry):
             return

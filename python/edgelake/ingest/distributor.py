@@ -143,6 +143,14 @@ class Distributor:
 
     # ---- who lacks what
 
+    def sends(self, peer: str, name: str) -> bool:
+        """Whether a file goes to a member now, or is about to."""
+        destination, folder = self.destinations.get(peer), self.config.distr_dir
+        if not self._since or destination is None or not (destination.is_ready or destination.busy):
+            return False
+        file = self._files.get(folder / name) or self._files.get(folder / f"{name}.gz")
+        return file is not None and peer not in file.done
+
     def _found(self, path: Path) -> None:
         try:
             name = FileName.parse(path.name)

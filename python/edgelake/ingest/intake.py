@@ -121,6 +121,13 @@ class Intake:
         known_as = marker_of(name) if self._is_of_member(name) else ""
         return SourceFile(path, name, lambda: not self.stopping, known_as=known_as)
 
+    def is_of_member(self, file_name: str) -> bool:
+        """Whether a file of that name is one that another member took in."""
+        try:
+            return self._is_of_member(FileName.parse(file_name))
+        except EdgeLakeError:
+            return False
+
     def _is_of_member(self, name: FileName) -> bool:
         """Whether it is a file that another member took in."""
         return (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -38,6 +39,9 @@ MEMBER_FILES: Final = "member files"
 WINDOW: Final = 10_000
 """Numbers of files that are compared at a time."""
 
+ARRIVED_S: Final = 60.0
+"""A file that came so long ago and is not entered is asked for again."""
+
 News = Literal["arrived", "booked", "missing", "forgotten"]
 Listener = Callable[[int, int, News], None]
 """Told of (member, number of the file, what became of it)."""
@@ -54,9 +58,14 @@ class MemberFiles:
         self._stores, self._operator = stores, operator
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self.listeners: list[Listener] = []
+        self._arrived: dict[tuple[int, int], float] = {}
 
     def tell(self, member: int, file_id: int, news: News) -> None:
         """Tell who waits for files."""
+        if news == "arrived":
+            self._arrived[(member, file_id)] = time.monotonic()
+        else:
+            self._arrived.pop((member, file_id), None)
         for listener in self.listeners:
             listener(member, file_id, news)
 
@@ -123,6 +132,14 @@ class MemberFiles:
         known = set(await table.ids(after, upto)) if table.exists else set()
         return [file_id for file_id in range(after + 1, upto + 1) if file_id not in known]
 
+    def has_arrived(self, member: int, file_id: int) -> bool:
+        """Whether a file came lately that is not entered yet: nobody needs to send it again."""
+        at = self._arrived.get((member, file_id))
+        if at is not None and time.monotonic() - at > ARRIVED_S:  # somebody may have taken it away
+            del self._arrived[(member, file_id)]
+            at = None
+        return at is not None
+
     # ---- what comes
 
     def check(self, name: FileName) -> None:
@@ -142,20 +159,20 @@ class MemberFiles:
 
         Args:
             working: of the file system of the watch directory; removed in any case.
-            arrive: writes the content there.
+            arrive: writes the content there, packed when the name says so.
 
         Raises EdgeLakeError 86 for a file that is here already, OSError.
         """
         self.check(name)
         text = name.text()
         async with self._locks.setdefault(text, asyncio.Lock()):
-            target = watch / text
-            if target.exists() or await self.status(name, name.hash) is not None:
+            plain, packed = watch / text, watch / f"{text}.gz"
+            if plain.exists() or packed.exists() or await self.status(name, name.hash) is not None:
                 await asyncio.to_thread(sync_directory, watch)  # another sender may have been cut off before
                 raise error(86, f"{text} is here")
             try:
                 await arrive()
-                await asyncio.to_thread(_place, working, target)
+                await asyncio.to_thread(_place, working, packed if name.compressed else plain)
             finally:
                 working.unlink(missing_ok=True)
         self.tell(_member(name), name.tsd_id, "arrived")

@@ -25,6 +25,8 @@ from edgelake.profiling import Profiler
 log = logging.getLogger(__name__)
 
 RETRY_S = 10.0
+MEMBER_FILES = 4
+"""Files of other members that are in work at a time: one waits for the disk while the rows of the next go in."""
 FLUSH_S = 5.0
 """Buffered rows have so long to be stored when the operator stops."""
 
@@ -82,6 +84,7 @@ class Operator:
         self._profiler = profiler or Profiler()
         self._companion = companion
         self._waiting: asyncio.Queue[Path] = asyncio.Queue()
+        self._of_members: asyncio.Queue[Path] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._retries: dict[Path, asyncio.TimerHandle] = {}
         self._told: dict[Path, str] = {}
@@ -89,6 +92,7 @@ class Operator:
         self._last_error = ""
         self.busy = [0] * min(max(config.threads, 1), MAX_THREADS)
         self.calls = [0] * len(self.busy)
+        self._members_busy = [0] * (MEMBER_FILES if config.cluster else 0)
 
     @property
     def watched(self) -> tuple[Path, ...]:
@@ -100,7 +104,10 @@ class Operator:
         self.config.check()
         self._since = time.time()
         self._intake.stopping = False
-        self._workers = [asyncio.create_task(self._work(n), name=f"operator {n}") for n in range(len(self.busy))]
+        self._workers = [
+            *(self._start_worker(self._waiting, self.busy, n) for n in range(len(self.busy))),
+            *(self._start_worker(self._of_members, self._members_busy, n) for n in range(len(self._members_busy))),
+        ]
         try:
             self._watcher.start()
         except BaseException:
@@ -128,10 +135,11 @@ class Operator:
         for timer in self._retries.values():
             timer.cancel()
         self._retries.clear()
-        while not self._waiting.empty():
-            self._waiting.get_nowait()
-            self._waiting.task_done()
-        await self._waiting.join()
+        for queue in (self._waiting, self._of_members):
+            while not queue.empty():
+                queue.get_nowait()
+                queue.task_done()
+        await self.idle()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
@@ -149,7 +157,7 @@ class Operator:
             "rows": self.counters.rows,
             "rejected_rows": self.counters.rejected_rows,
             "errors": self.counters.error_count,
-            "files_waiting": self._waiting.qsize() + sum(self.busy),
+            "files_waiting": self._waiting.qsize() + self._of_members.qsize() + sum((*self.busy, *self._members_busy)),
         }
         return Status("Operator", bool(self._since), details, int(self._since * 1e6), self._last_error, counters)
 
@@ -172,15 +180,22 @@ class Operator:
     async def idle(self) -> None:
         """Returns when every file found so far was dealt with."""
         await self._waiting.join()
+        await self._of_members.join()
 
     def _found(self, path: Path) -> None:
-        self._waiting.put_nowait(path)
+        of_member = self._members_busy and self._intake.is_of_member(path.name)
+        (self._of_members if of_member else self._waiting).put_nowait(path)
 
-    async def _work(self, number: int) -> None:
+    def _start_worker(self, queue: asyncio.Queue[Path], busy: list[int], number: int) -> asyncio.Task[None]:
+        kind = "operator" if queue is self._waiting else "files of members"
+        return asyncio.create_task(self._work(queue, busy, number), name=f"{kind} {number}")
+
+    async def _work(self, queue: asyncio.Queue[Path], busy: list[int], number: int) -> None:
         while True:
-            path = await self._waiting.get()
-            self.busy[number] = 1
-            self.calls[number] += 1
+            path = await queue.get()
+            busy[number] = 1
+            if busy is self.busy:
+                self.calls[number] += 1
             try:
                 await self._profiler.run("operator", self._intake.take(path))
                 self._told.pop(path, None)
@@ -191,8 +206,8 @@ class Operator:
                 log.exception("fault with %s", path.name)
                 self._retry(path, f"{type(fault).__name__}: {fault}")
             finally:
-                self.busy[number] = 0
-                self._waiting.task_done()
+                busy[number] = 0
+                queue.task_done()
 
     def _retry(self, path: Path, why: str) -> None:
         """The file stays and is tried again; the log has the reason once, not at every attempt."""

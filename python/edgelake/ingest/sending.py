@@ -21,6 +21,8 @@ from edgelake.service import Streak
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 ASK_S: Final = 10.0
+PACKING: Final = 1
+"""zlib's level: where members are near each other, packing takes longer than the way."""
 DUPLICATE: Final = 86
 """What a node says of a file that it has."""
 BAD_FILE: Final = frozenset({9, 64, 100, 119})
@@ -104,7 +106,7 @@ class Packed:
                 while piece := packed.read(filing.COPY_BYTES):
                     yield piece
             return
-        packer = zlib.compressobj(filing.GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        packer = zlib.compressobj(PACKING, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
         for piece in filing.pieces_of(self._path):
             if made := packer.compress(piece):
                 yield made

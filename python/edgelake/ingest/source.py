@@ -136,12 +136,13 @@ def inspect(source: SourceFile, *, infer: bool) -> Content:
     ``infer``: find the columns of a new table.
     """
     name = source.name
-    digest = running_hash(name.dbms, name.table)
+    digest = running_hash(name.dbms, name.table) if name.hash == "0" else None
     check: PayloadCheck | None = None
     held: list[bytes] = []
     held_bytes = 0
     for piece in source.pieces():
-        digest.update(piece)
+        if digest is not None:
+            digest.update(piece)
         if check is not None:
             check.feed(piece)
             continue
@@ -152,7 +153,7 @@ def inspect(source: SourceFile, *, infer: bool) -> Content:
             for earlier in held:
                 check.feed(earlier)
             held.clear()
-    known = name.hash if name.hash != "0" else digest.hexdigest()
+    known = digest.hexdigest() if digest is not None else name.hash
     if check is None:
         content = held[0] if len(held) == 1 else b"".join(held)
         parsed = Rows.parse(content)

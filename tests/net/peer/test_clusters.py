@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,40 @@ async def test_a_file_whose_answer_was_cut_off_is_stored_once(tmp_path: Path) ->
         await members.quiet()
         await members.hold([1])
     await relay.stop()
+
+
+async def test_a_packed_file_that_is_damaged_on_its_way_is_refused_and_comes_again(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as members:
+        peers, at = members.node(0).ctx.parts["peers"], f"127.0.0.1:{members.ports[1]}"
+        await peers.ask([at], "get status")
+        name, packed = "plant.t.0.1.0.1.1.260101000000.json.gz", gzip.compress(row(1))
+        with pytest.raises(EdgeLakeError) as refused:
+            await peers.send_file(at, name, packed[:-6], FileTarget.DELIVERY)
+        assert refused.value.number == 100
+        assert not list(members.folder(1, "watch_dir").iterdir())
+        await peers.send_file(at, name, packed, FileTarget.DELIVERY)
+
+        async def is_in() -> bool:
+            return await members.values(1) == [1]
+
+        await until(is_in)
+        await members.quiet()
+        (kept,) = members.folder(1, "archive_dir").rglob("*.gz")
+        assert (kept.name, kept.read_bytes()) == (name, packed)
+        with pytest.raises(EdgeLakeError) as known:
+            await peers.send_file(at, name, packed, FileTarget.DELIVERY)
+        assert known.value.number == 86
+
+
+async def test_files_that_have_come_are_not_asked_for_until_they_are_entered(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as members:
+        files = members.node(1).ctx.parts["cluster"].files
+        seen: list[bool] = []
+        files.listeners.append(lambda member, file_id, news: seen.append(files.has_arrived(member, file_id)))
+        await members.node(0).ingest("plant", "t", [{"v": 1}])
+        await members.hold([1])
+        await members.quiet()
+        assert seen == [True, False]
 
 
 async def test_equal_files_at_two_members_are_one(tmp_path: Path) -> None:
