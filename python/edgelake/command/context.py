@@ -20,6 +20,7 @@ class Runner(Protocol):
     """The dispatcher, as handlers see it."""
 
     async def run(self, text: str, ctx: Context) -> Reply: ...
+    def at_once(self, text: str, ctx: Context, caller: Caller) -> Reply | None: ...
 
 
 @dataclass

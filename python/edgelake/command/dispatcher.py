@@ -8,22 +8,27 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import cast
 
 from edgelake import errors
 from edgelake.command import assignment
 from edgelake.command.context import Context
+from edgelake.command.flow import Flow
 from edgelake.command.grammar import Grammar
 from edgelake.command.logs import mask
-from edgelake.command.registry import Match, Registry
+from edgelake.command.registry import Command, Match, Registry
 from edgelake.command.render import reply_value
 from edgelake.command.tokenizer import Line, tokenise
+from edgelake.command.variables import Variables
 from edgelake.errors import (
     CommandError,
     EdgeLakeError,
     NotPermittedError,
     UnknownCommandError,
 )
-from edgelake.model import CommandClass, Reply
+from edgelake.model import Caller, CommandClass, Reply
 
 log = logging.getLogger(__name__)
 _CACHED_LINES = 512
@@ -33,31 +38,130 @@ MAX_NESTING = 60
 MAX_VALUE_BYTES = 16 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a line stands for that is the same call each time: one command, no reference, nothing else to read.
+
+    Attributes:
+        shown: the line for the log, secrets masked.
+    """
+
+    text: str
+    command: Command
+    arguments: Mapping[str, str]
+    json_wanted: bool
+    shown: str
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A line that came lately; its call is looked for when it comes again."""
+
+    line: Line
+    is_read: bool = False
+    call: Call | None = None
+
+
 class Dispatcher:
     """Runs command lines. One per node; everything a caller owns is in the context."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._cache: OrderedDict[str, Line] = OrderedDict()
+        self._cache: OrderedDict[str, _Seen] = OrderedDict()
 
     def line(self, text: str) -> Line:
         """The tokenised line, from the cache when it was seen lately."""
         found = self._cache.get(text)
         if found is None:
-            found = tokenise(text)
+            line = tokenise(text)
             if len(text) < 4096:
-                self._cache[text] = found
+                self._cache[text] = _Seen(line)
                 if len(self._cache) > _CACHED_LINES:
                     self._cache.popitem(last=False)
-        else:
-            self._cache.move_to_end(text)
-        return found
+            return line
+        self._cache.move_to_end(text)
+        return found.line
+
+    def _call_of(self, text: str) -> Call | None:
+        """The call that a line is, when it was seen before and is one."""
+        seen = self._cache.get(text)
+        if seen is None:
+            return None
+        self._cache.move_to_end(text)
+        if not seen.is_read:
+            seen.is_read, seen.call = True, self._read(seen.line)
+        return seen.call
+
+    def _read(self, line: Line) -> Call | None:
+        if line.fault is not None or line.rest.strip() or "!" in line.text or "$" in line.text:
+            return None
+        match = self.registry.match(line.words)
+        if match is None or assignment.target(line) is not None:
+            return None
+        entry = match.command
+        kept, json_wanted = _without_format(line, match.used, entry.grammar)
+        try:
+            args, kwargs = entry.grammar.parse(kept, match.used, Variables({}))
+        except CommandError:
+            return None  # whoever runs it gets the error
+        # Other values may be anew each time (a directory that is there, a time), or are changed by who gets them.
+        texts = {param.name for param in entry.grammar.positional if param.tail and param.tail.raw}
+        if args or not texts.issuperset(kwargs):
+            return None
+        return Call(line.text, entry, kwargs, json_wanted, mask(line.source(0)))
+
+    def at_once(self, text: str, ctx: Context, caller: Caller) -> Reply | None:
+        """Run a line of a caller when that takes no waiting; None: it has not been run. Raises as ``run``."""
+        call = self._call_of(text)
+        if call is None:
+            self.line(text)
+            return None
+        if call.command.waits:
+            return None
+        ctx = ctx.at(caller=caller, flow=Flow(), line=call.text, phrase=call.command.phrase)
+        try:
+            self._permit(ctx, call.command.cls, call.command.phrase)
+            reply = cast(Reply, call.command.handler(ctx, **call.arguments))
+        except EdgeLakeError as failure:
+            self._note(failure, call.shown, ctx)
+            raise
+        except Exception as fault:
+            raise self._fault(fault, call.shown, ctx) from fault
+        return self._finished(call, reply, ctx)
+
+    async def _called(self, call: Call, ctx: Context) -> Reply:
+        flow = ctx.flow
+        if flow.nesting > MAX_NESTING:
+            raise CommandError(f"commands are nested deeper than {MAX_NESTING}")
+        ctx = ctx.at(line=call.text, phrase=call.command.phrase)
+        flow.nesting += 1
+        try:
+            self._permit(ctx, call.command.cls, call.command.phrase)
+            given = call.command.handler(ctx, **call.arguments)
+            reply = await cast(Awaitable[Reply], given) if call.command.waits else cast(Reply, given)
+        except EdgeLakeError as failure:
+            self._note(failure, call.shown, ctx)
+            raise
+        except Exception as fault:
+            raise self._fault(fault, call.shown, ctx) from fault
+        finally:
+            flow.nesting -= 1
+        return self._finished(call, reply, ctx)
+
+    def _finished(self, call: Call, reply: Reply, ctx: Context) -> Reply:
+        if call.json_wanted:
+            reply.json_wanted = True
+        if ctx.caller.entry != "schedule":
+            ctx.logs.ran(call.shown, entry=ctx.caller.entry)
+        return reply
 
     async def run(self, text: str, ctx: Context) -> Reply:
         """Run a line, with everything behind ``&``; the last reply is returned.
 
         Raises EdgeLakeError, and nothing else: a fault of a handler is logged with its trace and becomes error 3.
         """
+        if (call := self._call_of(text)) is not None:
+            return await self._called(call, ctx)
         line = self.line(text)
         reply = await self._logged(line, ctx)
         while line.rest.strip():
@@ -78,21 +182,28 @@ class Dispatcher:
         try:
             reply = await self._run(line, ctx)
         except EdgeLakeError as failure:
-            if ctx.caller.entry != "schedule" or ctx.flow.frame is not None:  # a scheduler notes what its tasks do
-                ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
-                ctx.echo.add(f"Error executing: [{mask(shown)}] Message: [{mask(str(failure))}]")
+            self._note(failure, shown, ctx)
             raise
         except Exception as fault:
-            log.exception("fault in command: %s", ctx.phrase or line.words[0].text)
-            ctx.logs.command(shown, f"{type(fault).__name__}: {fault}", entry=ctx.caller.entry)
-            raise errors.error(
-                3, f"{type(fault).__name__}: {fault}", hint="this is a fault of the node: report it"
-            ) from fault
+            raise self._fault(fault, shown, ctx) from fault
         finally:
             ctx.flow.nesting -= 1
         if ctx.caller.entry != "schedule":
             ctx.logs.command(shown, entry=ctx.caller.entry)
         return reply
+
+    def _note(self, failure: EdgeLakeError, shown: str, ctx: Context) -> None:
+        """Put a command that failed into the logs."""
+        if ctx.caller.entry != "schedule" or ctx.flow.frame is not None:  # a scheduler notes what its tasks do
+            ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
+            ctx.echo.add(f"Error executing: [{mask(shown)}] Message: [{mask(str(failure))}]")
+
+    def _fault(self, fault: Exception, shown: str, ctx: Context) -> EdgeLakeError:
+        """The error of a handler that broke; its trace is in the log."""
+        text = f"{type(fault).__name__}: {fault}"
+        log.error("fault in command: %s", ctx.phrase or shown.partition(" ")[0], exc_info=fault)
+        ctx.logs.command(shown, text, entry=ctx.caller.entry)
+        return errors.error(3, text, hint="this is a fault of the node: report it")
 
     async def _run(self, line: Line, ctx: Context) -> Reply:
         if line.fault is not None:
@@ -136,7 +247,8 @@ class Dispatcher:
             if not failure.hint and len(entry.usage) <= _LONGEST_USAGE:
                 failure.hint = f"usage: {entry.usage}"
             raise
-        reply = await entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
+        given = entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
+        reply = await cast(Awaitable[Reply], given) if entry.waits else cast(Reply, given)
         if json_wanted:
             reply.json_wanted = True
         return reply

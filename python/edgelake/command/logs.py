@@ -129,7 +129,11 @@ class Logs:
             self.event(f"(Failed: {failure}) {shown}", kind="Error", thread=entry)
             self.error(f"(Failed: {failure}) {shown}", thread=entry)
         else:
-            self.event(f"(ok) {shown}", thread=entry)
+            self.ran(shown, entry=entry)
+
+    def ran(self, shown: str, *, entry: str) -> None:
+        """As ``command``, of one that was masked and did not fail."""
+        self.event(f"(ok) {shown[:2000]}", thread=entry)
 
     def table(self, name: str, keys: Iterable[str] = ()) -> tuple[Table, list[dict[str, Any]]]:
         """A log as a table and as data."""

@@ -18,7 +18,7 @@ from edgelake.command.grammar import Grammar, signature_grammar
 from edgelake.command.tokenizer import Word
 from edgelake.model import CommandClass, Reply
 
-Handler = Callable[..., Awaitable[Reply]]
+Handler = Callable[..., Awaitable[Reply] | Reply]
 H = TypeVar("H", bound=Handler)
 _MARK = "__commands__"
 
@@ -29,7 +29,9 @@ class Command:
 
     Attributes:
         phrase: the key words it begins with.
-        handler: ``async def f(ctx, ...) -> Reply``; its signature is the grammar.
+        handler: ``async def f(ctx, ...) -> Reply``; its signature is the grammar. A plain function waits for nothing:
+            a peer gets its reply without a task.
+        waits: whether the handler is to be awaited.
         cls: the class a caller needs.
         topics: words of the help index.
         examples: lines that parse; a test parses each.
@@ -45,6 +47,7 @@ class Command:
     help: str = ""
     link: str = ""
     later: str = ""
+    waits: bool = True
 
     @property
     def usage(self) -> str:
@@ -72,8 +75,9 @@ def command(
     def declare(handler: H) -> H:
         text = inspect.getdoc(handler) or ""
         grammar = signature_grammar(handler, where=where)
+        waits = inspect.iscoroutinefunction(handler)
         made = [
-            Command(name, handler, cls, grammar, tuple(topics), tuple(examples), text, link)
+            Command(name, handler, cls, grammar, tuple(topics), tuple(examples), text, link, waits=waits)
             for name in (phrase, *aliases)
         ]
         setattr(handler, _MARK, [*getattr(handler, _MARK, []), *made])

@@ -25,6 +25,7 @@ from edgelake.command.permissions import classes_for, is_loopback
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
 from edgelake.command.tokenizer import Word, tokenise
+from edgelake.command.variables import Variables
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.certificates import Certificates
@@ -42,6 +43,8 @@ from edgelake.query.network import Asked
 
 PEER_COMMANDS = "peer commands"
 """Setting of the node: beginnings of commands that nodes of the policies may send, in lower case."""
+
+_ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}", re.ASCII)
 
 PEERS = "peers"
 """The part that sends messages: ``peering.Peers``, while the TCP server runs."""
@@ -113,11 +116,11 @@ def _hooks(ctx: Context) -> Hooks:
         if reply.stream is not None:
             body = b"".join([piece async for piece in reply.stream])
             return body.decode(errors="replace"), False
-        is_json = reply.json_wanted and reply.has_data
-        if line.startswith("blockchain get") and reply.has_data and ".json" not in line:
-            # The reference's peers expect the list as Python prints it.
-            return (str(reply.data) if isinstance(reply.data, list) else reply_text(reply)), False
-        return reply_text(reply), is_json
+        return _told(line, reply)
+
+    def at_once(line: str, caller: Caller) -> tuple[str, bool] | None:
+        reply = ctx.dispatcher.at_once(line, ctx, caller)
+        return None if reply is None else _told(line, reply)
 
     def shown(peer: str, text: str) -> None:
         if ctx.echo.on:
@@ -127,6 +130,7 @@ def _hooks(ctx: Context) -> Hooks:
 
     return Hooks(
         run=run,
+        at_once=at_once,
         query=lambda line, caller, printed: leaf_rows(ctx.for_caller(caller), line, printed),
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
@@ -137,10 +141,23 @@ def _hooks(ctx: Context) -> Hooks:
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         files=ctx.parts[PEER_FILES],
         cluster=ctx.parts[CLUSTER],
-        caller=lambda ip: Caller("peer", classes_for("peer", ip), ip),
+        caller=_caller,
         granted=lambda line, ip: _granted(ctx, line, ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),
     )
+
+
+def _told(line: str, reply: Reply) -> tuple[str, bool]:
+    """A reply as text for a peer, and whether that is JSON."""
+    if line.startswith("blockchain get") and reply.has_data and ".json" not in line:
+        # The reference's peers expect the list as Python prints it.
+        return (str(reply.data) if isinstance(reply.data, list) else reply_text(reply)), False
+    return reply_text(reply), reply.json_wanted and reply.has_data
+
+
+@lru_cache(1024)
+def _caller(ip: str) -> Caller:
+    return Caller("peer", classes_for("peer", ip), ip)
 
 
 def _granted(ctx: Context, line: str, ip: str) -> Caller | None:
@@ -185,6 +202,9 @@ async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
     Destination: ip:port, several with commas, a selection of policies, or dbms and table; () with sql: the nodes that
     hold the table, whose rows are merged. ``subset = true``: the answers of some are enough; ``timeout``: seconds.
     """
+    if "!" not in text and (direct := _direct(text)) is not None:
+        peers, line, message = direct
+        return _joined(await peers_of(ctx).ask(peers, message), line, subset=False)
     written, line = split_destination(text)
     if not line:
         raise CommandError(f"no command behind '{written}'", hint="run client (10.0.0.78:7848) get status")
@@ -198,11 +218,30 @@ async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
         words = wire_text(line, ctx).split(" ")
         done = await ctx.parts[PEER_FILES].run(ctx, peers_of(ctx), destination.peers, words, destination.timeout_s)
         return _joined(done, line, subset=destination.subset)
-    message = wire_text(line, ctx)
-    if len(message.encode()) > MAX_COMMAND_BYTES:
-        raise error(9, f"a command to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(message)}")
+    message = _fitting(wire_text(line, ctx))
     answers = await peers_of(ctx).ask(destination.peers, message, timeout_s=destination.timeout_s)
     return _joined(answers, line, subset=destination.subset)
+
+
+@lru_cache(256)
+def _direct(text: str) -> tuple[tuple[str, ...], str, str] | None:
+    """Peer, command and its message when the destination is an address: without references they are always the same.
+
+    None: it is something else. Raises EdgeLakeError (9, 155).
+    """
+    written, line = split_destination(text)
+    if not _ADDRESS.fullmatch(written) or not line or line.split()[0].lower() in ("sql", "file"):
+        return None
+    nothing = Variables({})
+    peers = resolve(written, nothing, lambda _: "", lambda *_: ()).peers
+    return peers, line, _fitting(_on_wire(line, nothing))
+
+
+def _fitting(message: str) -> str:
+    """A message that is not too long. Raises EdgeLakeError (9)."""
+    if len(message.encode()) > MAX_COMMAND_BYTES:
+        raise error(9, f"a command to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(message)}")
+    return message
 
 
 def resolve_for(ctx: Context, written: str) -> Destination:
@@ -248,13 +287,17 @@ def _words(line: str) -> tuple[Word, ...]:
 def wire_text(line: str, ctx: Context) -> str:
     """A command as it travels: words with one blank between, a blank inside a word as TAB, our references filled in,
     ``!!name`` as ``!name`` for the receiver's. Raises CommandError for a reference without a value."""
+    return _on_wire(line, ctx.visible)
+
+
+def _on_wire(line: str, variables: Variables) -> str:
     words = []
     for word in _words(line):
         text = word.text
         if text.startswith("!!"):
             text = text[1:]
         elif text.startswith("!"):
-            text = str(ctx.visible.translate(text))
+            text = str(variables.translate(text))
             if not text:
                 raise CommandError(f"Missing dictionary definition for: '{word.text}'")
         words.append(text if text.startswith("{") else text.replace(" ", "\t"))

@@ -19,6 +19,7 @@ from edgelake.command.registry import command
 from edgelake.command.variables import SECRETS
 from edgelake.errors import CommandError, error
 from edgelake.model import CommandClass, Listener, Reply, Status, Table
+from edgelake.net.peer import PeerServer
 from edgelake.service import Service
 
 # Rows of `get processes` in their order: row and JSON key, key of `test process`, details while idle.
@@ -125,7 +126,7 @@ async def get_processes(ctx: Context) -> Reply:
     topics=("network", "monitor"),
     examples=("get connections", "get connections where format = json"),
 )
-async def get_connections(ctx: Context) -> Reply:
+def get_connections(ctx: Context) -> Reply:
     """Addresses on which the node is reached: TCP, REST and messaging."""
     data: dict[str, object] = {}
     rows: list[list[str]] = []
@@ -144,7 +145,6 @@ async def get_connections(ctx: Context) -> Reply:
 def listening(ctx: Context, row: str) -> Listener | None:
     """The running listener of a row."""
     service = service_of(ctx, row)
-    # Not isinstance, which looks for every attribute of the protocol: each reply of `get status` comes here.
     return cast(Listener, service) if hasattr(service, "bound") else None
 
 
@@ -155,7 +155,8 @@ def service_of(ctx: Context, row: str) -> Service | None:
 
 def full_name(ctx: Context) -> str:
     """``name@ip:port``; without a TCP server the local address, without a name that of the reference."""
-    address = listening(ctx, "TCP")
+    # Not by the rows of all services: each reply of `get status` comes here.
+    address = cast(Listener | None, ctx.services.get(PeerServer.name))
     return f"{ctx.node.name or 'AnyLog'}@{address.external if address else node_ip(ctx)}"
 
 
@@ -169,7 +170,7 @@ def full_name(ctx: Context) -> str:
         "get status where format = json and include = !disk_space",
     ),
 )
-async def get_status(ctx: Context, *, include: list[Untranslated] | None = None) -> Reply:
+def get_status(ctx: Context, *, include: list[Untranslated] | None = None) -> Reply:
     """Whether the node runs, and its name. ``include`` adds values of the dictionary to the JSON form."""
     name = full_name(ctx)
     data: dict[str, object] = {"assigned_name": name, "status": "running", "profiling": bool(profiler_of(ctx).active)}
@@ -181,7 +182,7 @@ async def get_status(ctx: Context, *, include: list[Untranslated] | None = None)
 
 
 @command("get node name", cls=CommandClass.DATA, topics=("monitor",), examples=("get node name",))
-async def get_node_name(ctx: Context) -> Reply:
+def get_node_name(ctx: Context) -> Reply:
     """The name that ``set node name`` gave."""
     return Reply.of_data({"node_name": ctx.node.name}, text=ctx.node.name)
 
@@ -194,7 +195,7 @@ async def set_node_name(ctx: Context, name: str) -> Reply:
 
 
 @command("get hostname", cls=CommandClass.DATA, topics=("monitor",), examples=("get hostname",))
-async def get_hostname(ctx: Context) -> Reply:
+def get_hostname(ctx: Context) -> Reply:
     """Name of the machine."""
     return Reply.of_data({"hostname": socket.gethostname()}, text=socket.gethostname())
 
@@ -205,7 +206,7 @@ async def get_hostname(ctx: Context) -> Reply:
     topics=("monitor",),
     examples=("get version", "get version where format = json"),
 )
-async def get_version(ctx: Context) -> Reply:
+def get_version(ctx: Context) -> Reply:
     """The version that runs. The first word is EdgeLake: scripts read it."""
     text = f"EdgeLake Version: {ctx.node.version}"
     return Reply.of_data({"version": text, "node_name": full_name(ctx)}, text=text)

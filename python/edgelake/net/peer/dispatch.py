@@ -75,6 +75,7 @@ class Hooks:
 
     Attributes:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
+        at_once: the same for a command that takes no waiting; None: it is one for ``run``.
         query: a select of a peer, and how its rows are to be printed ("": as they travel): the rows, a line each.
             Raises EdgeLakeError.
         shown: text that a peer sends for the console.
@@ -92,6 +93,7 @@ class Hooks:
     """
 
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
+    at_once: Callable[[str, Caller], tuple[str, bool] | None]
     query: Callable[[str, Caller, str], Awaitable[AsyncIterator[bytes]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
@@ -121,7 +123,7 @@ class Dispatch:
             ip: of the connection; it decides what is allowed.
             reply_to: ``ip:port`` of the peer.
         """
-        line = text.replace("\t", " ").strip()
+        line = _line(text)
         words = line.split()
         if not words:
             return None
@@ -157,14 +159,20 @@ class Dispatch:
             else:
                 raise NotPermittedError(f"'{' '.join(words[:2])}' is not taken from other nodes")
             said, is_json = await self._hooks.run(line, caller)
-        except UnknownCommandError:
-            return Answer(f"Command '{' '.join(words[:2])}' not recoginzed", error=1, in_command=True)
-        except EdgeLakeError as failure:
-            return Answer(str(failure), error=failure.number)
-        except Exception as fault:  # who waits is told of a fault, too
-            log.exception("fault in a command of %s: %s", reply_to, " ".join(words[:2]))
-            return Answer(f"{type(fault).__name__}: {fault}", error=3)
+        except Exception as failure:  # who waits is told of a fault, too
+            return _failed(failure, words, reply_to)
         return Answer(said, is_json)
+
+    def at_once(self, text: str, ip: str, reply_to: str) -> Answer | None:
+        """Carry out a command that takes no waiting; None: it is one for ``command``."""
+        line = _line(text)
+        if not line.startswith(ALLOWED):
+            return None
+        try:
+            found = self._hooks.at_once(line, self._hooks.caller(ip))
+        except Exception as failure:  # as in command
+            return _failed(failure, line.split(), reply_to)
+        return None if found is None else Answer(*found)
 
     async def _file_get(self, text: str, reply_to: str) -> Answer:
         """``file get source [target]``; blanks of a name came as TABs."""
@@ -179,7 +187,7 @@ class Dispatch:
 
     async def query(self, text: str, ip: str, printed: str) -> AsyncIterator[bytes] | EdgeLakeError:
         """Begin a select; its rows, or why there are none. ``printed``: how they are to be printed."""
-        line = text.replace("\t", " ").strip()
+        line = _line(text)
         try:
             return await self._hooks.query(line, self._hooks.caller(ip), printed)
         except EdgeLakeError as failure:
@@ -227,6 +235,20 @@ class Dispatch:
     def refused(self, failure: EdgeLakeError) -> Answer:
         """What the sender of a file is told."""
         return _not_done("write", failure)
+
+
+def _line(text: str) -> str:
+    """A command as it is run: TABs stand for blanks."""
+    return text.replace("\t", " ").strip()
+
+
+def _failed(failure: Exception, words: Sequence[str], reply_to: str) -> Answer:
+    if isinstance(failure, UnknownCommandError):
+        return Answer(f"Command '{' '.join(words[:2])}' not recoginzed", error=1, in_command=True)
+    if isinstance(failure, EdgeLakeError):
+        return Answer(str(failure), error=failure.number)
+    log.error("fault in a command of %s: %s", reply_to, " ".join(words[:2]), exc_info=failure)
+    return Answer(f"{type(failure).__name__}: {failure}", error=3)
 
 
 def _not_done(verb: str, failure: EdgeLakeError) -> Answer:

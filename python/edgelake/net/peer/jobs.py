@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import error
 from edgelake.net.peer.link import WINDOW, Link
 from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer
 
-LOCATIONS = 1 << 16
+_PLACE: Final = struct.Struct(">HI")
+_DRAWN: Final = 512
+"""Places that are drawn from the system's random numbers at a time."""
 MAX_JOBS = 10_000
 QUEUED = 16
 """Messages with rows that wait to be merged."""
@@ -34,7 +38,9 @@ class Job:
         location, number: how replies name it; a peer echoes both.
         sent_to: by receiver, the address or the link that it was sent to; a reply must come from there.
         answers: by receiver; None = not yet.
+        missing: answers that have not come.
         again: receivers that were sent the command once more.
+        done: all are there, or nobody waits any more.
     """
 
     location: int
@@ -43,15 +49,18 @@ class Job:
     peers: tuple[str, ...]
     sent_to: list[Origin]
     answers: list[PeerAnswer | None]
+    missing: int
     again: set[int] = field(default_factory=set)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def put(self, receiver: int, answer: PeerAnswer) -> None:
         """The first answer of a receiver counts."""
-        if self.answers[receiver] is None:
-            self.answers[receiver] = answer
-        if None not in self.answers:
-            self.done.set()
+        if self.answers[receiver] is not None:
+            return
+        self.answers[receiver] = answer
+        self.missing -= 1
+        if not self.missing and not self.done.done():
+            self.done.set_result(None)
 
     def waits_for(self, link: Link) -> list[int]:
         """Receivers whose answers were to come on that link."""
@@ -194,6 +203,7 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
         self._queries: dict[int, RowJob] = {}
+        self._random: Iterator[tuple[int, int]] | None = None
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -203,10 +213,14 @@ class Jobs:
         """A location and a number that no other job has. Raises EdgeLakeError (108) when too many wait."""
         if len(self) >= MAX_JOBS:
             raise error(108, f"{MAX_JOBS} commands wait for peers already")
-        location = secrets.randbelow(LOCATIONS)
-        while location in self._jobs or location in self._queries:
-            location = secrets.randbelow(LOCATIONS)
-        return location, secrets.randbelow((1 << 32) - 1) + 1
+        while True:
+            if not self._random:
+                self._random = _PLACE.iter_unpack(secrets.token_bytes(_PLACE.size * _DRAWN))
+            location, number = next(self._random, (0, 0))
+            if not number:  # means no job; and what was drawn is used up
+                self._random = None
+            elif location not in self._jobs and location not in self._queries:
+                return location, number
 
     def begin_rows(self) -> RowJob:
         """A query. Raises EdgeLakeError (108) when too many wait."""
@@ -237,7 +251,7 @@ class Jobs:
     def begin(self, peers: Sequence[str], command: str) -> Job:
         """A job that waits for these. Raises EdgeLakeError (108) when too many wait."""
         location, number = self._place()
-        job = Job(location, number, command, tuple(peers), [""] * len(peers), [None] * len(peers))
+        job = Job(location, number, command, tuple(peers), [""] * len(peers), [None] * len(peers), len(peers))
         self._jobs[location] = job
         return job
 

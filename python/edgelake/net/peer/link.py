@@ -152,6 +152,11 @@ class Link(asyncio.Protocol):
         """Send an answer. Raises EdgeLakeError (9, 208)."""
         self._write(command, data, numbers=(0, self._taken), job=job, **fields)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a request that comes now may be answered now: the peer reads what it is sent."""
+        return self._requests < MAX_REQUESTS and self._room.is_set()
+
     @asynccontextmanager
     async def request_served(self) -> AsyncIterator[None]:
         """Count a request that came while it is worked on: who asks a lot and reads no answers is not read either."""

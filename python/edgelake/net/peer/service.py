@@ -21,6 +21,7 @@ from edgelake.net.peer import rows
 from edgelake.net.peer.arrivals import Arrivals
 from edgelake.net.peer.blocks import REPLIES, Blocks, said
 from edgelake.net.peer.config import PeerConfig
+from edgelake.net.peer.deadlines import Deadlines
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch
 from edgelake.net.peer.entrance import Entrance
 from edgelake.net.peer.files import file_blocks, once
@@ -86,6 +87,7 @@ class PeerServer(Addressed):
         self.links = Links(self, self.source_for, self.connect_to, self.secure, config.message_bytes)
         self._accepted: set[Link] = set()
         self.blocks = Blocks(self)
+        self._deadlines = Deadlines()
         self._arrivals = Arrivals(dispatch, config.file_bytes, config.message_bytes)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,6 +125,7 @@ class PeerServer(Addressed):
         server, self._server = self._server, None
         server.close()
         self.jobs.end_all("the TCP server of this node has ended")
+        self._deadlines.close()
         await self.links.close()
         for link in list(self._accepted):
             link.close()
@@ -179,19 +182,20 @@ class PeerServer(Addressed):
         if not peers:
             return []
         job = self.jobs.begin(peers, command)
-        gate = asyncio.Semaphore(SENDING)
-        rest = [n for n in range(len(peers)) if not self._ask_on(job, n, command)]
-        sending = [asyncio.ensure_future(self._ask(job, n, command, gate)) for n in rest]
+        sending: list[asyncio.Task[None]] = []
         try:
-            async with asyncio.timeout(timeout_s):
-                await job.done.wait()
-        except TimeoutError:
-            pass  # the answers say who is silent
+            if rest := [n for n in range(len(peers)) if not self._ask_on(job, n, command)]:
+                gate = asyncio.Semaphore(SENDING)
+                sending = [asyncio.ensure_future(self._ask(job, n, command, gate)) for n in rest]
+            self._deadlines.end(job.done, timeout_s)
+            await job.done  # at the time-out as well: the answers say who is silent
         finally:
-            for task in sending:
-                task.cancel()
-            await asyncio.gather(*sending, return_exceptions=True)
+            self._deadlines.forget(job.done)
             self.jobs.end(job)
+            if sending:
+                for task in sending:
+                    task.cancel()
+                await asyncio.gather(*sending, return_exceptions=True)
         return job.result()
 
     def _ask_again(self, job: Job, receiver: int) -> None:
@@ -278,13 +282,14 @@ class PeerServer(Addressed):
         pieces = once(content) if isinstance(content, bytes) else content
         try:
             await link.send_file(command, pieces, (job.location, job.number, 1, 0), flag)
-            async with asyncio.timeout(TAKEN_S):
-                await job.done.wait()
-        except TimeoutError:
-            raise error(NO_ANSWER, f"{link.peer} does not say that it has the file") from None
+            self._deadlines.end(job.done, TAKEN_S)
+            await job.done
         finally:
+            self._deadlines.forget(job.done)
             self.jobs.end(job)
-        (answer,) = job.result()
+        (answer,) = job.answers
+        if answer is None:
+            raise error(NO_ANSWER, f"{link.peer} does not say that it has the file")
         if answer.error:
             raise failure_of(answer.error, f"{link.peer}: {answer.text}")
 
@@ -335,8 +340,30 @@ class PeerServer(Addressed):
                 self.jobs.take(message, link)
         elif len(self._tasks) >= MAX_TASKS:
             raise ValueError(f"{MAX_TASKS} requests are worked on already")
+        elif self._is_answered(link, message):
+            pass
         elif not message.command.startswith("file write ") or self._is_new_file(link, message):
             self.keep(asyncio.ensure_future(self._serve(link, message)))
+
+    def _is_answered(self, link: Link, message: PeerMessage) -> bool:
+        """Answer a request that takes no waiting; False: it is to be served by a task."""
+        if not (link.has_room and self.pool.is_free):
+            return False
+        try:
+            reply_to = self.reply_to(message, link.ip)
+            answer = self.dispatch.at_once(message.command, link.ip, reply_to)
+            if answer is None:
+                return False
+            self.pool.passed()
+            self.links.know(reply_to)
+            if (told := said(message, answer)) is not None:
+                verb, text, fields = told
+                link.reply(verb, text, message.job, **fields)
+        except NotPermittedError:
+            return False  # the task tells the peer
+        except EdgeLakeError as problem:
+            log.warning("the reply to %s did not arrive: %s", link.peer, problem)
+        return True
 
     def _is_new_file(self, link: Link, message: PeerMessage) -> bool:
         """Take a piece of a file; whether it is the first one. Raises ValueError."""
