@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,8 +20,8 @@ from edgelake.service import Supervisor
 class Runner(Protocol):
     """The dispatcher, as handlers see it."""
 
-    async def run(self, text: str, ctx: Context) -> Reply: ...
-    def at_once(self, text: str, ctx: Context, caller: Caller) -> Reply | None: ...
+    def run(self, text: str, ctx: Context) -> Coroutine[Any, Any, Reply]: ...
+    def standing(self, text: str, ctx: Context, caller: Caller) -> Callable[[], Reply] | None: ...
 
 
 @dataclass
@@ -75,9 +76,9 @@ class Context:
     incoming: Incoming | None = None
     parts: dict[str, Any] = field(default_factory=dict)
 
-    async def execute(self, line: str) -> Reply:
+    def execute(self, line: str) -> Coroutine[Any, Any, Reply]:
         """Run a command as this caller. Raises EdgeLakeError."""
-        return await self.dispatcher.run(line, self)
+        return self.dispatcher.run(line, self)
 
     def for_caller(self, caller: Caller) -> Context:
         """The same node for another caller, with its own if-chains."""
@@ -86,7 +87,9 @@ class Context:
     def at(self, **changes: Any) -> Context:
         """The same caller with some attributes changed."""
         made = object.__new__(Context)  # every command does this a few times: dataclasses.replace takes 15 us
-        made.__dict__.update(self.__dict__, **changes)
+        held = self.__dict__.copy()
+        held.update(changes)
+        made.__dict__ = held
         return made
 
     def may(self, cls: CommandClass) -> bool:

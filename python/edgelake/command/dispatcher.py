@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from edgelake import errors
 from edgelake.command import assignment
@@ -110,15 +111,19 @@ class Dispatcher:
             return None
         return Call(line.text, entry, kwargs, json_wanted, mask(line.source(0)))
 
-    def at_once(self, text: str, ctx: Context, caller: Caller) -> Reply | None:
-        """Run a line of a caller when that takes no waiting; None: it has not been run. Raises as ``run``."""
+    def standing(self, text: str, ctx: Context, caller: Caller) -> Callable[[], Reply] | None:
+        """What runs a line for a caller, as often as it comes, when that takes no waiting; None: it is for ``run``.
+
+        It raises as ``run``.
+        """
+        self.line(text)
         call = self._call_of(text)
-        if call is None:
-            self.line(text)
+        if call is None or call.command.waits:
             return None
-        if call.command.waits:
-            return None
-        ctx = ctx.at(caller=caller, flow=Flow(), line=call.text, phrase=call.command.phrase)
+        made = ctx.at(caller=caller, flow=Flow(), line=call.text, phrase=call.command.phrase)
+        return partial(self._run_standing, call, made)
+
+    def _run_standing(self, call: Call, ctx: Context) -> Reply:
         try:
             self._permit(ctx, call.command.cls, call.command.phrase)
             reply = cast(Reply, call.command.handler(ctx, **call.arguments))
@@ -155,13 +160,15 @@ class Dispatcher:
             ctx.logs.ran(call.shown, entry=ctx.caller.entry)
         return reply
 
-    async def run(self, text: str, ctx: Context) -> Reply:
+    def run(self, text: str, ctx: Context) -> Coroutine[Any, Any, Reply]:
         """Run a line, with everything behind ``&``; the last reply is returned.
 
         Raises EdgeLakeError, and nothing else: a fault of a handler is logged with its trace and becomes error 3.
         """
-        if (call := self._call_of(text)) is not None:
-            return await self._called(call, ctx)
+        call = self._call_of(text)
+        return self._run_line(text, ctx) if call is None else self._called(call, ctx)
+
+    async def _run_line(self, text: str, ctx: Context) -> Reply:
         line = self.line(text)
         reply = await self._logged(line, ctx)
         while line.rest.strip():

@@ -133,7 +133,7 @@ class Logs:
 
     def ran(self, shown: str, *, entry: str) -> None:
         """As ``command``, of one that was masked and did not fail."""
-        self.event(f"(ok) {shown[:2000]}", thread=entry)
+        self._write("event", logging.INFO, f"(ok) {shown[:2000]}", "Event", entry)
 
     def table(self, name: str, keys: Iterable[str] = ()) -> tuple[Table, list[dict[str, Any]]]:
         """A log as a table and as data."""
@@ -142,7 +142,8 @@ class Logs:
 
     def _write(self, ring: str, level: int, text: str, kind: str, thread: str) -> None:
         self._rings[ring].add(text, kind=kind, thread=thread)
-        self._python[ring].log(level, "%s", text)
+        if (python := self._python[ring]).isEnabledFor(level):
+            python.log(level, "%s", text)
 
 
 class EchoQueue:

@@ -6,7 +6,7 @@ Source: spec "Services and status", section 2; "Command language", section 10; "
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
@@ -118,9 +118,9 @@ def _hooks(ctx: Context) -> Hooks:
             return body.decode(errors="replace"), False
         return _told(line, reply)
 
-    def at_once(line: str, caller: Caller) -> tuple[str, bool] | None:
-        reply = ctx.dispatcher.at_once(line, ctx, caller)
-        return None if reply is None else _told(line, reply)
+    def standing(line: str, caller: Caller) -> Callable[[], tuple[str, bool]] | None:
+        run_it = ctx.dispatcher.standing(line, ctx, caller)
+        return None if run_it is None else lambda: _told(line, run_it())
 
     def shown(peer: str, text: str) -> None:
         if ctx.echo.on:
@@ -130,7 +130,7 @@ def _hooks(ctx: Context) -> Hooks:
 
     return Hooks(
         run=run,
-        at_once=at_once,
+        standing=standing,
         query=lambda line, caller, printed: leaf_rows(ctx.for_caller(caller), line, printed),
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),

@@ -18,7 +18,9 @@ Target = Literal["operator", "get", "put", "post"]
 
 def profiler_of(ctx: Context) -> Profiler:
     """The node's profiler."""
-    found: Profiler = ctx.parts.setdefault(PART, Profiler())
+    found: Profiler | None = ctx.parts.get(PART)
+    if found is None:
+        found = ctx.parts[PART] = Profiler()
     return found
 
 

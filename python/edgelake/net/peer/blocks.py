@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
-from edgelake.errors import EdgeLakeError
+from edgelake.errors import EdgeLakeError, NotPermittedError
 from edgelake.net.peer import rows
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, File
-from edgelake.net.peer.entrance import READ_BYTES
+from edgelake.net.peer.entrance import READ_BYTES, Closing
 from edgelake.net.peer.files import BLOCK_BYTES
 from edgelake.net.peer.jobs import RowEvent
-from edgelake.net.peer.send import address_of, send
+from edgelake.net.peer.send import address_of, begin, finish, send
+from edgelake.net.peer.short import Sending
 from edgelake.net.peer.upgrade import mark_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 REPLIES: Final = ("job ", "print", "echo")
 """Beginnings of commands that answer a request."""
 
-_TEXT = 4
+TEXT: Final = 4
+"""Kind of a message that brings a text."""
+
 _NETWORK_FAILURE = 15
 
 Reply = tuple[PeerMessage, str, Answer | rows.Rows | None]
@@ -62,7 +65,7 @@ class Blocks:
             to = self._server.connect_to(reply_to)
             await rows.reply(message, self._server.source_for(reply_to), reply_to, to, answer)
 
-    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
+    def whole(self, block: bytes, ip: str, connection: Closing) -> bool:
         """Serve a message that is one block, which most are: without the cost of a stream. Raises ValueError."""
         (message,) = PeerReader(self._server.config.message_bytes).feed(block)
         if message.command.startswith("file write "):
@@ -79,19 +82,55 @@ class Blocks:
         if message.job[1] and message.command.startswith(REPLIES):
             if query is None:
                 self._server.jobs.take(message, ip)
-            transport.close()
+            connection.close()
+        elif self._is_answered(message, ip):
+            connection.close()
         else:
-            self._server.keep(asyncio.ensure_future(self._whole(message, ip, transport)))
+            self._server.keep(asyncio.ensure_future(self._whole(message, ip, connection)))
         return True
 
-    async def _whole(self, message: PeerMessage, ip: str, transport: asyncio.Transport) -> None:
+    def _is_answered(self, message: PeerMessage, ip: str) -> bool:
+        """Answer a request that takes no waiting; False: it is to be served by a task."""
+        server = self._server
+        if not server.pool.is_free:
+            return False
+        try:
+            reply_to = server.reply_to(message, ip)
+        except NotPermittedError as problem:
+            server.refuse(ip, str(problem))
+            return True
+        answer = server.dispatch.at_once(message.command, ip, reply_to)
+        if answer is None:
+            return False
+        server.pool.passed()
+        try:
+            begun = None
+            if (blocks := self._reply_blocks(message, reply_to, answer)) is not None:
+                begun = begin(reply_to, blocks, server.connect_to(reply_to))
+                if begun is None or begun[1] is not None:
+                    server.keep(asyncio.ensure_future(self._send(reply_to, blocks, begun)))
+        except (EdgeLakeError, ValueError) as problem:
+            _not_arrived(reply_to, problem)
+        return True
+
+    async def _send(self, reply_to: str, blocks: bytes, begun: tuple[str, Sending | None] | None = None) -> None:
+        """Send a reply, or what is left of it."""
+        try:
+            if begun is None:
+                await send(reply_to, blocks, self._server.connect_to(reply_to))
+            elif begun[1] is not None:
+                await finish(reply_to, begun[1])
+        except EdgeLakeError as problem:
+            _not_arrived(reply_to, problem)
+
+    async def _whole(self, message: PeerMessage, ip: str, connection: Closing) -> None:
         reply: Reply | None = None
         try:
             reply = await self._complete(message, None, ip)
         except (ValueError, EdgeLakeError) as problem:
             self._server.refuse(ip, str(problem))
         finally:
-            transport.close()
+            connection.close()
         await self._answer(reply)
 
     async def _message(self, reader: asyncio.StreamReader, ip: str) -> Reply | None:
@@ -195,19 +234,30 @@ class Blocks:
 
     async def _reply(self, message: PeerMessage, reply_to: str, answer: Answer | None) -> None:
         """Send what there is to say to a request."""
-        if (told := said(message, answer)) is None:
-            return
-        verb, text, fields = told
         try:
-            source = address_of(self._server.source_for(reply_to))
-            blocks = peer_blocks(verb, text, source, job=message.job, mark=mark_of(source), **fields)
-            await send(reply_to, blocks, self._server.connect_to(reply_to))
+            blocks = self._reply_blocks(message, reply_to, answer)
         except (EdgeLakeError, ValueError) as problem:
-            log.warning("the reply to %s did not arrive: %s", reply_to, problem)
+            _not_arrived(reply_to, problem)
+            return
+        if blocks is not None:
+            await self._send(reply_to, blocks)
+
+    def _reply_blocks(self, message: PeerMessage, reply_to: str, answer: Answer | None) -> bytes | None:
+        """What there is to say to a request. Raises EdgeLakeError, ValueError."""
+        if (told := said(message, answer)) is None:
+            return None
+        verb, text, code, flag = told
+        source = address_of(self._server.source_for(reply_to))
+        mark = mark_of(source)
+        return peer_blocks(verb, text, source, job=message.job, info=TEXT, error=code, generic_flag=flag, mark=mark)
 
 
-def said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, dict[str, Any]] | None:
-    """Command, text and header fields of a reply; None: nobody waits for it."""
+def _not_arrived(reply_to: str, problem: Exception) -> None:
+    log.warning("the reply to %s did not arrive: %s", reply_to, problem)
+
+
+def said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, int, int] | None:
+    """Command, text, error and flag of a reply; None: nobody waits for it."""
     if answer is None:
         return None
     if not (answer.text or answer.error):
@@ -217,8 +267,4 @@ def said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, dict[
     verb = "echo" if answer.error else "print"
     if answer.in_command:
         verb, answer = f"{verb} {answer.text}", Answer(error=answer.error)
-    return (
-        verb,
-        answer.text.encode(),
-        {"info": _TEXT, "error": answer.error, "generic_flag": 2 if answer.is_json else 1},
-    )
+    return verb, answer.text.encode(), answer.error, 2 if answer.is_json else 1

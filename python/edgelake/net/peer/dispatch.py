@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,6 +26,9 @@ PING: Final = "metadata_ping"
 """Event that asks whether a node is there; it answers with ``PONG``."""
 
 PONG: Final = "metadata_pong"
+
+_STANDING: Final = 512
+"""Commands of peers that are kept ready, by text and address."""
 
 _BEGIN, _END = "peer-", ".transfer"
 """Of the names of files on their way."""
@@ -59,7 +63,7 @@ class Cluster(Protocol):
         """A member asks for files of a TSD table."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take four times as long to make
 class Answer:
     """Text of a reply."""
 
@@ -75,7 +79,8 @@ class Hooks:
 
     Attributes:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
-        at_once: the same for a command that takes no waiting; None: it is one for ``run``.
+        standing: what does the same for a command that takes no waiting, as often as it comes; None: it is one for
+            ``run``.
         query: a select of a peer, and how its rows are to be printed ("": as they travel): the rows, a line each.
             Raises EdgeLakeError.
         shown: text that a peer sends for the console.
@@ -93,7 +98,7 @@ class Hooks:
     """
 
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
-    at_once: Callable[[str, Caller], tuple[str, bool] | None]
+    standing: Callable[[str, Caller], Callable[[], tuple[str, bool]] | None]
     query: Callable[[str, Caller, str], Awaitable[AsyncIterator[bytes]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
@@ -114,6 +119,7 @@ class Dispatch:
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
+        self._standing = lru_cache(_STANDING)(self._find_standing)
 
     async def command(self, text: str, data: bytes, ip: str, reply_to: str) -> Answer | None:
         """Carry out a command; None = no reply belongs to it.
@@ -159,20 +165,24 @@ class Dispatch:
             else:
                 raise NotPermittedError(f"'{' '.join(words[:2])}' is not taken from other nodes")
             said, is_json = await self._hooks.run(line, caller)
-        except Exception as failure:  # who waits is told of a fault, too
+        except Exception as failure:  # noqa: BLE001 - who waits is told of a fault, too
             return _failed(failure, words, reply_to)
         return Answer(said, is_json)
 
     def at_once(self, text: str, ip: str, reply_to: str) -> Answer | None:
         """Carry out a command that takes no waiting; None: it is one for ``command``."""
-        line = _line(text)
-        if not line.startswith(ALLOWED):
+        run = self._standing(text, ip)
+        if run is None:
             return None
         try:
-            found = self._hooks.at_once(line, self._hooks.caller(ip))
-        except Exception as failure:  # as in command
-            return _failed(failure, line.split(), reply_to)
-        return None if found is None else Answer(*found)
+            said, is_json = run()
+        except Exception as failure:  # noqa: BLE001 - as in command
+            return _failed(failure, text.split(), reply_to)
+        return Answer(said, is_json)
+
+    def _find_standing(self, text: str, ip: str) -> Callable[[], tuple[str, bool]] | None:
+        line = _line(text)
+        return self._hooks.standing(line, self._hooks.caller(ip)) if line.startswith(ALLOWED) else None
 
     async def _file_get(self, text: str, reply_to: str) -> Answer:
         """``file get source [target]``; blanks of a name came as TABs."""

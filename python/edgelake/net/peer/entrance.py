@@ -16,10 +16,21 @@ _LAST: Final = 35
 """Where a block says that none follows."""
 
 
+def is_whole(first: bytes) -> bool:
+    """Whether the first bytes of a connection are a message of one block, or a greeting of its length."""
+    return len(first) == BLOCK_BYTES and bool(first[_LAST])
+
+
+class Closing(Protocol):
+    """A connection that can be ended."""
+
+    def close(self) -> None: ...
+
+
 class Reader(Protocol):
     """Who reads messages in blocks."""
 
-    def whole(self, block: bytes, ip: str, transport: asyncio.Transport) -> bool:
+    def whole(self, block: bytes, ip: str, connection: Closing) -> bool:
         """Serve a message of one block, and close its connection. False: it is to be read as a stream. Raises
         ValueError."""
 
@@ -29,9 +40,6 @@ class Reader(Protocol):
 
 class Host(Protocol):
     """Who serves what comes in."""
-
-    def admit(self, ip: str) -> bool:
-        """Whether the address may have one more connection; then it is counted."""
 
     def left(self, ip: str) -> None:
         """A connection that was counted has ended."""
@@ -55,24 +63,32 @@ class Host(Protocol):
 
 
 class Entrance(asyncio.Protocol):
-    """One connection that was accepted. ``first_s``: the peer may take this long for its first bytes."""
+    """One connection that was accepted and counted.
 
-    def __init__(self, host: Host, first_s: float) -> None:
-        self._host, self._first_s = host, first_s
-        self._first = b""
-        self._ip = ""
+    Args:
+        first: bytes that have come already.
+        first_s: the peer may take this long for its first bytes.
+    """
+
+    def __init__(self, host: Host, ip: str, first: bytes, first_s: float) -> None:
+        self._host, self._ip, self._first_s = host, ip, first_s
+        self._come, self._first = first, b""
         self._transport: asyncio.Transport | None = None
         self._late: asyncio.TimerHandle | None = None
         self._next: asyncio.Protocol | None = None
         self._is_served = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._ip = str((transport.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
-        if not self._host.admit(self._ip):
-            transport.abort()  # type: ignore[attr-defined]
-            return
         self._transport = cast(asyncio.Transport, transport)
         self._late = asyncio.get_running_loop().call_later(self._first_s, self._silent)
+        if self._come:
+            self.data_received(self._come)
+            self._come = b""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a transport, which tells of its end."""
+        return self._transport is not None
 
     def data_received(self, data: bytes) -> None:
         if self._next is not None:
@@ -126,7 +142,7 @@ class Entrance(asyncio.Protocol):
         if secure.only and not capabilities & Capability.TLS:
             raise ValueError("this node takes TLS alone")
         if not capabilities:
-            if len(first) == BLOCK_BYTES and first[_LAST] and self._host.blocks.whole(first, self._ip, transport):
+            if is_whole(first) and self._host.blocks.whole(first, self._ip, transport):
                 self._is_served = True
                 return
             reader = asyncio.StreamReader(limit=READ_BYTES)

@@ -44,6 +44,9 @@ _LIVENESS: Final = (
     (socket.TCP_USER_TIMEOUT, int(ROWS_S * 1000)),
 )
 
+REQUEST: Final = 6
+"""Kind of a message that asks for an answer."""
+
 JobKey = tuple[int, int, int, int]
 """Location and id of a job, number of receivers, id of this one."""
 
@@ -65,6 +68,9 @@ class Link(asyncio.Protocol):
         peer: ``ip:port`` when we opened it, else the address that it came from.
         source: our address in what we send.
         limit_bytes: of a text that comes.
+
+    Attributes:
+        origin, reply_to: the source of a request that may have replies whatever the policies say, and where they go.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Link(asyncio.Protocol):
         self.peer, self.source, self.capabilities = peer, source, capabilities
         self.ip = ""
         self.end = ""
+        self.origin, self.reply_to = ("", 0), ""
         self._owner = owner
         self._frames = PeerFrames(limit_bytes)
         self._transport: asyncio.Transport | None = None
@@ -143,7 +150,7 @@ class Link(asyncio.Protocol):
     def request(self, command: str, job: JobKey, data: bytes = b"") -> int:
         """Send what is to be answered or confirmed; returns its number. Raises EdgeLakeError (9, 208)."""
         self._sent += 1
-        self._write(command, data, numbers=(self._sent, self._taken), job=job, info=6)
+        self._write(command, data, numbers=(self._sent, self._taken), job=job, info=REQUEST)
         if self._watching is None:
             self._watching = self._loop.call_later(CONFIRM_S, self._check, self._sent)
         return self._sent
@@ -251,7 +258,9 @@ class Link(asyncio.Protocol):
     def _take(self, message: PeerMessage) -> None:
         number, confirmed = message.numbers
         if confirmed > self._confirmed:
-            self._confirm(confirmed)
+            self._confirmed = confirmed
+            if self._waiting:
+                self._confirm(confirmed)
         command = message.command
         if command == _CONFIRMED:
             return
@@ -269,7 +278,6 @@ class Link(asyncio.Protocol):
         self._owner.arrived(self, message)
 
     def _confirm(self, number: int) -> None:
-        self._confirmed = number
         for waited in [waited for waited in self._waiting if waited <= number]:
             waiting = self._waiting.pop(waited)
             if not waiting.done():

@@ -59,7 +59,7 @@ class Links:
             is_ours = marked(message.mark, source, address_of(self._source_for(peer)))
         except (ValueError, EdgeLakeError):
             return
-        for name in {peer, asked} - {""}:
+        for name in (peer, asked) if asked and asked != peer else (peer,):
             if is_ours:
                 self.know(name)
             elif name not in self._links:

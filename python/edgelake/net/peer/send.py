@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import cast
 
-from edgelake.errors import error
+from edgelake.errors import EdgeLakeError, error
+from edgelake.net.peer import short
 
 CONNECT_S = 6.0
 SEND_S = 10.0
@@ -45,14 +46,19 @@ async def send(
 
     Raises EdgeLakeError (20, 208).
     """
+    if isinstance(pieces, bytes) and not taken_s and (begun := begin(peer, pieces, connect_to)) is not None:
+        sent_to, rest = begun
+        if rest is not None:
+            await finish(peer, rest, silence_s)
+        return sent_to
     host, port = address_of(peer)
     try:
         async with asyncio.timeout(CONNECT_S):
             opened = await asyncio.get_running_loop().create_connection(_Sending, connect_to or host, port)
     except TimeoutError:
-        raise error(208, f"{peer}: no connection within {CONNECT_S:g} seconds") from None
+        raise _no_connection(peer) from None
     except OSError as problem:
-        raise error(208, f"{peer}: {_reason(problem)}", hint="is that node's TCP server running?") from None
+        raise _unreachable(peer, problem) from None
     transport, sending = opened
     try:
         sent_to = str(transport.get_extra_info("peername")[0])
@@ -70,6 +76,44 @@ async def send(
     finally:
         if not transport.is_closing():
             transport.abort()
+
+
+def begin(peer: str, content: bytes, connect_to: str = "") -> tuple[str, short.Sending | None] | None:
+    """Send a short message as far as that takes no waiting; the address that was connected to, and what is to be
+    finished. None: it is one for ``send``.
+
+    Raises EdgeLakeError (20, 208).
+    """
+    host, port = address_of(peer)
+    _, host = short.numeric(connect_to or host)
+    if not host or len(content) > short.MAX_BYTES:
+        return None
+    try:
+        return host, short.send_now(host, port, content)
+    except OSError as problem:
+        raise _unreachable(peer, problem) from None
+
+
+async def finish(peer: str, rest: short.Sending, silence_s: float = SEND_S) -> None:
+    """Send what ``begin`` left. Raises EdgeLakeError (208)."""
+    try:
+        await short.finish(rest, CONNECT_S, silence_s)
+    except TimeoutError:
+        if not rest.is_connected:
+            raise _no_connection(peer) from None
+        raise error(208, f"{peer}: it takes nothing for {silence_s:g} seconds") from None
+    except OSError as problem:
+        if not rest.is_connected:
+            raise _unreachable(peer, problem) from None
+        raise error(208, f"{peer}: {_reason(problem)}") from None
+
+
+def _no_connection(peer: str) -> EdgeLakeError:
+    return error(208, f"{peer}: no connection within {CONNECT_S:g} seconds")
+
+
+def _unreachable(peer: str, problem: OSError) -> EdgeLakeError:
+    return error(208, f"{peer}: {_reason(problem)}", hint="is that node's TCP server running?")
 
 
 class _Sending(asyncio.Protocol):

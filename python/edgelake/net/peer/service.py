@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import socket
 import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from edgelake._rust import PeerMessage, peer_blocks
@@ -19,18 +20,20 @@ from edgelake.model import Status
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.peer import rows
 from edgelake.net.peer.arrivals import Arrivals
-from edgelake.net.peer.blocks import REPLIES, Blocks, said
+from edgelake.net.peer.blocks import REPLIES, TEXT, Blocks, said
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.deadlines import Deadlines
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch
-from edgelake.net.peer.entrance import Entrance
+from edgelake.net.peer.entrance import READ_BYTES, Entrance, is_whole
 from edgelake.net.peer.files import file_blocks, once
 from edgelake.net.peer.jobs import Job, Jobs
 from edgelake.net.peer.link import Link
 from edgelake.net.peer.links import Links
+from edgelake.net.peer.listener import Connection, Listener, first_bytes
 from edgelake.net.peer.secure import Secure
-from edgelake.net.peer.send import address_of, send
-from edgelake.net.peer.upgrade import Capability, mark_of
+from edgelake.net.peer.send import address_of, begin, finish, send
+from edgelake.net.peer.short import Sending
+from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, mark_of
 from edgelake.net.pool import Pool
 from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, PeerAnswer, failure_of
 
@@ -89,11 +92,12 @@ class PeerServer(Addressed):
         self.blocks = Blocks(self)
         self._deadlines = Deadlines()
         self._arrivals = Arrivals(dispatch, config.file_bytes, config.message_bytes)
-        self._server: asyncio.Server | None = None
+        self._server: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
         self._since_us = 0
         self._large = 0
+        self._internal, self._external = self.internal, self.external
 
     # ---- life
 
@@ -106,10 +110,9 @@ class PeerServer(Addressed):
         except (OSError, ssl.SSLError) as problem:
             raise ServiceError(f"TCP Server: the certificate cannot be used: {problem}") from problem
         try:
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(
-                lambda: Entrance(self, self.config.block_s), host, port, backlog=BACKLOG
-            )
+            listener = Listener(self._accept)
+            await listener.open(host, port, BACKLOG)
+            self._server = listener
         except OSError as problem:
             raise AddressInUseError(
                 f"TCP Server: {join_address(host, port)}: {problem.strerror or problem}",
@@ -132,7 +135,6 @@ class PeerServer(Addressed):
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await server.wait_closed()
 
     def status(self) -> Status:
         config = self.config
@@ -160,10 +162,10 @@ class PeerServer(Addressed):
             host = "0.0.0.0" if given == "dynamic" else given
             has_port = host.count(":") == 1 or host.startswith("[")
             return host if has_port else join_address(host, self.config.external[1])
-        return self.internal if _is_private(address_of(peer)[0]) else self.external
+        return self._internal if _is_private(address_of(peer)[0]) else self._external
 
     def is_own(self, address: str) -> bool:
-        return self._server is not None and address in (self.external, self.internal)
+        return self._server is not None and address in (self._external, self._internal)
 
     def is_upgraded(self, peer: str) -> bool:
         return self.links.is_known(peer)
@@ -178,7 +180,8 @@ class PeerServer(Addressed):
     async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
         for peer in peers:
-            self.source_for(peer)
+            if self.links.open_to(peer) is None:
+                self.source_for(peer)
         if not peers:
             return []
         job = self.jobs.begin(peers, command)
@@ -186,7 +189,9 @@ class PeerServer(Addressed):
         try:
             if rest := [n for n in range(len(peers)) if not self._ask_on(job, n, command)]:
                 gate = asyncio.Semaphore(SENDING)
-                sending = [asyncio.ensure_future(self._ask(job, n, command, gate)) for n in rest]
+                for n in rest:
+                    if len(sending) >= SENDING or not self._ask_in_block(job, n, command, sending):
+                        sending.append(asyncio.ensure_future(self._ask(job, n, command, gate)))
             self._deadlines.end(job.done, timeout_s)
             await job.done  # at the time-out as well: the answers say who is silent
         finally:
@@ -213,6 +218,35 @@ class PeerServer(Addressed):
             job.put(receiver, PeerAnswer(link.peer, failure.detail or failure.text, error=UNREACHABLE))
         return True
 
+    def _ask_in_block(self, job: Job, receiver: int, command: str, sending: list[asyncio.Task[None]]) -> bool:
+        """Send a command without a wait to a peer that no link is kept with; False: it is for a task.
+
+        Args:
+            sending: takes the task for what is left to be sent.
+        """
+        peer = job.peers[receiver]
+        if self.links.is_known(peer) or self.secure.wants(peer):
+            return False
+        try:
+            flow = (job.location, job.number, len(job.peers), receiver)
+            begun = begin(peer, self._request(peer, command, flow), self.connect_to(peer))
+        except EdgeLakeError as failure:
+            job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
+            return True
+        if begun is None:
+            return False
+        job.sent_to[receiver], rest = begun
+        if rest is not None:
+            sending.append(asyncio.ensure_future(self._ask_further(job, receiver, rest)))
+        return True
+
+    async def _ask_further(self, job: Job, receiver: int, rest: Sending) -> None:
+        peer = job.peers[receiver]
+        try:
+            await finish(peer, rest)
+        except EdgeLakeError as failure:
+            job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
+
     async def _ask(self, job: Job, receiver: int, command: str, gate: asyncio.Semaphore) -> None:
         peer = job.peers[receiver]
         # Replies may come before the sending has ended.
@@ -227,18 +261,20 @@ class PeerServer(Addressed):
 
     async def _send(self, peer: str, command: str, flow: tuple[int, int, int, int], data: bytes = b"") -> str:
         """Send a request; returns the address that was connected to."""
+        return await send(peer, self._request(peer, command, flow, data), self.connect_to(peer))
+
+    def _request(self, peer: str, command: str, flow: tuple[int, int, int, int], data: bytes = b"") -> bytes:
+        """The blocks of a request. Raises EdgeLakeError (20, 21, 208)."""
         self._check_plain(peer)
         source = address_of(self.source_for(peer))
         if len(command.encode()) + len(data) <= MAX_COMMAND_BYTES:
-            blocks = peer_blocks(command, data, source, job=flow, info=_REQUEST, mark=mark_of(source))
-        else:
-            # Section 3.4. It has no room for the job: nobody answers it.
-            self._large = self._large % _LARGE_NAMES + 1
-            name = f"file write cmd.{source[0]}.{self._large}.lmsg"
-            blocks = peer_blocks(
-                name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True, mark=mark_of(source)
-            )
-        return await send(peer, blocks, self.connect_to(peer))
+            return peer_blocks(command, data, source, job=flow, info=_REQUEST, mark=mark_of(source))
+        # Section 3.4. It has no room for the job: nobody answers it.
+        self._large = self._large % _LARGE_NAMES + 1
+        name = f"file write cmd.{source[0]}.{self._large}.lmsg"
+        return peer_blocks(
+            name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True, mark=mark_of(source)
+        )
 
     def _check_plain(self, peer: str) -> None:
         """Raises EdgeLakeError (208) for a peer that is spoken to by TLS, or not at all."""
@@ -300,7 +336,39 @@ class PeerServer(Addressed):
 
     # ---- from other nodes: connections
 
-    def admit(self, ip: str) -> bool:
+    def _accept(self, connection: socket.socket, ip: str) -> None:
+        if not self._admit(ip):
+            connection.close()
+            return
+        first = first_bytes(connection, READ_BYTES)
+        try:
+            if first is None:
+                Connection(connection, partial(self.left, ip)).close()
+            elif (
+                not is_whole(first)
+                or self.secure.only
+                or greeted(first[:GREETING_BYTES])
+                or not self.blocks.whole(first, ip, Connection(connection, partial(self.left, ip)))
+            ):
+                self.keep(asyncio.ensure_future(self._enter(connection, ip, first)))
+        except ValueError as problem:
+            self.refuse(ip, str(problem))
+            Connection(connection, partial(self.left, ip)).close()
+
+    async def _enter(self, connection: socket.socket, ip: str, first: bytes) -> None:
+        """Give a connection a transport: more is to come."""
+        entrance = Entrance(self, ip, first, self.config.block_s)
+        try:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: entrance, connection)
+        except OSError as problem:
+            log.info("a connection of %s has ended: %s", ip, problem)
+        finally:
+            if not entrance.is_made:
+                Connection(connection, partial(self.left, ip)).close()
+
+    def _admit(self, ip: str) -> bool:
+        """Whether the address may have one more connection; then it is counted."""
         if self._open[ip] >= self.config.connections_per_ip:
             self.refuse(ip, f"more than {self.config.connections_per_ip} connections")
             return False
@@ -350,20 +418,27 @@ class PeerServer(Addressed):
         if not (link.has_room and self.pool.is_free):
             return False
         try:
-            reply_to = self.reply_to(message, link.ip)
+            reply_to = link.reply_to if message.source == link.origin else self._reply_on(link, message)
             answer = self.dispatch.at_once(message.command, link.ip, reply_to)
             if answer is None:
                 return False
             self.pool.passed()
             self.links.know(reply_to)
             if (told := said(message, answer)) is not None:
-                verb, text, fields = told
-                link.reply(verb, text, message.job, **fields)
+                verb, text, code, flag = told
+                link.reply(verb, text, message.job, info=TEXT, error=code, generic_flag=flag)
         except NotPermittedError:
             return False  # the task tells the peer
         except EdgeLakeError as problem:
             log.warning("the reply to %s did not arrive: %s", link.peer, problem)
         return True
+
+    def _reply_on(self, link: Link, message: PeerMessage) -> str:
+        """As ``reply_to``; what does not depend on the policies is put down with the link."""
+        reply_to = self.reply_to(message, link.ip)
+        if message.source[0] in (link.ip, self.config.external[0], self.config.internal[0]):
+            link.origin, link.reply_to = message.source, reply_to
+        return reply_to
 
     def _is_new_file(self, link: Link, message: PeerMessage) -> bool:
         """Take a piece of a file; whether it is the first one. Raises ValueError."""
@@ -407,9 +482,9 @@ class PeerServer(Addressed):
         except EdgeLakeError as problem:
             answer = Answer(str(problem), error=problem.number)
         if (told := said(message, answer)) is not None:
-            verb, text, fields = told
+            verb, text, code, flag = told
             await link.room()
-            link.reply(verb, text, message.job, **fields)
+            link.reply(verb, text, message.job, info=TEXT, error=code, generic_flag=flag)
 
     def reply_to(self, message: PeerMessage, ip: str) -> str:
         """Where replies go: to who sent it, or to a node of the policies; nobody makes us call others.

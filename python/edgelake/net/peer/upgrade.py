@@ -31,6 +31,7 @@ def mark_of(source: tuple[str, int]) -> bytes:
     return _MARK + bytes((_VERSION, OURS)) + _check(source)
 
 
+@lru_cache(4096)
 def marked(mark: bytes, source: tuple[str, int], own: tuple[str, int]) -> bool:
     """Whether a mark says that the sender keeps connections.
 
