@@ -17,11 +17,24 @@ from edgelake.model import Caller, CommandClass, Incoming, Reply
 from edgelake.service import Supervisor
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A line that takes no waiting.
+
+    Attributes:
+        run: run it. Raises EdgeLakeError, as the dispatcher does.
+        note: put into the log that it ran, once whoever asked has the reply.
+    """
+
+    run: Callable[[], Reply]
+    note: Callable[[], None]
+
+
 class Runner(Protocol):
     """The dispatcher, as handlers see it."""
 
     def run(self, text: str, ctx: Context) -> Coroutine[Any, Any, Reply]: ...
-    def standing(self, text: str, ctx: Context, caller: Caller) -> Callable[[], Reply] | None: ...
+    def standing(self, text: str, ctx: Context, caller: Caller) -> Standing | None: ...
 
 
 @dataclass

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 from edgelake import errors
 from edgelake.command import assignment
-from edgelake.command.context import Context
+from edgelake.command.context import Context, Standing
 from edgelake.command.flow import Flow
 from edgelake.command.grammar import Grammar
 from edgelake.command.logs import mask
@@ -111,28 +111,28 @@ class Dispatcher:
             return None
         return Call(line.text, entry, kwargs, json_wanted, mask(line.source(0)))
 
-    def standing(self, text: str, ctx: Context, caller: Caller) -> Callable[[], Reply] | None:
-        """What runs a line for a caller, as often as it comes, when that takes no waiting; None: it is for ``run``.
-
-        It raises as ``run``.
-        """
+    def standing(self, text: str, ctx: Context, caller: Caller) -> Standing | None:
+        """A line for a caller, to be run as often as it comes, when that takes no waiting; None: it is for ``run``."""
         self.line(text)
         call = self._call_of(text)
         if call is None or call.command.waits:
             return None
         made = ctx.at(caller=caller, flow=Flow(), line=call.text, phrase=call.command.phrase)
-        return partial(self._run_standing, call, made)
+        return Standing(partial(self._run_standing, call, made), partial(ctx.logs.ran, call.shown, entry=caller.entry))
 
     def _run_standing(self, call: Call, ctx: Context) -> Reply:
         try:
-            self._permit(ctx, call.command.cls, call.command.phrase)
-            reply = cast(Reply, call.command.handler(ctx, **call.arguments))
+            if (command := call.command).cls not in ctx.caller.classes:
+                self._permit(ctx, command.cls, command.phrase)
+            reply = cast(Reply, command.handler(ctx, **call.arguments))
         except EdgeLakeError as failure:
             self._note(failure, call.shown, ctx)
             raise
         except Exception as fault:
             raise self._fault(fault, call.shown, ctx) from fault
-        return self._finished(call, reply, ctx)
+        if call.json_wanted:
+            reply.json_wanted = True
+        return reply
 
     async def _called(self, call: Call, ctx: Context) -> Reply:
         flow = ctx.flow

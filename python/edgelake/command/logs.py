@@ -72,12 +72,14 @@ class Ring:
         self._next = 0
 
     def add(self, text: str, *, kind: str = "Event", thread: str = "main") -> None:
-        last = self._entries[-1] if self._entries else None
-        if last is not None and last.text == text and last.kind == kind and last.thread == thread:
-            last.count += 1
-            last.time = datetime.now()
-            return
-        self._entries.append(Entry(self._next, thread, datetime.now(), kind, text))
+        now = datetime.now()
+        if entries := self._entries:
+            last = entries[-1]
+            if last.text == text and last.kind == kind and last.thread == thread:
+                last.count += 1
+                last.time = now
+                return
+        entries.append(Entry(self._next, thread, now, kind, text))
         self._next += 1
 
     def reset(self) -> None:
@@ -133,7 +135,10 @@ class Logs:
 
     def ran(self, shown: str, *, entry: str) -> None:
         """As ``command``, of one that was masked and did not fail."""
-        self._write("event", logging.INFO, f"(ok) {shown[:2000]}", "Event", entry)
+        text = f"(ok) {shown[:2000]}"
+        self._rings["event"].add(text, thread=entry)
+        if (python := self._python["event"]).isEnabledFor(logging.INFO):
+            python.info("%s", text)
 
     def table(self, name: str, keys: Iterable[str] = ()) -> tuple[Table, list[dict[str, Any]]]:
         """A log as a table and as data."""
@@ -142,8 +147,7 @@ class Logs:
 
     def _write(self, ring: str, level: int, text: str, kind: str, thread: str) -> None:
         self._rings[ring].add(text, kind=kind, thread=thread)
-        if (python := self._python[ring]).isEnabledFor(level):
-            python.log(level, "%s", text)
+        self._python[ring].log(level, "%s", text)
 
 
 class EchoQueue:

@@ -6,7 +6,7 @@ Source: spec "Services and status", section 2; "Command language", section 10; "
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
@@ -34,7 +34,7 @@ from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
 from edgelake.model import ALL_CLASSES, Caller, CommandClass, Reply
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
-from edgelake.net.peer.dispatch import PONG
+from edgelake.net.peer.dispatch import PONG, Ready
 from edgelake.net.peer.secure import certificate_text
 from edgelake.net.peer.service import MAX_COMMAND_BYTES
 from edgelake.peering import PeerAnswer
@@ -118,9 +118,9 @@ def _hooks(ctx: Context) -> Hooks:
             return body.decode(errors="replace"), False
         return _told(line, reply)
 
-    def standing(line: str, caller: Caller) -> Callable[[], tuple[str, bool]] | None:
-        run_it = ctx.dispatcher.standing(line, ctx, caller)
-        return None if run_it is None else lambda: _told(line, run_it())
+    def standing(line: str, caller: Caller) -> Ready | None:
+        found = ctx.dispatcher.standing(line, ctx, caller)
+        return None if found is None else Ready(lambda: _told(line, found.run()), found.note)
 
     def shown(peer: str, text: str) -> None:
         if ctx.echo.on:
@@ -306,11 +306,11 @@ def _on_wire(line: str, variables: Variables) -> str:
 
 def _joined(answers: Sequence[PeerAnswer], line: str, *, subset: bool) -> Reply:
     """The answers of one or several nodes; JSON by address. Raises what a node answered, unless some are enough."""
+    if len(answers) == 1 and not answers[0].error:
+        return Reply.of_text(answers[0].text)
     failed = [answer for answer in answers if answer.error]
     if failed and (not subset or len(failed) == len(answers)):
         raise _failure(failed, len(answers))
-    if len(answers) == 1:
-        return Reply.of_text(answers[0].text)
     if all(answer.is_json for answer in answers if not answer.error):
         parts = [f'"{a.peer}": {to_json(a.text) if a.error else a.text}' for a in answers]
         return Reply.of_text("{" + ", ".join(parts) + "}")

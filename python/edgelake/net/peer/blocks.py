@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
@@ -91,27 +92,29 @@ class Blocks:
 
     def _is_answered(self, message: PeerMessage, ip: str) -> bool:
         """Answer a request that takes no waiting; False: it is to be served by a task."""
-        server = self._server
-        if not server.pool.is_free:
+        server, command = self._server, message.command
+        ready = server.dispatch.ready(command, ip)
+        if ready is None or not server.pool.is_free:
             return False
         try:
             reply_to = server.reply_to(message, ip)
         except NotPermittedError as problem:
             server.refuse(ip, str(problem))
             return True
-        answer = server.dispatch.at_once(message.command, ip, reply_to)
-        if answer is None:
-            return False
         server.pool.passed()
+        server.dispatch.carry_out(ready, command, reply_to, partial(self._say, message, reply_to))
+        return True
+
+    def _say(self, message: PeerMessage, reply_to: str, answer: Answer) -> None:
+        """Answer a request, as far as that takes no waiting."""
+        server = self._server
         try:
-            begun = None
             if (blocks := self._reply_blocks(message, reply_to, answer)) is not None:
                 begun = begin(reply_to, blocks, server.connect_to(reply_to))
                 if begun is None or begun[1] is not None:
                     server.keep(asyncio.ensure_future(self._send(reply_to, blocks, begun)))
         except (EdgeLakeError, ValueError) as problem:
             _not_arrived(reply_to, problem)
-        return True
 
     async def _send(self, reply_to: str, blocks: bytes, begun: tuple[str, Sending | None] | None = None) -> None:
         """Send a reply, or what is left of it."""

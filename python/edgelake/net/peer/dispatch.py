@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from edgelake.errors import EdgeLakeError, NotPermittedError, UnknownCommandError, error
 from edgelake.model import Caller
@@ -27,7 +27,7 @@ PING: Final = "metadata_ping"
 
 PONG: Final = "metadata_pong"
 
-_STANDING: Final = 512
+_READY: Final = 512
 """Commands of peers that are kept ready, by text and address."""
 
 _BEGIN, _END = "peer-", ".transfer"
@@ -73,14 +73,25 @@ class Answer:
     in_command: bool = False
 
 
+class Ready(NamedTuple):
+    """A command that takes no waiting, as often as it comes.
+
+    Attributes:
+        answer: carry it out; its text, and whether that is JSON. Raises EdgeLakeError.
+        note: put down that it was, after the reply.
+    """
+
+    answer: Callable[[], tuple[str, bool]]
+    note: Callable[[], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What the node does for its peers.
 
     Attributes:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
-        standing: what does the same for a command that takes no waiting, as often as it comes; None: it is one for
-            ``run``.
+        standing: the same for a command that takes no waiting, as often as it comes; None: it is one for ``run``.
         query: a select of a peer, and how its rows are to be printed ("": as they travel): the rows, a line each.
             Raises EdgeLakeError.
         shown: text that a peer sends for the console.
@@ -98,7 +109,7 @@ class Hooks:
     """
 
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
-    standing: Callable[[str, Caller], Callable[[], tuple[str, bool]] | None]
+    standing: Callable[[str, Caller], Ready | None]
     query: Callable[[str, Caller, str], Awaitable[AsyncIterator[bytes]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
@@ -119,7 +130,7 @@ class Dispatch:
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
-        self._standing = lru_cache(_STANDING)(self._find_standing)
+        self._ready = lru_cache(_READY)(self._find_ready)
 
     async def command(self, text: str, data: bytes, ip: str, reply_to: str) -> Answer | None:
         """Carry out a command; None = no reply belongs to it.
@@ -169,18 +180,21 @@ class Dispatch:
             return _failed(failure, words, reply_to)
         return Answer(said, is_json)
 
-    def at_once(self, text: str, ip: str, reply_to: str) -> Answer | None:
-        """Carry out a command that takes no waiting; None: it is one for ``command``."""
-        run = self._standing(text, ip)
-        if run is None:
-            return None
-        try:
-            said, is_json = run()
-        except Exception as failure:  # noqa: BLE001 - as in command
-            return _failed(failure, text.split(), reply_to)
-        return Answer(said, is_json)
+    def ready(self, text: str, ip: str) -> Ready | None:
+        """A command that takes no waiting; None: it is one for ``command``."""
+        return self._ready(text, ip)
 
-    def _find_standing(self, text: str, ip: str) -> Callable[[], tuple[str, bool]] | None:
+    def carry_out(self, ready: Ready, text: str, reply_to: str, say: Callable[[Answer], None]) -> None:
+        """Carry out such a command; ``say`` gets the answer before anything else is done. Raises what ``say`` does."""
+        try:
+            found = ready.answer()
+        except Exception as failure:  # noqa: BLE001 - as in command
+            say(_failed(failure, text.split(), reply_to))
+        else:
+            say(Answer(*found))
+            ready.note()
+
+    def _find_ready(self, text: str, ip: str) -> Ready | None:
         line = _line(text)
         return self._hooks.standing(line, self._hooks.caller(ip)) if line.startswith(ALLOWED) else None
 

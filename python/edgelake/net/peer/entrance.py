@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from typing import Final, Protocol, cast
 
 from edgelake.net.peer.files import BLOCK_BYTES
@@ -150,14 +151,17 @@ class Entrance(asyncio.Protocol):
         else:
             if not secure.takes:
                 capabilities &= ~Capability.TLS
-            self._next = self._host.linked(self._ip, capabilities)
+            self._next = link = self._host.linked(self._ip, capabilities)
             transport.write(greeting(capabilities))
             first = first[GREETING_BYTES:]
             if capabilities & Capability.TLS:
                 if first:
                     raise ValueError("it sends more before TLS has begun")
-                self._host.keep(asyncio.ensure_future(self._begin_tls(transport, self._next)))
+                self._host.keep(asyncio.ensure_future(self._begin_tls(transport, link)))
                 return
+            # From here on the link has the transport to itself, and tells of its end.
+            link.left = partial(self._host.left, self._ip)
+            transport.set_protocol(link)
         self._first = b""
         self._next.connection_made(transport)
         if first:

@@ -50,8 +50,8 @@ class Job:
     sent_to: list[Origin]
     answers: list[PeerAnswer | None]
     missing: int
+    done: asyncio.Future[None]
     again: set[int] = field(default_factory=set)
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def put(self, receiver: int, answer: PeerAnswer) -> None:
         """The first answer of a receiver counts."""
@@ -206,6 +206,7 @@ class Jobs:
         self._jobs: dict[int, Job] = {}
         self._queries: dict[int, RowJob] = {}
         self._random: Iterator[tuple[int, int]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -253,7 +254,10 @@ class Jobs:
     def begin(self, peers: Sequence[str], command: str) -> Job:
         """A job that waits for these. Raises EdgeLakeError (108) when too many wait."""
         location, number = self._place()
-        job = Job(location, number, command, tuple(peers), [""] * len(peers), [None] * len(peers), len(peers))
+        if self._loop is None:  # asking for it again is a system call
+            self._loop = asyncio.get_running_loop()
+        count, done = len(peers), self._loop.create_future()
+        job = Job(location, number, command, tuple(peers), [""] * count, [None] * count, count, done)
         self._jobs[location] = job
         return job
 
@@ -281,12 +285,16 @@ class Jobs:
                     peer = job.peers[receiver]
                     job.put(receiver, PeerAnswer(peer, f"{peer}: {link.end}", error=UNREACHABLE))
 
-    def take(self, message: PeerMessage, origin: Origin) -> bool:
-        """Hand a reply to its job. False, and counted, for one that nobody waits for or that another node sent."""
+    def take(self, message: PeerMessage, origin: Origin) -> None:
+        """Hand a reply to its job; one that nobody waits for or that another node sent is counted."""
+        if not self.answered(message, origin):
+            self.dropped += 1
+
+    def answered(self, message: PeerMessage, origin: Origin) -> bool:
+        """Hand a reply to its job, if it has one."""
         location, number, _, receiver = message.job
         job = self._jobs.get(location)
         if job is None or job.number != number or receiver >= len(job.peers) or job.sent_to[receiver] != origin:
-            self.dropped += 1
             return False
         code = message.error if message.error <= MAX_NOT_AN_ERROR else 0
         job.put(receiver, PeerAnswer(job.peers[receiver], _text(message), message.generic_flag == 2, code))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, cast
 
@@ -16,6 +16,7 @@ TAKEN: Final = "event taken"
 """A frame of rows has been merged, or one of a file stored: more may come. With an error: nobody wants more."""
 
 _CONFIRMED: Final = "event confirmed"
+_EVENTS: Final = frozenset({TAKEN, _CONFIRMED})
 
 CONFIRM_S: Final = 10.0
 """A peer that has not confirmed a message by then is not there any more."""
@@ -70,6 +71,7 @@ class Link(asyncio.Protocol):
         limit_bytes: of a text that comes.
 
     Attributes:
+        left: called when it has ended.
         origin, reply_to: the source of a request that may have replies whatever the policies say, and where they go.
     """
 
@@ -80,6 +82,7 @@ class Link(asyncio.Protocol):
         self.ip = ""
         self.end = ""
         self.origin, self.reply_to = ("", 0), ""
+        self.left: Callable[[], None] = lambda: None
         self._owner = owner
         self._frames = PeerFrames(limit_bytes)
         self._transport: asyncio.Transport | None = None
@@ -127,6 +130,7 @@ class Link(asyncio.Protocol):
         for window in self._windows.values():
             window.release()
         self._room.set()
+        self.left()
         self._owner.lost(self)
 
     def pause_writing(self) -> None:
@@ -261,10 +265,9 @@ class Link(asyncio.Protocol):
             self._confirmed = confirmed
             if self._waiting:
                 self._confirm(confirmed)
-        command = message.command
-        if command == _CONFIRMED:
-            return
-        if command == TAKEN:
+        if (command := message.command) in _EVENTS:
+            if command != TAKEN:
+                return
             key = _stream(message.job)
             if (window := self._windows.get(key)) is not None:
                 if message.error:

@@ -400,7 +400,9 @@ class PeerServer(Addressed):
     def arrived(self, link: Link, message: PeerMessage) -> None:
         """A message on a link. Raises ValueError, which ends the link."""
         if message.job[1] and message.command.startswith(REPLIES):
-            if (query := self.jobs.query_of(message, link)) is not None:
+            if self.jobs.answered(message, link):
+                pass
+            elif (query := self.jobs.query_of(message, link)) is not None:
                 query.push_from(link, message)
             elif message.has_rows:
                 link.taken(message.job, refused=True)
@@ -415,18 +417,15 @@ class PeerServer(Addressed):
 
     def _is_answered(self, link: Link, message: PeerMessage) -> bool:
         """Answer a request that takes no waiting; False: it is to be served by a task."""
-        if not (link.has_room and self.pool.is_free):
+        command = message.command
+        ready = self.dispatch.ready(command, link.ip)
+        if ready is None or not (link.has_room and self.pool.is_free):
             return False
         try:
             reply_to = link.reply_to if message.source == link.origin else self._reply_on(link, message)
-            answer = self.dispatch.at_once(message.command, link.ip, reply_to)
-            if answer is None:
-                return False
             self.pool.passed()
             self.links.know(reply_to)
-            if (told := said(message, answer)) is not None:
-                verb, text, code, flag = told
-                link.reply(verb, text, message.job, info=TEXT, error=code, generic_flag=flag)
+            self.dispatch.carry_out(ready, command, reply_to, partial(_say_on, link, message))
         except NotPermittedError:
             return False  # the task tells the peer
         except EdgeLakeError as problem:
@@ -481,10 +480,9 @@ class PeerServer(Addressed):
                     answer = await self.dispatch.command(message.command, message.data, link.ip, reply_to)
         except EdgeLakeError as problem:
             answer = Answer(str(problem), error=problem.number)
-        if (told := said(message, answer)) is not None:
-            verb, text, code, flag = told
+        if answer is not None:
             await link.room()
-            link.reply(verb, text, message.job, info=TEXT, error=code, generic_flag=flag)
+            _say_on(link, message, answer)
 
     def reply_to(self, message: PeerMessage, ip: str) -> str:
         """Where replies go: to who sent it, or to a node of the policies; nobody makes us call others.
@@ -498,6 +496,13 @@ class PeerServer(Addressed):
         if host != ip and host not in own and not self._is_known(host):
             raise NotPermittedError(f"its source address {join_address(host, port)} is not that of a known node")
         return join_address(host, port)
+
+
+def _say_on(link: Link, message: PeerMessage, answer: Answer) -> None:
+    """Answer a request on the link that it came on. Raises EdgeLakeError (9, 208)."""
+    if (told := said(message, answer)) is not None:
+        verb, text, code, flag = told
+        link.reply(verb, text, message.job, info=TEXT, error=code, generic_flag=flag)
 
 
 @lru_cache(4096)
