@@ -7,11 +7,12 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgelake.errors import CommandError, EdgeLakeError, NameInUseError, NotAvailableError, ServiceError
-from edgelake.inputs.grpc import config
+from edgelake.inputs.grpc import config, link
 from tests.grpc.conftest import HERE, Server, Start
 from tests.grpc.nodes import PROTO, rows, run, running, shown, until
 from tests.mqtt.brokers import Files
@@ -215,6 +216,42 @@ async def test_a_server_that_is_killed_in_mid_stream_is_found_again(tmp_path: Pa
         new = [n for n in found if n >= 10_000_000]
         assert old == list(range(1, len(old) + 1))
         assert new == list(range(10_000_000, 10_000_000 + len(new)))
+
+
+@pytest.mark.parametrize("function", ["Watch", "Read"])
+async def test_a_server_that_is_frozen_is_noticed_and_found_again(tmp_path: Path, server: Start, function: str) -> None:
+    source = server(pause_s=0.01)
+    more = "dbms = plant and table = t and value = (count = 0) and reconnect = true and timeout = 0.5"
+    async with running(tmp_path) as node:
+        await node.execute(run("calm", source.port, function, more))
+        await until(node, "calm", lambda c: c["Rows"] > 10)
+        source.freeze()
+        client = await until(node, "calm", lambda c: "answers nothing" in c["Status"])
+        assert client["Status"] == "Not connected: connected, but it answers nothing within 0.5 seconds"
+        assert client["Timeouts"] >= 1
+        client = await until(node, "calm", lambda c: "no connection within" in c["Status"])
+        source.thaw()
+        client = await until(node, "calm", lambda c: c["Status"] == "Connected")
+        await until(node, "calm", lambda c: c["Rows"] > client["Rows"] + 10)
+
+
+async def test_a_stream_that_brings_nothing_for_long_is_left_alone(
+    tmp_path: Path, shared: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Counter[str]()
+
+    def answers(session: link.Session, channel: Any) -> bool:
+        asked["times"] += 1
+        return answer(session, channel)
+
+    answer = link.Session._answers
+    monkeypatch.setattr(link.Session, "_answers", answers)
+    monkeypatch.setattr(link, "QUIET", 0.001)
+    async with running(tmp_path) as node:
+        await node.execute(run("quiet", shared.port, "Watch", f"{stream(3)} and timeout = 20"))
+        await until(node, "quiet", lambda c: asked["times"] > 5)
+        client = await shown(node, "quiet")
+        assert (client["Status"], client["Rows"], client["Timeouts"]) == ("Connected", 3, 0)
 
 
 async def test_a_server_that_comes_late_is_waited_for_without_filling_the_log(

@@ -14,6 +14,9 @@ class Inbox:
     """Full, it makes the reading thread wait; gRPC's flow control then makes the server wait.
 
     Made on the loop that takes. It holds a message above ``limit_bytes`` when it is the only one.
+
+    Attributes:
+        came: messages so far.
     """
 
     def __init__(self, limit_messages: int = LIMIT_MESSAGES, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -25,6 +28,7 @@ class Inbox:
         self._messages: list[bytes] = []
         self._bytes = 0
         self._closed = False
+        self.came = 0
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -37,6 +41,7 @@ class Inbox:
             if self._closed:
                 return False
             self._messages.append(message)
+            self.came += 1
             self._bytes += len(message)
             is_first, is_full = len(self._messages) == 1, self._is_full()
         if is_first:

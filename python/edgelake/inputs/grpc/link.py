@@ -22,13 +22,16 @@ from edgelake.inputs.grpc.reflection import Reflection
 LONGEST_MESSAGE_BYTES = 16 << 20
 LONGEST_REFLECTION_S = 10.0
 NOTHING_CAME_S = 1.0  # before a stream is called again that brought nothing
+QUIET = 2.0  # timeouts without a message, after which a server is asked whether it is there
+PROBE = "/edgelake.Probe/Answer"
+"""A function that no server has: whatever says so is alive. One that it has might wait for a thread of its own."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", LONGEST_MESSAGE_BYTES),
     ("grpc.use_local_subchannel_pool", 1),  # else the pause after a failure is that of an earlier channel
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
-    # A server that went mute is noticed. Servers by default take a ping in 5 minutes, and end connections with more.
+    # For what ``Session`` does not ask itself. Servers take a ping in 5 minutes, and end connections with more.
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -94,16 +97,19 @@ class Session:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._settled = threading.Event()
+        self._over = threading.Event()
+        self._is_mute = False
         self._running: Any = None
         self._ready = False
         self.took = 0
 
     def run(self) -> None:
-        """Returns when the limit is reached or it is cancelled. Raises EdgeLakeError."""
+        """Returns when the limit is reached or it is cancelled. Raises EdgeLakeError; the server may be mute."""
         channel = open_channel(self._server)
         try:
             with failures():
                 self._connect(channel)
+                threading.Thread(target=self._watch, args=(channel,), name="grpc watch", daemon=True).start()
                 if self._method is None:
                     reflection = Reflection(channel, min(self._pace.timeout_s, LONGEST_REFLECTION_S))
                     self._method = method_of(reflection.descriptors(self._call.service), self._call)
@@ -114,7 +120,10 @@ class Session:
             if not self._stopping.is_set():
                 raise
         finally:
+            self._over.set()
             channel.close()
+        if self._is_mute:
+            raise TimeoutExpiredError(f"connected, but it answers nothing within {self._pace.timeout_s:g} seconds")
 
     def cancel(self) -> None:
         with self._lock:
@@ -122,6 +131,25 @@ class Session:
             self._settled.set()
             if self._running is not None:
                 self._running.cancel()
+
+    def _watch(self, channel: Any) -> None:
+        """A server that sends nothing may be frozen, or cut off: it is asked, and given up when it does not answer."""
+        came = self._inbox.came
+        while not self._over.wait(self._pace.timeout_s * QUIET):
+            before, came = came, self._inbox.came
+            if came == before and not self._answers(channel):
+                self._is_mute = not self._stopping.is_set()
+                self.cancel()
+                return
+
+    def _answers(self, channel: Any) -> bool:
+        try:
+            channel.unary_unary(PROBE)(b"", timeout=self._pace.timeout_s)
+        except grpc.RpcError as problem:
+            return bool(problem.code() != grpc.StatusCode.DEADLINE_EXCEEDED)
+        except ValueError:  # the channel was closed meanwhile
+            return True
+        return True
 
     def _connect(self, channel: Any) -> None:
         """Waits until it is known whether the server is there; if it is not, the next call says why."""
