@@ -257,7 +257,8 @@ class RemoteTables:
             pointer: ``apsw.Connection.sqlite3_pointer()``.
             source: ``scan(schema, table, columns, conditions, order)`` gives an object with ``read() -> bytes`` (COPY
                 data, empty at the end) and ``close()``. A condition is (column, operator, value); rows that do not
-                satisfy one may come along. order: (column, descending), to be kept, or None; and ``count(table)``.
+                satisfy one may come along. order: (column, descending), to be kept, or None; and
+                ``count(schema, table)``.
             tables: (schema, name, columns: (name, is text, wire type), number of the column of whole numbers that tells
                 rows apart, without which every scan reads all rows).
         """
@@ -523,6 +524,8 @@ class Pipeline:
     def archived(self, dbms: str, table: str, first: int) -> None: ...
     def set_filing(self, on: bool) -> None:
         """Whether rows that nobody stores become files."""
+    def expect(self, dbms: str, on: bool) -> None:
+        """Whether a database is about to be attached: its rows become no files meanwhile."""
     def take_file(self, timeout_s: float) -> FileBatch | None: ...
     def content(self, batch: FileBatch) -> Content: ...
     def filed(self, batch: FileBatch) -> None:

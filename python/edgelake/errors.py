@@ -180,6 +180,14 @@ class RefusedError(DatabaseError):
     code = "dbms.refused"
 
 
+class DatabaseAwayError(DatabaseError):
+    """The server of a database is not there, or does not serve now. It is tried again."""
+
+    code = "dbms.away"
+    http_status = 503
+    is_away = True  # what SQLite's side looks at
+
+
 class DatabaseMissingError(EdgeLakeError):
     """No database of this logical name is connected."""
 

@@ -115,6 +115,8 @@ class Node:
         ctx.policies = Policies(directories.path("blockchain_file"), self._addresses)
         ctx.stores = Stores(lambda: directories.path("dbms_dir"), self._schema_changed)
         ctx.stores.on_attach = self._attach
+        ctx.stores.on_wait = self._expect
+        ctx.stores.on_report = lambda text: ctx.logs.error(text)
         ctx.stores.published = self._published
         ctx.ingest = Ingest(
             lambda: directories.root / "data" / "journal", timezone=timezone, limit_bytes=memory_limit_bytes
@@ -205,6 +207,11 @@ class Node:
             await ingest.attach(store)
         else:
             await ingest.detach(store.dbms)
+
+    def _expect(self, dbms: str, waits: bool) -> None:
+        """Rows of a database whose server is away stay in the journal."""
+        if dbms not in SYSTEM_NAMES:
+            self.ctx.ingest.expect(dbms, waits)
 
     def _schema_changed(self, dbms: str, table: str, schema: list[tuple[str, str, bool]] | None) -> None:
         """In the writer's thread: later payloads are parsed with the columns as they are now."""

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 import pytest
 
 from edgelake._rust import Rows
+from edgelake.bench.postgres_server import PostgresServer
 from edgelake.errors import DatabaseMissingError, TableMissingError, TimeoutExpiredError
 from edgelake.query import run
 from edgelake.query.options import parse_options
 from edgelake.store.insert import Insertion
+from edgelake.store.server import Server
 from tests.query.conftest import Asked, opened
 
 ENDLESS = (
@@ -22,10 +24,35 @@ ENDLESS = (
 )
 
 
-@pytest.fixture(scope="module", params=[None, "1 day"], ids=["plain", "days"])
+PLACES = {
+    "plain": (None, ""),
+    "days": ("1 day", ""),
+    "psql with a file": ("1 month", "edge"),
+    "memory with psql": ("1 month", "far"),
+    "both psql": (None, "edge far"),
+}
+"""Partitions of ``edge.t``, the databases that are on a PostgreSQL server."""
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[PostgresServer]:
+    """A server beside that of ``cut``, whose databases have the same names."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    """``edge.t``, a table ``edge.u`` like it without the column name, and ``far.t`` in a file."""
-    for asked in opened(tmp_path_factory.mktemp("dbms"), request.param):
+    """``edge.t``, a table ``edge.u`` like it without the column name, and ``far.t``."""
+    interval, remote = PLACES[request.param]
+    server: Server | None = None
+    if remote:
+        second: PostgresServer = request.getfixturevalue("second")
+        for name in ("edge", "far"):
+            second.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        server = second.server()
+    for asked in opened(tmp_path_factory.mktemp("dbms"), interval, server if "edge" in remote else None):
 
         async def more(stores=asked.stores) -> None:  # type: ignore[no-untyped-def]
             rows = [
@@ -34,7 +61,7 @@ def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             ]
             payload = Rows.parse(b"\n".join(json.dumps(row).encode() for row in rows))
             await stores.get("edge").insert(Insertion("u", payload, 1))
-            far = await stores.connect("far")
+            far = await stores.connect("far", kind="psql" if "far" in remote else "sqlite", server=server)
             await far.insert(Insertion("t", payload, 1))
 
         asyncio.run(more())

@@ -15,6 +15,7 @@ import pytest
 from edgelake.bench.postgres_server import PostgresServer
 from edgelake.errors import (
     CommandError,
+    DatabaseAwayError,
     DatabaseError,
     DatabaseMissingError,
     EdgeLakeError,
@@ -24,6 +25,7 @@ from edgelake.errors import (
 from edgelake.query.options import parse_options
 from edgelake.query.service import Queries
 from edgelake.store import ledger
+from edgelake.store.base import ColumnInfo
 from edgelake.store.batches import StoredBatch, open_batches
 from edgelake.store.marker import FileMarker
 from edgelake.store.partition import Interval, Partitioning
@@ -276,10 +278,54 @@ async def test_a_query_that_takes_too_long_is_stopped_at_the_server(empty: Postg
 def test_what_cannot_be_reached_is_said(empty: PostgresServer) -> None:
     with pytest.raises(DatabaseError, match=r"password authentication failed.*check user and password"):
         PostgresStore("plant", empty.server(password="wrong"))
-    with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:9.*server runs"):
+    with pytest.raises(DatabaseAwayError, match=r"127\.0\.0\.1:9.*server runs"):
         PostgresStore("plant", empty.server(port=9))
     with pytest.raises(DatabaseMissingError):
         PostgresStore.drop_database("plant", empty.server())
+
+
+async def test_a_server_that_lets_nobody_in_is_not_waited_for(empty: PostgresServer, tmp_path: Path) -> None:
+    stores = Stores(lambda: tmp_path)
+    with pytest.raises(DatabaseError, match="password authentication failed") as refused:
+        await stores.connect_or_wait("plant", kind="psql", server=empty.server(password="wrong"))
+    assert not isinstance(refused.value, DatabaseAwayError)
+    empty.sql("CREATE ROLE guest LOGIN PASSWORD 'guest'")
+    with pytest.raises(DatabaseError, match="permission denied to create database"):
+        await stores.connect_or_wait("plant", kind="psql", server=empty.server(user="guest", password="guest"))
+    empty.sql("DROP ROLE guest")
+    assert stores.databases() == []
+    await stores.close()
+
+
+async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    server = PostgresServer()
+    server.crash()
+    stores, there = Stores(lambda: tmp_path), asyncio.Event()
+    stores.on_wait = lambda name, waits: None if waits else there.set()
+    assert "refused" in await stores.connect_or_wait("plant", kind="psql", server=server.server())
+    assert "refused" in await stores.connect_or_wait("plant", kind="psql", server=server.server())
+    (row,) = stores.databases()
+    assert (row.name, row.kind, row.address) == ("plant", "psql", f"127.0.0.1:{server.port}")
+    assert row.storage.startswith("Not connected: plant at")
+    with pytest.raises(DatabaseAwayError, match="disconnect dbms plant"):
+        stores.get("plant")
+    with pytest.raises(DatabaseError, match="waits for its server"):
+        await stores.connect("plant")
+    await stores.declare(Partitioning("plant", "t", "nothing", Interval.parse("1 day")))
+    await stores.later("plant", lambda store: store.change(lambda tx: tx.create_table("t", [ColumnInfo("v", "int")])))
+    await asyncio.to_thread(server.start)
+    async with asyncio.timeout(40):
+        await there.wait()
+    assert list(stores.get("plant").tables) == ["t"]
+    assert [row.storage for row in stores.databases()] == ["Persistent"]
+    server.crash()
+    await stores.disconnect("plant")
+    await stores.connect_or_wait("plant", kind="psql", server=server.server())
+    await stores.disconnect("plant")
+    assert stores.databases() == []
+    await stores.connect("plant")  # in a file now
+    await stores.close()
+    server.stop()
 
 
 async def test_kinds_do_not_mix(empty: PostgresServer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgelake.bench.postgres_server import PostgresServer
-from tests.system.program import OPERATOR, STANDALONE, Program
+from tests.system.program import AGENT, OPERATOR, STANDALONE, Program
 from tests.system.test_crash import Numbers, Sender
 
 KILLS = 6
@@ -51,6 +51,45 @@ def test_rows_come_in_while_the_server_is_down(server: PostgresServer, tmp_path:
         assert sorted(stored(server)) == list(range(200))
         assert node.count("t") == 200
         assert node.get("get error log").count("PostgreSQL server runs") < 10  # what changes, not every attempt
+        assert node.stop() == 0
+
+
+def away(server: PostgresServer, script: str) -> str:
+    """All databases are the server's, and what is asked of them cannot be done yet."""
+    script = script.replace("type = sqlite", server.clause)
+    return script.replace("run rest", "partition plant t using insert_timestamp by 1 day\nrun streamer\nrun rest", 1)
+
+
+@pytest.mark.parametrize("script", [STANDALONE, OPERATOR], ids=["alone", "operator"])
+def test_a_node_starts_while_the_server_is_away(server: PostgresServer, tmp_path: Path, script: str) -> None:
+    server.crash()
+    script = away(server, script).replace("run streamer\nrun operator", "run operator")
+    modes = ["streaming", "file"] if "run operator" in script else ["streaming"]
+    sent = 0
+    with Program(tmp_path / "home", script) as node:
+        for mode in modes * 5:
+            assert node.put(json.dumps({"n": sent}).encode(), mode=mode)[0] == 200
+            sent += 1
+        node.kill()
+    with Program(tmp_path / "home", script) as node:
+        shown = node.get("get databases")
+        assert "Not connected" in shown
+        assert "refused" in shown
+        status, reply = node.request("GET", {**AGENT, "command": 'sql plant "select count(*) from t"'})
+        assert status == 503, reply
+        assert "refused" in reply.decode()
+        for mode in modes * 5:
+            assert node.put(json.dumps({"n": sent}).encode(), mode=mode)[0] == 200
+            sent += 1
+        server.start()
+        node.until(lambda: "Not connected" not in node.get("get databases"), limit_s=40)
+        query = "sql plant format = json and stat = false select n from t order by n"
+        there = "get table local status where name = t and dbms = plant"
+        node.until(lambda: node.data(there)["local"] and node.count("t") == sent, limit_s=40)
+        assert [int(row["n"]) for row in json.loads(node.get(query))["Query"]] == list(range(sent))
+        assert "par_t_" in node.get("get partitions where dbms = plant and table = t")
+        assert not list((tmp_path / "home").rglob("err*/*.json*"))
+        assert 1 <= node.get("get error log").count("database plant: plant at") <= 4  # each reason, not each attempt
         assert node.stop() == 0
 
 

@@ -30,6 +30,7 @@ from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.ingest.source import Content, RetryLater, SourceFile, inspect, is_marker_of
 from edgelake.ingest.streaming import MapRows
+from edgelake.store.engine import may_pass
 from edgelake.store.marker import FileMarker
 from edgelake.store.store import Store
 from edgelake.store.tsd import KNOWN_CONTENT, OWN, REFUSED, TSD_DBMS, FileEntry, Selection, TsdTable
@@ -95,6 +96,8 @@ class Intake:
             self._count_failure(path, name, e)
             raise RetryLater(str(e)) from e
         except EdgeLakeError as failure:
+            if may_pass(failure):
+                raise RetryLater(f"{path.name}: {failure}") from failure
             await self._refuse(path, name, failure)
         except (OSError, EOFError, zlib.error) as e:
             if isinstance(e, OSError) and e.errno is not None:
@@ -151,8 +154,8 @@ class Intake:
         """Once per database: forget markers of files that were archived just before the node died."""
         if store.dbms in self._cleaned:
             return
-        self._cleaned.add(store.dbms)
         names = await store.read(lambda db: [row[0] for row in db.execute("SELECT name FROM _edgelake_files")])
+        self._cleaned.add(store.dbms)
         for marker in names:
             if await self._is_done(marker):
                 await self._forget(store, marker)
@@ -315,7 +318,7 @@ class Intake:
         except StorageFullError:
             raise
         except EdgeLakeError as failure:
-            if not done:
+            if not done or may_pass(failure):
                 raise
             await asyncio.to_thread(self._refuse_rest, source, done, failure)
             self._count_failure(source.path, source.name, failure)

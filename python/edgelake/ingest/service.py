@@ -6,7 +6,8 @@ Where accepted rows go:
   a streamer. While an operator runs it books each batch (TSD row, archive file, counters) and its rules hold
   (``limit_tables``, ``create_table``).
   Rows that an operator was to book when the node died wait for the next one, for ten seconds.
-- Their database is not connected and an operator runs: they wait in the journal, up to its limit.
+- Their database is not connected and an operator runs, or its server is away: they wait in the journal, up to its
+  limit.
 - Neither: they become a file of the watch directory, once ``run streamer`` has set the directories. Rows of an earlier
   run of the node go on waiting for their database; ``flush buffers`` makes files of them too.
 
@@ -107,6 +108,7 @@ class Ingest:
         self._flushes: dict[int, asyncio.Future[None]] = {}
         self._room: asyncio.Future[None] | None = None
         self._writers: dict[str, Writer] = {}
+        self._expected: set[str] = set()
         self._errors = ErrorFiles(self._err_dir)
         self._settings: dict[tuple[str, str], StreamSettings] = {}
         self._directories: tuple[Path, Path, Path] | None = None
@@ -140,6 +142,8 @@ class Ingest:
             pipeline = await asyncio.to_thread(self._open)
             self._pipeline = pipeline
             pipeline.set_by_origin(self.keeper is not None)
+            for dbms in self._expected:
+                pipeline.expect(dbms, True)
             self.conditions.attach(pipeline)
             self._archiver = Archiver(pipeline)
             self._archiver.set_keeper(self.keeper)
@@ -361,6 +365,12 @@ class Ingest:
         writer = self._writers.pop(dbms, None)
         if writer is not None:
             await asyncio.to_thread(writer.stop)
+
+    def expect(self, dbms: str, wanted: bool) -> None:
+        """A database is about to be attached (its server is away), or no longer: its rows wait in the journal."""
+        (self._expected.add if wanted else self._expected.discard)(dbms)
+        if self._pipeline is not None:
+            self._pipeline.expect(dbms, wanted)
 
     def schema_changed(self, dbms: str, table: str, schema: list[tuple[str, str, bool]] | None) -> None:
         """Parse later payloads with a table's columns as they are now (None = it was dropped). In any thread."""

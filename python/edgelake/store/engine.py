@@ -10,7 +10,14 @@ from typing import Any
 import apsw
 
 from edgelake import _rust
-from edgelake.errors import DatabaseError, EdgeLakeError, NotPermittedError, RefusedError, StorageFullError
+from edgelake.errors import (
+    DatabaseAwayError,
+    DatabaseError,
+    EdgeLakeError,
+    NotPermittedError,
+    RefusedError,
+    StorageFullError,
+)
 
 ENTRY_POINT = "sqlite3_edgelake_init"
 BUSY_TIMEOUT_MS = 10_000
@@ -95,13 +102,18 @@ def open_reader(location: str, others: Mapping[str, str] | None = None) -> apsw.
     try:
         connection = apsw.Connection(location, flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        for name, other in (others or {}).items():
-            connection.execute(f"ATTACH ? AS {quote(name)}", (_uri(other),))
+        attach(connection, others or {})
         connection.execute("PRAGMA query_only=1")
     except apsw.Error as error:
         raise to_error(error, location) from error
     connection.authorizer = authorize_read
     return connection
+
+
+def attach(connection: apsw.Connection, others: Mapping[str, str]) -> None:
+    """Read other databases along, by name -> location; read-only, whatever the connection is."""
+    for name, location in others.items():
+        connection.execute(f"ATTACH ? AS {quote(name)}", (f"{_uri(location)}&mode=ro",))
 
 
 def open_scratch() -> apsw.Connection:
@@ -154,6 +166,8 @@ def to_error(error: apsw.Error, where: str) -> EdgeLakeError:
         return StorageFullError(f"{where}: {error}", hint="make room, or raise the file size limit")
     if isinstance(error, (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError)):
         return DatabaseError(f"{where}: {error}", hint="check that the directory exists and is writable")
+    if isinstance(error, apsw.ProtocolError):  # what remote tables say of a server that is away
+        return DatabaseAwayError(f"{where}: {error}")
     return DatabaseError(f"{where}: {error}")
 
 
@@ -188,6 +202,11 @@ def refuses_rows(problem: Exception) -> bool:
         return isinstance(problem, RefusedError) or problem.number == 171
     # A value that the native side cannot take.
     return isinstance(problem, (ValueError, TypeError, OverflowError))
+
+
+def may_pass(problem: Exception) -> bool:
+    """Whether it is the database's state that a statement failed for, and not the statement."""
+    return isinstance(problem, DatabaseAwayError) or isinstance(problem.__cause__, _NOT_THE_ROWS)
 
 
 def is_full(error: apsw.Error) -> bool:

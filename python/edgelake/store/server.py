@@ -28,6 +28,12 @@ class Server:
     def address(self) -> str:
         return f"{self.ip}:{self.port}"
 
+    @property
+    def configuration(self) -> str:
+        """How rows are written, as ``get databases`` prints it."""
+        log_mode = ", Unlogged tables" if self.unlog else ""
+        return f"Autocommit {'On' if self.autocommit else 'Off'}{log_mode}"
+
     @classmethod
     def parse(
         cls, ip: str, port: str, user: str, password: str, *, autocommit: bool = True, unlog: bool = False

@@ -56,9 +56,11 @@ class SqliteStore(Store):
         return await self.change(lambda tx: direct.execute(tx, sql))
 
     def joined_reader(self, others: Sequence[Store]) -> apsw.Connection:
-        locations = {other.dbms: other.location for other in others if isinstance(other, SqliteStore)}
-        if len(locations) < len(others):
-            return super().joined_reader(others)
+        locations = {}
+        for other in others:
+            if not isinstance(other, SqliteStore):
+                return other.open_joined(self, others)
+            locations[other.dbms] = other.location
         return engine.open_reader(self._location, locations)
 
     async def size_bytes(self) -> int:

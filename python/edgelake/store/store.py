@@ -188,10 +188,12 @@ class Store(ABC):
 
     def joined_reader(self, others: Sequence[Store]) -> apsw.Connection:
         """As ``reader``, with the tables of other databases under their names; to be closed by who has it."""
-        raise DatabaseError(
-            f"{self.dbms} ({self.kind}) is not read along with {', '.join(other.dbms for other in others)}",
-            hint="include tables of databases of one kind",
-        )
+        return self.open_joined(self, others)
+
+    def open_joined(self, main: Store, others: Sequence[Store]) -> apsw.Connection:
+        """A joined reader of databases of several engines, of which this is one."""
+        named = ", ".join(f"{store.dbms} ({store.kind})" for store in (main, *others))
+        raise DatabaseError(f"{named}: not read by one statement", hint="include tables of databases of one kind")
 
     async def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run ``work`` with a reader's connection in a reader thread."""

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, NotAvailableError
+from edgelake.errors import (
+    CommandError,
+    DatabaseAwayError,
+    DatabaseError,
+    DatabaseMissingError,
+    EdgeLakeError,
+    NotAvailableError,
+)
 from edgelake.store import engine
 from edgelake.store.base import PartitionInfo, TableInfo
 from edgelake.store.insert import Published
@@ -18,6 +25,7 @@ from edgelake.store.schema import Transaction
 from edgelake.store.server import Server
 from edgelake.store.sqlite import SqliteStore
 from edgelake.store.store import OnSchema, Store
+from edgelake.store.waiting import Awaited, Later, Waiting
 
 if TYPE_CHECKING:
     from edgelake.store.postgres.store import PostgresStore
@@ -54,6 +62,11 @@ class Stores:
         self._everywhere: dict[tuple[str, str], Partitioning] = {}
         self._lock = asyncio.Lock()
         self.on_attach: OnAttach | None = None
+        self.on_wait: Callable[[str, bool], None] = lambda _name, _waits: None
+        """Told when a database begins to wait for its server (True), or no longer does."""
+        self.on_report: Callable[[str], None] = lambda _text: None
+        """Told why a database is waited for, and when it is there."""
+        self.waiting = Waiting(self._try, lambda *change: self.on_wait(*change), lambda text: self.on_report(text))
         self.published: Published = lambda dbms, table: ()
 
     def __iter__(self) -> Iterator[Store]:
@@ -66,11 +79,18 @@ class Stores:
         return self._stores.get(name)
 
     def get(self, name: str) -> Store:
-        """Raises DatabaseMissingError."""
+        """Raises DatabaseMissingError, DatabaseAwayError while its server is waited for."""
         store = self._stores.get(name)
         if store is None:
+            if (awaited := self.waiting.get(name)) is not None:
+                raise awaited.error()
             raise DatabaseMissingError(f"'{name}' is not connected", hint=f"connect dbms {name} where type = sqlite")
         return store
+
+    def check(self, name: str) -> None:
+        """Raises DatabaseMissingError for a database that is neither connected nor waited for."""
+        if name not in self.waiting:
+            self.get(name)
 
     def table(self, dbms: str, name: str) -> TableInfo | None:
         """A local table, or None."""
@@ -93,10 +113,9 @@ class Stores:
         check_kind(kind)
         if memory and kind != "sqlite":
             raise CommandError("memory = true", hint="type = sqlite has databases in memory")
-        logical = Path(name).name
-        if not logical or logical in {".", ".."}:
-            raise CommandError(f"'{name}' names no database", hint="connect dbms <name> where type = sqlite")
+        logical = _logical(name)
         async with self._lock:
+            self._check_not_awaited(logical)
             known = self._stores.get(logical)
             if known is not None:
                 if known.kind != kind or known.in_memory != memory:
@@ -104,18 +123,87 @@ class Stores:
                     raise DatabaseError(f"'{logical}' is connected {where}", hint=f"disconnect dbms {logical}, first")
                 return known
             store = await self._open(name, logical, kind, memory, server)
-            if logical not in SYSTEM_NAMES:
-                store.create_as_published(self.published)
-            self._stores[logical] = store
-            try:
-                await self._spread(store)
-                if self.on_attach is not None:
-                    await self.on_attach(store, True)
-            except BaseException:
-                del self._stores[logical]
-                await store.close()
-                raise
+            await self._admit(store)
         return store
+
+    async def connect_or_wait(
+        self, name: str, *, kind: str = "sqlite", memory: bool = False, server: Server | None = None
+    ) -> str:
+        """As ``connect``, but a server that is away is tried until it is there.
+
+        Returns why the database is not there yet; empty when it is.
+        """
+        logical, server = _logical(name), server or Server()
+        awaited = self.waiting.get(logical)
+        if awaited is not None and kind == "psql" and awaited.server == server:
+            return awaited.reason
+        try:
+            await self.connect(name, kind=kind, memory=memory, server=server)
+        except DatabaseAwayError as away:
+            async with self._lock:
+                if logical not in self._stores:
+                    self._check_not_awaited(logical)
+                    self.waiting.begin(Awaited(logical, server, away.detail))
+            return away.detail
+        return ""
+
+    async def later(self, name: str, work: Later) -> None:
+        """Do something with a database: now, or, while its server is waited for, before it gets rows.
+
+        Raises DatabaseMissingError, and what ``work`` raises now.
+        """
+        awaited = self.waiting.get(name)
+        if awaited is None:
+            await work(self.get(name))
+        else:
+            awaited.later.append(work)
+
+    def _check_not_awaited(self, logical: str) -> None:
+        if (awaited := self.waiting.get(logical)) is not None:
+            raise DatabaseError(
+                f"'{logical}' waits for its server at {awaited.server.address}",
+                hint=f"disconnect dbms {logical}, first",
+            )
+
+    async def _try(self, awaited: Awaited) -> None:
+        """One more attempt to connect a database. Nothing is locked while the server does not answer."""
+        opening = asyncio.ensure_future(self._open(awaited.name, awaited.name, "psql", False, awaited.server))
+        try:
+            store = await asyncio.shield(opening)
+            await self._lock.acquire()
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unwanted)
+            raise
+        try:
+            await self._admit(store, awaited.later)
+        finally:
+            self._lock.release()
+
+    async def _admit(self, store: Store, later: Sequence[Later] = ()) -> None:
+        """An open database becomes one of the node's; it is closed when that fails."""
+        name = store.dbms
+        if name not in SYSTEM_NAMES:
+            store.create_as_published(self.published)
+        try:
+            await self._spread(store)
+            for work in later:
+                await self._do(work, store)
+            self._stores[name] = store
+            if self.on_attach is not None:
+                await self.on_attach(store, True)
+        except BaseException:
+            self._stores.pop(name, None)
+            await store.close()
+            raise
+
+    async def _do(self, work: Later, store: Store) -> None:
+        """What a command asked for while the server was away: nobody waits for its failure."""
+        try:
+            await work(store)
+        except DatabaseAwayError:
+            raise
+        except EdgeLakeError as problem:
+            self.on_report(f"database {store.dbms}: {problem}")
 
     async def _open(self, name: str, logical: str, kind: str, memory: bool, server: Server | None) -> Store:
         if kind == "psql":
@@ -126,6 +214,8 @@ class Stores:
 
     async def disconnect(self, name: str) -> None:
         """Detach a database; what it holds stays (memory databases are gone). Raises DatabaseMissingError."""
+        if self.waiting.end(name):
+            return
         async with self._lock:
             store = self.get(name)
             if self.on_attach is not None:
@@ -136,6 +226,7 @@ class Stores:
     async def drop(self, name: str, *, kind: str = "sqlite", server: Server | None = None) -> None:
         """Delete a database that is not connected. Raises DatabaseError, DatabaseMissingError."""
         check_kind(kind)
+        self._check_not_awaited(name)
         if name in self._stores:
             raise DatabaseError(f"'{name}' is connected", hint=f"disconnect dbms {name}, first")
         if kind == "psql":
@@ -156,11 +247,14 @@ class Stores:
 
     async def close(self) -> None:
         """Disconnect everything."""
+        for awaited in self.waiting:
+            self.waiting.end(awaited.name)
         for name in list(self._stores):
             await self.disconnect(name)
 
     def databases(self) -> list[DatabaseRow]:
-        return [_row(store) for store in self]
+        rows = [*map(_row, self), *map(_awaited_row, self.waiting)]
+        return sorted(rows, key=lambda row: row.name)
 
     # --- partitions
 
@@ -181,7 +275,7 @@ class Stores:
             for store in self:
                 await self._put(store, wanted)
         else:
-            await self._put(self.get(wanted.dbms), wanted)
+            await self.later(wanted.dbms, lambda store: self._put(store, wanted))
 
     async def drop_partitions(
         self, dbms: str, table: str, *, name: str | None = None, keep: int | None = None
@@ -262,9 +356,31 @@ def _postgres() -> type[PostgresStore]:
     return PostgresStore
 
 
+def _logical(name: str) -> str:
+    """Logical name of a database. Raises CommandError."""
+    logical = Path(name).name
+    if not logical or logical in {".", ".."}:
+        raise CommandError(f"'{name}' names no database", hint="connect dbms <name> where type = sqlite")
+    return logical
+
+
+def _close_unwanted(opening: asyncio.Future[Store]) -> None:
+    """A database that was opened when nobody waited for it any longer."""
+    if not opening.cancelled() and opening.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, opening.result().close_blocking)
+
+
+def _owner(name: str) -> str:
+    return "system" if name in SYSTEM_NAMES else "user"
+
+
 def _row(store: Store) -> DatabaseRow:
-    owner = "system" if store.dbms in SYSTEM_NAMES else "user"
-    return DatabaseRow(store.dbms, store.kind, owner, store.address, store.configuration, store.storage)
+    return DatabaseRow(store.dbms, store.kind, _owner(store.dbms), store.address, store.configuration, store.storage)
+
+
+def _awaited_row(awaited: Awaited) -> DatabaseRow:
+    server, state = awaited.server, f"Not connected: {awaited.reason}"
+    return DatabaseRow(awaited.name, "psql", _owner(awaited.name), server.address, server.configuration, state)
 
 
 def _delete(path: Path) -> None:

@@ -414,6 +414,10 @@ impl Pipeline {
         self.inner.set_filing(on);
     }
 
+    fn expect(&self, dbms: &str, on: bool) {
+        self.inner.expect(dbms, on);
+    }
+
     fn take_file(&self, py: Python<'_>, timeout_s: f64) -> PyResult<Option<FileBatch>> {
         let timeout = seconds(timeout_s)?;
         let taken = py

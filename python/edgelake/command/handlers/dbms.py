@@ -51,7 +51,8 @@ async def connect_dbms(
     """Attach the logical database NAME: a SQLite file in dbms_dir (or in memory), or a database of a PostgreSQL server.
 
     type = psql: ip, port (5432), user and password of the server; the database NAME is made there when it is missing.
-    unlog = true: new tables are not in the server's log, and empty after its crash.
+    unlog = true: new tables are not in the server's log, and empty after its crash. A server that is away is tried
+    until it is there; meanwhile rows wait in the journal, and get databases says why.
 
     type = bucket: object storage for the blobs of a database, NAME is blobs_<dbms>. provider = s3 (and what speaks its
     API), azure, gcs or file; connection = the bucket; endpoint where it is not the provider's own (the directory of
@@ -64,7 +65,9 @@ async def connect_dbms(
     if name.lower() in buckets_of(ctx):
         raise DatabaseError(f"'{name.lower()}' is connected as a bucket", hint=f"disconnect dbms {name.lower()}, first")
     server = Server.parse(ip, port, user, password, autocommit=autocommit, unlog=unlog)
-    await ctx.stores.connect(name.lower(), kind=kind.lower(), memory=memory, server=server)
+    reason = await ctx.stores.connect_or_wait(name.lower(), kind=kind.lower(), memory=memory, server=server)
+    if reason:
+        return Reply.of_text(f"Not connected yet, the node tries again: {reason}")
     return Reply.done()
 
 

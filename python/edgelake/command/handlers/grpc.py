@@ -176,7 +176,7 @@ def _table_sink(ctx: Context, dbms: str, table: str) -> Sink:
     if not dbms:
         raise CommandError("policy, or dbms and table are needed", hint="ingest = false: messages are counted only")
     if ctx.services.get(Publisher.name) is None:  # whose rows go to the databases of other nodes
-        ctx.stores.get(sanitize_name(dbms))
+        ctx.stores.check(sanitize_name(dbms))
     return TableSink(ctx.ingest.submit, dbms, table)
 
 

@@ -14,6 +14,7 @@ from edgelake.store import backup, catalogue, ledger, statement, tsd
 from edgelake.store.base import AUTOMATIC_COLUMNS, ColumnInfo, TableInfo
 from edgelake.store.ledger import LEDGER, LEDGER_DBMS
 from edgelake.store.schema import Transaction
+from edgelake.store.store import Store
 
 _PRINTED = {
     "timestamp": "timestamp without time zone",
@@ -64,9 +65,13 @@ def _is_local(ctx: Context, dbms: str, table: str) -> bool:
 )
 async def create_table(ctx: Context, name: str, *, dbms: str) -> Reply:
     """Create a system table (ledger, tsd_info, tsd_N), or a table as its policy declares it."""
-    store, table = ctx.stores.get(dbms.lower()), name.lower()
+    await ctx.stores.later(dbms.lower(), lambda store: _create(ctx, store, name.lower()))
+    return Reply.done()
+
+
+async def _create(ctx: Context, store: Store, table: str) -> None:
     if table in store.tables:
-        return Reply.done()
+        return
     if table == LEDGER and store.dbms == LEDGER_DBMS:
         await store.change(ledger.create)
     elif tsd.is_tsd_name(table):
@@ -74,7 +79,6 @@ async def create_table(ctx: Context, name: str, *, dbms: str) -> Reply:
     else:
         columns = find_columns(ctx, store.dbms, table)[len(AUTOMATIC_COLUMNS) :]
         await store.change(lambda tx: tx.create_table(table, columns))
-    return Reply.done()
 
 
 @command(

@@ -9,11 +9,33 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, pq
 
-from edgelake.errors import DatabaseError, EdgeLakeError, NotPermittedError, RefusedError, StorageFullError
+from edgelake.errors import (
+    DatabaseAwayError,
+    DatabaseError,
+    EdgeLakeError,
+    NotPermittedError,
+    RefusedError,
+    StorageFullError,
+)
 from edgelake.store.server import Server
 
 CONNECT_TIMEOUT_S: Final = 10
 _MARK: Final = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?(\d*)")
+_PASSING: Final = (
+    "starting up",
+    "shutting down",
+    "in recovery mode",
+    "not yet accepting",
+    "not accepting",
+    "too many",
+    "connection slots",
+    "terminating connection",
+)
+"""In what a server says that will let us in later."""
+
+_PASSING_CLASSES: Final = ("08", "53", "57")
+"""SQLSTATE: connection, resources, an operator stepped in."""
+
 _PROCESS: Final = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _SETTINGS: Final = "-c timezone=UTC -c datestyle=ISO -c standard_conforming_strings=on -c client_min_messages=warning"
 
@@ -48,11 +70,21 @@ def to_error(problem: Exception, where: str, *, connecting: bool = False) -> Edg
     if state in {"53100", "58030"}:
         return StorageFullError(text, hint="make room on the disk of the PostgreSQL server")
     if connecting:
-        return DatabaseError(text, hint=_connect_hint(str(problem)))
+        answered = bool(state) and not state.startswith(_PASSING_CLASSES)
+        kind = DatabaseError if answered or _is_refused(str(problem)) else DatabaseAwayError
+        return kind(text, hint=_connect_hint(str(problem)))
     lost = isinstance(problem, (errors.OperationalError, errors.InterfaceError, errors.InternalError))
     if lost and not isinstance(problem, errors.ProgramLimitExceeded):
-        return DatabaseError(text, hint="the node tries again; see whether the PostgreSQL server runs")
+        return DatabaseAwayError(text, hint="the node tries again; see whether the PostgreSQL server runs")
     return RefusedError(text)
+
+
+def _is_refused(text: str) -> bool:
+    """Whether the server answered, and trying again is of no use: password, user, database, ``pg_hba.conf``.
+
+    The library gives no SQLSTATE of a connection that was not made, only the server's message.
+    """
+    return "FATAL" in text and not any(passing in text for passing in _PASSING)
 
 
 def _first_lines(text: str) -> str:

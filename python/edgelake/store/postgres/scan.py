@@ -104,7 +104,7 @@ class Snapshot:
 
 
 class Source:
-    """What SQLite's remote tables ask. One thread at a time, but for ``interrupt``."""
+    """The tables of one database, as SQLite's remote tables ask for them. One thread at a time, but for ``stopped``."""
 
     def __init__(self, dbms: str, infos: Mapping[str, TableInfo], snapshot: Snapshot) -> None:
         """``infos``: the logical table of each physical one."""
@@ -117,7 +117,6 @@ class Source:
 
     def scan(
         self,
-        _schema: str,
         table: str,
         columns: Sequence[str],
         conditions: Sequence[tuple[str, str, Any]],

@@ -15,18 +15,19 @@ from typing import Any, Final, TypeVar
 import apsw
 import psycopg
 
-from edgelake._rust import RemoteTables
 from edgelake.errors import DatabaseError, DatabaseMissingError
 from edgelake.store import catalogue as common
-from edgelake.store import direct, engine
+from edgelake.store import direct
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.postgres import catalogue, room
 from edgelake.store.postgres.connection import PostgresConnection, connect, to_error
 from edgelake.store.postgres.insert import CopyInserter
-from edgelake.store.postgres.names import physical, quote
-from edgelake.store.postgres.scan import Snapshot, Source, remote_columns
+from edgelake.store.postgres.names import quote
+from edgelake.store.postgres.reader import MAIN, Remote, RemoteConnection, open_remote
+from edgelake.store.postgres.scan import Snapshot, Source
 from edgelake.store.postgres.schema import PostgresTransaction
 from edgelake.store.server import Server
+from edgelake.store.sqlite import SqliteStore
 from edgelake.store.store import OnSchema, Store, Synchronous
 
 log = logging.getLogger(__name__)
@@ -48,17 +49,6 @@ _OUTCOME: Final = "SELECT number FROM _edgelake_commits WHERE writer = ? FOR UPD
 _INTERNAL_KINDS: Final = {"text": "varchar", "bigint": "bigint"}
 
 
-class RemoteConnection(apsw.Connection):
-    """A reader: SQLite in memory, whose tables are those of the server."""
-
-    source: Source
-
-    def interrupt(self) -> None:
-        self.source.stopped = True
-        self.source.snapshot.cancel()
-        super().interrupt()
-
-
 class PostgresStore(Store):
     """One logical database on a server.
 
@@ -74,6 +64,8 @@ class PostgresStore(Store):
         self.address = server.address
         self._connection: PostgresConnection | None = None
         self._keys: Mapping[str, str] = {}
+        self._trouble = ""
+        """Why the lost connection could not be made again."""
         self._name = uuid.uuid4().hex
         """Of this writer, whose transactions are numbered."""
         self._number = 0
@@ -84,12 +76,12 @@ class PostgresStore(Store):
 
     @property
     def storage(self) -> str:
-        return "Persistent"
+        lost = self._trouble or (self._connection is not None and self._connection.is_lost and "connection lost")
+        return f"Not connected: {lost}" if lost else "Persistent"
 
     @property
     def configuration(self) -> str:
-        log_mode = ", Unlogged tables" if self.server.unlog else ""
-        return f"Autocommit {'On' if self.server.autocommit else 'Off'}{log_mode}"
+        return self.server.configuration
 
     @classmethod
     def drop_database(cls, name: str, server: Server) -> None:
@@ -182,7 +174,12 @@ class PostgresStore(Store):
         connection = self._connection
         if connection is None or connection.is_lost:
             lost = connection
-            self._connection = connection = PostgresConnection(self.server, self.dbms)
+            try:
+                self._connection = connection = PostgresConnection(self.server, self.dbms)
+            except DatabaseError as problem:
+                self._trouble = problem.detail
+                raise
+            self._trouble = ""
             if lost is not None:
                 connection.end_process(lost.process)
             self._refresh()
@@ -248,22 +245,30 @@ class PostgresStore(Store):
     # --- readers
 
     def _open_reader(self) -> apsw.Connection:
-        engine.load_native()
-        connection = RemoteConnection(":memory:")
-        snapshot = Snapshot(self._pooled, self._put_back)
-        infos = self._physical()
-        connection.source = Source(self.dbms, infos, snapshot)
-        keys = self._keys
-        tables = [
-            ("main", name, remote_columns(info), _key(info, keys.get(physical(name)))) for name, info in infos.items()
-        ]
-        RemoteTables(connection.sqlite3_pointer(), connection.source, tables)
-        for name in infos:
-            connection.execute(f"CREATE VIRTUAL TABLE {engine.quote(name)} USING edgelake_remote")
-        connection.execute("PRAGMA query_only=1")
-        connection.authorizer = engine.authorize_read
-        connection.source.generation = self._generation
-        return connection
+        remote = self._remote()
+        return open_remote({MAIN: remote})
+
+    def joined_reader(self, others: Sequence[Store]) -> apsw.Connection:
+        return self.open_joined(self, others)
+
+    def open_joined(self, main: Store, others: Sequence[Store]) -> apsw.Connection:
+        remotes: dict[str, Remote] = {}
+        files: dict[str, str] = {}
+        for store in (main, *others):
+            if isinstance(store, PostgresStore):
+                remotes[MAIN if store is main else store.dbms] = store._remote()
+            elif isinstance(store, SqliteStore):
+                files[store.dbms] = store.location
+            else:
+                return super().open_joined(main, others)
+        return open_remote(remotes, files)
+
+    def _remote(self) -> Remote:
+        """The tables of now, for one reader."""
+        generation, infos, keys = self._generation, self._physical(), self._keys
+        source = Source(self.dbms, infos, Snapshot(self._pooled, self._put_back))
+        source.generation = generation
+        return Remote(source, infos, keys)
 
     def _physical(self) -> Mapping[str, TableInfo]:
         """Every table that rows stand in, and the node's own, with what is known of it."""
@@ -317,12 +322,6 @@ class PostgresStore(Store):
             return [db.source.count(name) for name in physical_names]
 
         return await self.read(work)
-
-
-def _key(info: TableInfo, column: str | None) -> int | None:
-    """Number of the column that tells rows apart; the node's own tables have row ids."""
-    wanted = "row_id" if info.is_own else column
-    return next((at for at, known in enumerate(info.columns) if known.name == wanted), None)
 
 
 def _is_missing(problem: DatabaseError) -> bool:

@@ -82,6 +82,13 @@ impl Pipeline {
         self.shared.due.notify_all();
     }
 
+    /// A database is about to be attached (its server is away), or no longer: its rows wait in the journal, and
+    /// become no files.
+    pub fn expect(&self, dbms: &str, on: bool) {
+        self.shared.tables.lock().expect(dbms, on);
+        self.shared.due.notify_all();
+    }
+
     /// Rows that are due and that nobody stores; waits for them up to `timeout`.
     pub fn take_file(&self, timeout: Duration) -> Result<Option<FileBatch>, JournalError> {
         let until = Instant::now() + timeout;

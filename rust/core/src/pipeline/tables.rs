@@ -47,6 +47,8 @@ struct Barrier {
 pub(super) struct Tables {
     known: BTreeMap<Key, Table>,
     attached: HashSet<String>,
+    /// Databases that are about to be attached: their rows do not become files.
+    expected: HashSet<String>,
     thresholds: Scoped<Threshold>,
     levels: Scoped<Level>,
     barriers: Vec<Barrier>,
@@ -63,6 +65,7 @@ impl Default for Tables {
         Self {
             known: BTreeMap::new(),
             attached: HashSet::new(),
+            expected: HashSet::new(),
             thresholds: Scoped(HashMap::new()),
             levels: Scoped(HashMap::new()),
             barriers: Vec::new(),
@@ -148,6 +151,19 @@ impl Tables {
         self.attached.remove(dbms);
     }
 
+    pub fn expect(&mut self, dbms: &str, on: bool) {
+        if on {
+            self.expected.insert(dbms.to_owned());
+        } else {
+            self.expected.remove(dbms);
+        }
+    }
+
+    /// Whether somebody stores the rows of a database, or makes files of them.
+    fn is_stored(&self, dbms: &str) -> bool {
+        self.is_attached(dbms) || (self.filing.is_some() && !self.expected.contains(dbms))
+    }
+
     pub fn is_attached(&self, dbms: &str) -> bool {
         self.attached.contains(dbms)
     }
@@ -180,7 +196,7 @@ impl Tables {
         let free = self
             .known
             .iter()
-            .filter(|(key, _)| !self.is_attached(&key.dbms));
+            .filter(|(key, _)| !self.is_attached(&key.dbms) && self.is_stored(&key.dbms));
         Self::earliest(
             free.map(|(key, table)| (key, table.file_due_at(self.threshold(key), cutoff))),
         )
@@ -190,10 +206,9 @@ impl Tables {
 
     /// Make everything due that anybody stores.
     pub fn force(&mut self) {
-        for (key, table) in &mut self.known {
-            if self.attached.contains(&key.dbms) || self.filing.is_some() {
-                table.force();
-            }
+        let keys = self.known.keys().filter(|key| self.is_stored(&key.dbms));
+        for key in keys.cloned().collect::<Vec<_>>() {
+            self.table(&key).force();
         }
     }
 
@@ -215,7 +230,7 @@ impl Tables {
         let mut barriers = std::mem::take(&mut self.barriers);
         barriers.retain_mut(|barrier| {
             barrier.targets.retain(|(key, last)| {
-                let stored = self.filing.is_some() || self.attached.contains(&key.dbms);
+                let stored = self.is_stored(&key.dbms);
                 let from = self.known.get(key).and_then(Table::pending_from);
                 stored && from.is_some_and(|from| from <= *last)
             });

@@ -101,16 +101,18 @@ impl Failure {
         }
     }
 
-    /// An exception of the source; one that was interrupted says so by its attribute.
+    /// An exception of the source; its attributes say whether it was interrupted, or its server is away.
     fn of(py: Python<'_>, problem: &PyErr) -> Self {
         let value = problem.value(py);
-        let interrupted = value
-            .getattr("interrupted")
-            .and_then(|flag| flag.is_truthy())
-            .unwrap_or(false);
+        let says = |name| {
+            let flag = value.getattr(name).and_then(|flag| flag.is_truthy());
+            flag.unwrap_or(false)
+        };
         Self {
-            code: if interrupted {
+            code: if says("interrupted") {
                 ffi::SQLITE_INTERRUPT
+            } else if says("is_away") {
+                ffi::SQLITE_PROTOCOL
             } else {
                 ffi::SQLITE_ERROR
             },
@@ -269,7 +271,7 @@ unsafe fn begin(
     let tests: Vec<&str> = list().collect();
     if used.is_empty() && tests.is_empty() {
         let source = &table.shared.source;
-        let rows = source.call_method1(py, "count", (&remote.name,))?;
+        let rows = source.call_method1(py, "count", (&remote.schema, &remote.name))?;
         cursor.bare = Some(rows.extract(py)?);
         return Ok(());
     }
