@@ -344,7 +344,9 @@ class Routes:
         return [self._target(c, "distribution", True) for c in (*found[turn:], *found[:turn])]
 
     def _target(self, cluster: Cluster, use: str, take_turns: bool) -> Target:
-        members = [o for o in cluster.operators if not o.is_foreign]
+        if len(operators := cluster.operators) == 1 and not operators[0].is_foreign:
+            return Target(cluster, operators)
+        members = [o for o in operators if not o.is_foreign]
         if members and (take_turns or not members[0].is_main):
             turn = self._next_turn(cluster.id, use, len(members))
             members = [*members[turn:], *members[:turn]]
@@ -359,9 +361,11 @@ class Routes:
 
     def mark(self, address: str, *, active: bool) -> None:
         """Put down whether a node answered. ``address`` is ``ip:port`` as messages are sent to it."""
-        if address not in self._states and len(self._states) >= MAX_STATES:
-            del self._states[next(iter(self._states))]
-        state = self._states.setdefault(address, NodeState())
+        state = self._states.get(address)
+        if state is None:
+            if len(self._states) >= MAX_STATES:
+                del self._states[next(iter(self._states))]
+            state = self._states[address] = NodeState()
         if state.is_active != active:
             log.log(logging.INFO if active else logging.WARNING, "%s %s", address, _said(active))
         state.is_active, state.recorded_s, state.since = active, time.time(), time.monotonic()

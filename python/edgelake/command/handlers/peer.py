@@ -34,9 +34,9 @@ from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
 from edgelake.model import ALL_CLASSES, Caller, CommandClass, Reply
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
+from edgelake.net.peer.asking import MAX_COMMAND_BYTES
 from edgelake.net.peer.dispatch import PONG, Ready
 from edgelake.net.peer.secure import certificate_text
-from edgelake.net.peer.service import MAX_COMMAND_BYTES
 from edgelake.peering import PeerAnswer
 from edgelake.query.exchange import QueryPeers
 from edgelake.query.network import Asked

@@ -83,7 +83,7 @@ class Blocks:
         if message.job[1] and message.command.startswith(REPLIES):
             if query is None:
                 self._server.jobs.take(message, ip)
-            connection.close()
+            asyncio.get_running_loop().call_soon(connection.close)  # whoever waits for the reply goes first
         elif self._is_answered(message, ip):
             connection.close()
         else:

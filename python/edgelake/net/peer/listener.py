@@ -11,9 +11,6 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-_AT_A_TIME: Final = 64
-"""Connections that are taken before others have their turn."""
-
 _DEFER: Final[int | None] = getattr(socket, "TCP_DEFER_ACCEPT", None)
 """Where the system has it: a connection is shown with its first bytes, a silent one after a second or more."""
 
@@ -67,18 +64,16 @@ class Listener:
         self._sockets.clear()
 
     def _readable(self, listening: socket.socket) -> None:
-        for _ in range(_AT_A_TIME):
-            try:
-                connection, address = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as problem:
-                log.error("connections are not accepted for a moment: %s", problem.strerror or problem)
-                self._pause(listening)
-                return
-            self._accepted(connection, str(address[0]).removeprefix("::ffff:"))
-            if listening not in self._sockets:
-                return
+        # One at a time: whoever waits for what came goes on before the next one, and mostly there is none.
+        try:
+            connection, address = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as problem:
+            log.error("connections are not accepted for a moment: %s", problem.strerror or problem)
+            self._pause(listening)
+            return
+        self._accepted(connection, str(address[0]).removeprefix("::ffff:"))
 
     def _pause(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from edgelake._rust import PeerMessage, PeerRowWriter, peer_blocks
 from edgelake.errors import EdgeLakeError, TableMissingError, error
 from edgelake.net.peer.jobs import RowEvent, RowJob
 from edgelake.net.peer.link import ROWS_S, Link
-from edgelake.net.peer.send import address_of, send
+from edgelake.net.peer.send import address_of, finish, send
+from edgelake.net.peer.short import Sending
 from edgelake.net.peer.upgrade import mark_of
 from edgelake.peering import UNREACHABLE
 
@@ -42,9 +43,9 @@ class RowExchange:
         Args:
             printed: how rows are to be printed, where the peer can do that.
         """
-        receiver = self._job.add(peer, self._server.connect_to(peer) or address_of(peer)[0])
-        self._requests.append((command, printed))
         link = self._server.links.open_to(peer)
+        receiver = self._job.add(peer, link or self._server.connect_to(peer) or address_of(peer)[0])
+        self._requests.append((command, printed))
         if link is not None:
             self._ask_on(link, receiver)
         else:
@@ -52,7 +53,32 @@ class RowExchange:
         return receiver
 
     def _begin(self, receiver: int) -> None:
-        task = asyncio.ensure_future(self._ask(receiver))
+        if not self._is_asked(receiver):
+            self._keep(self._ask(receiver))
+
+    def _is_asked(self, receiver: int) -> bool:
+        """Send a request in a block as far as that takes no waiting; False: it is for a task."""
+        job, peer = self._job, self._job.peers[receiver]
+        try:
+            begun = self._server.asking.begin_query(peer, self._requests[receiver][0], self._flow(receiver))
+        except EdgeLakeError as failure:
+            self._failed(receiver, failure)
+            return True
+        if begun is None:
+            return False
+        job.sent_to[receiver], rest = begun
+        if rest is not None:
+            self._keep(self._ask_further(receiver, rest))
+        return True
+
+    async def _ask_further(self, receiver: int, rest: Sending) -> None:
+        try:
+            await finish(self._job.peers[receiver], rest)
+        except EdgeLakeError as failure:
+            self._failed(receiver, failure)
+
+    def _keep(self, sending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(sending)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
@@ -74,7 +100,7 @@ class RowExchange:
                 command, _ = self._requests[receiver]
                 # Rows may come before the sending has ended.
                 job.sent_to[receiver] = self._server.connect_to(peer) or address_of(peer)[0]
-                job.sent_to[receiver] = await self._server.send_query(peer, command, self._flow(receiver))
+                job.sent_to[receiver] = await self._server.asking.send_query(peer, command, self._flow(receiver))
         except EdgeLakeError as failure:
             self._failed(receiver, failure)
 

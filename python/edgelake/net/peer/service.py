@@ -14,40 +14,34 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
-from edgelake._rust import PeerMessage, peer_blocks
+from edgelake._rust import PeerMessage
 from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, ServiceError, error
 from edgelake.model import Status
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.peer import rows
 from edgelake.net.peer.arrivals import Arrivals
+from edgelake.net.peer.asking import Asking
 from edgelake.net.peer.blocks import REPLIES, TEXT, Blocks, said
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.deadlines import Deadlines
-from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, Dispatch
-from edgelake.net.peer.entrance import READ_BYTES, Entrance, is_whole
-from edgelake.net.peer.files import file_blocks, once
-from edgelake.net.peer.jobs import Job, Jobs
+from edgelake.net.peer.dispatch import Answer, Dispatch
+from edgelake.net.peer.entrance import Entrance, is_whole
+from edgelake.net.peer.files import BLOCK_BYTES, file_blocks, once
+from edgelake.net.peer.jobs import Jobs
 from edgelake.net.peer.link import Link
 from edgelake.net.peer.links import Links
 from edgelake.net.peer.listener import Connection, Listener, first_bytes
 from edgelake.net.peer.secure import Secure
-from edgelake.net.peer.send import address_of, begin, finish, send
-from edgelake.net.peer.short import Sending
-from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, mark_of
+from edgelake.net.peer.send import address_of, send
+from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted
 from edgelake.net.pool import Pool
 from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, PeerAnswer, failure_of
 
 log = logging.getLogger(__name__)
 
-MAX_COMMAND_BYTES: Final = 1800
-"""A longer command goes as a file; a block has room for 1,841 bytes with everything."""
 WAITING: Final = 1000
-SENDING: Final = 64
-"""Connections to peers that are opened at a time for one command."""
-_LARGE_NAMES: Final = 100
 TAKEN_S: Final = 30.0
 """Who sends a file waits so long until the peer has put it in its place."""
-_REQUEST = 6
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
 
@@ -90,14 +84,15 @@ class PeerServer(Addressed):
         self.links = Links(self, self.source_for, self.connect_to, self.secure, config.message_bytes)
         self._accepted: set[Link] = set()
         self.blocks = Blocks(self)
-        self._deadlines = Deadlines()
+        self.asking = Asking(self)
+        self.deadlines = Deadlines()
         self._arrivals = Arrivals(dispatch, config.file_bytes, config.message_bytes)
         self._server: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
         self._since_us = 0
-        self._large = 0
         self._internal, self._external = self.internal, self.external
+        self._hosts = (config.external[0], config.internal[0])
 
     # ---- life
 
@@ -128,7 +123,7 @@ class PeerServer(Addressed):
         server, self._server = self._server, None
         server.close()
         self.jobs.end_all("the TCP server of this node has ended")
-        self._deadlines.close()
+        self.deadlines.close()
         await self.links.close()
         for link in list(self._accepted):
             link.close()
@@ -175,126 +170,16 @@ class PeerServer(Addressed):
         if (link := await self.links.link(peer)) is not None:
             await link.confirmed(link.request(command, (0, 0, 1, 0), data))
         else:
-            await self._send(peer, command, (0, 0, 1, 0), data)
+            await self.asking.send(peer, command, (0, 0, 1, 0), data)
 
     async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
-        for peer in peers:
-            if self.links.open_to(peer) is None:
-                self.source_for(peer)
-        if not peers:
-            return []
-        job = self.jobs.begin(peers, command)
-        sending: list[asyncio.Task[None]] = []
-        try:
-            if rest := [n for n in range(len(peers)) if not self._ask_on(job, n, command)]:
-                gate = asyncio.Semaphore(SENDING)
-                for n in rest:
-                    if len(sending) >= SENDING or not self._ask_in_block(job, n, command, sending):
-                        sending.append(asyncio.ensure_future(self._ask(job, n, command, gate)))
-            self._deadlines.end(job.done, timeout_s)
-            await job.done  # at the time-out as well: the answers say who is silent
-        finally:
-            self._deadlines.forget(job.done)
-            self.jobs.end(job)
-            if sending:
-                for task in sending:
-                    task.cancel()
-                await asyncio.gather(*sending, return_exceptions=True)
-        return job.result()
-
-    def _ask_again(self, job: Job, receiver: int) -> None:
-        self.keep(asyncio.ensure_future(self._ask(job, receiver, job.command, asyncio.Semaphore())))
-
-    def _ask_on(self, job: Job, receiver: int, command: str) -> bool:
-        """Send a command on the link to its receiver; False: there is none."""
-        link = self.links.open_to(job.peers[receiver])
-        if link is None:
-            return False
-        job.sent_to[receiver] = link
-        try:
-            link.request(command, (job.location, job.number, len(job.peers), receiver))
-        except EdgeLakeError as failure:
-            job.put(receiver, PeerAnswer(link.peer, failure.detail or failure.text, error=UNREACHABLE))
-        return True
-
-    def _ask_in_block(self, job: Job, receiver: int, command: str, sending: list[asyncio.Task[None]]) -> bool:
-        """Send a command without a wait to a peer that no link is kept with; False: it is for a task.
-
-        Args:
-            sending: takes the task for what is left to be sent.
-        """
-        peer = job.peers[receiver]
-        if self.links.is_known(peer) or self.secure.wants(peer):
-            return False
-        try:
-            flow = (job.location, job.number, len(job.peers), receiver)
-            begun = begin(peer, self._request(peer, command, flow), self.connect_to(peer))
-        except EdgeLakeError as failure:
-            job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
-            return True
-        if begun is None:
-            return False
-        job.sent_to[receiver], rest = begun
-        if rest is not None:
-            sending.append(asyncio.ensure_future(self._ask_further(job, receiver, rest)))
-        return True
-
-    async def _ask_further(self, job: Job, receiver: int, rest: Sending) -> None:
-        peer = job.peers[receiver]
-        try:
-            await finish(peer, rest)
-        except EdgeLakeError as failure:
-            job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
-
-    async def _ask(self, job: Job, receiver: int, command: str, gate: asyncio.Semaphore) -> None:
-        peer = job.peers[receiver]
-        # Replies may come before the sending has ended.
-        job.sent_to[receiver] = self.connect_to(peer) or address_of(peer)[0]
-        flow = (job.location, job.number, len(job.peers), receiver)
-        try:
-            async with gate:
-                if await self.links.link(peer) is None or not self._ask_on(job, receiver, command):
-                    job.sent_to[receiver] = await self._send(peer, command, flow)
-        except EdgeLakeError as failure:
-            job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
-
-    async def _send(self, peer: str, command: str, flow: tuple[int, int, int, int], data: bytes = b"") -> str:
-        """Send a request; returns the address that was connected to."""
-        return await send(peer, self._request(peer, command, flow, data), self.connect_to(peer))
-
-    def _request(self, peer: str, command: str, flow: tuple[int, int, int, int], data: bytes = b"") -> bytes:
-        """The blocks of a request. Raises EdgeLakeError (20, 21, 208)."""
-        self._check_plain(peer)
-        source = address_of(self.source_for(peer))
-        if len(command.encode()) + len(data) <= MAX_COMMAND_BYTES:
-            return peer_blocks(command, data, source, job=flow, info=_REQUEST, mark=mark_of(source))
-        # Section 3.4. It has no room for the job: nobody answers it.
-        self._large = self._large % _LARGE_NAMES + 1
-        name = f"file write cmd.{source[0]}.{self._large}.lmsg"
-        return peer_blocks(
-            name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True, mark=mark_of(source)
-        )
-
-    def _check_plain(self, peer: str) -> None:
-        """Raises EdgeLakeError (208) for a peer that is spoken to by TLS, or not at all."""
-        if self.secure.wants(peer):
-            raise error(208, f"{peer}: this cannot be sent without TLS")
+        return await self.asking.ask(peers, command, timeout_s)
 
     def query(self) -> rows.RowExchange:
         """A query at other nodes. Raises EdgeLakeError (21, 108)."""
         self.source_for("127.0.0.1:1")
         return rows.RowExchange(self)
-
-    async def send_query(self, peer: str, command: str, flow: tuple[int, int, int, int]) -> str:
-        """Send a query; returns the address that was connected to. Raises EdgeLakeError (9, 20, 21, 208)."""
-        if len(command.encode()) > MAX_COMMAND_BYTES:
-            raise error(
-                9,
-                f"a query to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(command)}",
-                hint="select fewer columns, or shorten the condition",
-            )
-        return await self._send(peer, command, flow)
 
     async def send_file(
         self, peer: str, destination: str, content: bytes | AsyncIterator[bytes], target: FileTarget
@@ -318,10 +203,10 @@ class PeerServer(Addressed):
         pieces = once(content) if isinstance(content, bytes) else content
         try:
             await link.send_file(command, pieces, (job.location, job.number, 1, 0), flag)
-            self._deadlines.end(job.done, TAKEN_S)
+            self.deadlines.end(job.done, TAKEN_S)
             await job.done
         finally:
-            self._deadlines.forget(job.done)
+            self.deadlines.forget(job.done)
             self.jobs.end(job)
         (answer,) = job.answers
         if answer is None:
@@ -331,8 +216,8 @@ class PeerServer(Addressed):
 
     def connect_to(self, peer: str) -> str:
         """A node reaches itself by its inner address: the outer one may not come back through its router."""
-        host, _ = address_of(peer)
-        return self.config.internal[0] if host == self.config.external[0] else ""
+        outer, inner = self._hosts
+        return inner if address_of(peer)[0] == outer else ""
 
     # ---- from other nodes: connections
 
@@ -340,7 +225,7 @@ class PeerServer(Addressed):
         if not self._admit(ip):
             connection.close()
             return
-        first = first_bytes(connection, READ_BYTES)
+        first = first_bytes(connection, BLOCK_BYTES + 1)  # more than a block is for a transport
         try:
             if first is None:
                 Connection(connection, partial(self.left, ip)).close()
@@ -435,7 +320,7 @@ class PeerServer(Addressed):
     def _reply_on(self, link: Link, message: PeerMessage) -> str:
         """As ``reply_to``; what does not depend on the policies is put down with the link."""
         reply_to = self.reply_to(message, link.ip)
-        if message.source[0] in (link.ip, self.config.external[0], self.config.internal[0]):
+        if message.source[0] in (link.ip, *self._hosts):
             link.origin, link.reply_to = message.source, reply_to
         return reply_to
 
@@ -451,7 +336,7 @@ class PeerServer(Addressed):
         self.links.lost(link)
         self._accepted.discard(link)
         self._arrivals.lost(link)
-        self.jobs.lost(link, self._ask_again)
+        self.jobs.lost(link, self.asking.again)
 
     async def _serve(self, link: Link, message: PeerMessage) -> None:
         """Carry out a request that came on a link, and answer on it."""
@@ -492,8 +377,7 @@ class PeerServer(Addressed):
         host, port = message.source
         if host in ("", "0.0.0.0"):
             host = ip
-        own = (self.config.external[0], self.config.internal[0])
-        if host != ip and host not in own and not self._is_known(host):
+        if host != ip and host not in self._hosts and not self._is_known(host):
             raise NotPermittedError(f"its source address {join_address(host, port)} is not that of a known node")
         return join_address(host, port)
 
