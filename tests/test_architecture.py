@@ -12,11 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent / "python" / "edgelake"
 # From the top down; rooms on one line don't know each other.
 LINES: list[set[str]] = [
     {"__main__", "demo", "bench"},
+    {"tools"},
     {"node"},
     {"command"},
     {"net", "inputs"},
     {"query", "ingest"},
-    {"store", "metadata"},
+    {"store", "metadata", "identity"},
     {"service", "loop", "durable", "tls", "profiling", "peering", "processes", "_rust", "_cython"},
     {"model"},
     {"errors"},

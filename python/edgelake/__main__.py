@@ -19,9 +19,11 @@ from edgelake.command.console import execute, failure_text, write
 from edgelake.command.context import Context
 from edgelake.errors import EdgeLakeError
 from edgelake.loop import run
-from edgelake.model import PROMPT
+from edgelake.model import PROMPT, SCRIPT
 from edgelake.node import Node, version
+from edgelake.tools.attached import Attached
 
+TOOLS = ("attach",)
 _STOP_SECONDS = 4.0
 _USAGE = """\
 EdgeLake: a data node for the edge.
@@ -31,6 +33,7 @@ usage:
   edgelake process SCRIPT.al        start a node and run a script; 'and' separates commands,
                                     a quoted argument is one command, '#' ends them
   edgelake -c COMMAND [-c ...]      run commands and leave; exit code 1 when one fails
+  edgelake attach [-c COMMAND]      a terminal at a node that runs in the same folder
   edgelake demo [--network]         a node (a network of four) with example data, in a minute
   edgelake bench                    measure this machine
   edgelake --version | --help
@@ -51,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if first in ("demo", "bench"):
         return _sub_program(first, args[1:])
+    if first in TOOLS:
+        return _sub_program(f"tools.{first}", args[1:])
     level = logging.getLevelNamesMapping().get(os.environ.get("EDGELAKE_LOG", "critical").upper(), logging.WARNING)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if first == "-c":
@@ -84,7 +89,7 @@ def split_commands(args: Sequence[str]) -> list[str]:
 
 
 def _sub_program(name: str, args: list[str]) -> int:
-    """Run ``edgelake.demo`` or ``edgelake.bench``, which are imported only when they are asked for."""
+    """Run ``edgelake.demo``, ``edgelake.bench`` or a tool; they are imported only when they are asked for."""
     try:
         module = importlib.import_module(f"edgelake.{name}")
     except ModuleNotFoundError as missing:
@@ -97,7 +102,7 @@ def _sub_program(name: str, args: list[str]) -> int:
 def _node() -> Node:
     """The program's node: its commands are the owner's, and print on the terminal."""
     node = Node(caller=PROMPT)
-    node.ctx.parts["console"] = write
+    node.ctx.console = write
     return node
 
 
@@ -109,7 +114,7 @@ async def _batch(commands: list[str]) -> int:
     failed = False
     try:
         for line in commands:
-            failed = not await execute(line, node.ctx, write, _write_error) or failed
+            failed = not await execute(line, node.ctx.at(caller=SCRIPT), write, _write_error) or failed
             if node.ctx.node.stopping.is_set():
                 break
     finally:
@@ -128,6 +133,8 @@ async def _serve(commands: list[str]) -> int:
     write(f"EdgeLake Version: {version()}")
     if not await _started(node):
         return 1
+    attached = Attached(node.ctx)
+    await attached.start()
     work = asyncio.create_task(_work(commands, node.ctx))
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,6 +143,7 @@ async def _serve(commands: list[str]) -> int:
     await stopped
     work.cancel()
     results = await asyncio.gather(work, return_exceptions=True)
+    await attached.stop()
     await _stop(node)
     fault = results[0]
     if isinstance(fault, Exception):
@@ -156,7 +164,7 @@ async def _work(commands: list[str], ctx: Context) -> None:
     """The commands of the command line, then the prompt or the commands of standard input."""
     for line in commands:
         write(f"EL > {line}")
-        await execute(line, ctx, write, _write_error)
+        await execute(line, ctx.at(caller=SCRIPT), write, _write_error)
     if not ctx.node.settings.get("cli", True):
         return
     if sys.stdin is not None and sys.stdin.isatty():

@@ -866,6 +866,8 @@ class MqttBroker:
         """(debug, warning or error; text for the log)"""
     def set_debug(self, on: bool) -> None:
         """Report connections that come and go."""
+    def set_anonymous(self, local: bool, remote: bool) -> None:
+        """Whether clients of this machine and of others need no name from now on."""
     def stats(self) -> dict[str, int]:
         """Counters, and figures of now."""
     def events(self) -> list[tuple[str, str, int, int, int, int, int, str]]:

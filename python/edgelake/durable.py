@@ -24,11 +24,12 @@ async def gulps(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
         yield held
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Put ``data`` in place of a file's content; on return it is on disk. Raises OSError, the file being as it was."""
     working = path.with_name(f"{path.name}.new")
     try:
-        with working.open("wb") as file:
+        working.unlink(missing_ok=True)  # one that was left has a mode of its own
+        with open(working, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

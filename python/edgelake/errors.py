@@ -75,6 +75,21 @@ class NotPermittedError(EdgeLakeError):
     http_status = 403
 
 
+class CredentialsError(EdgeLakeError):
+    """The caller is not known, or not let in: no name, a wrong one, or too many attempts (then ``retry_s``)."""
+
+    code = "credentials"
+    number = 145
+    text = "Failed Client Authentication"
+    http_status = 401
+
+    def __init__(self, detail: str = "", *, hint: str = "", retry_s: float = 0) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_s = retry_s
+        if retry_s:
+            self.http_status = 429
+
+
 class ScriptError(EdgeLakeError):
     """A script line failed and no ``on error`` took it. ``where`` holds file, line and label."""
 

@@ -23,6 +23,7 @@ from edgelake.command.formdata import FormData
 from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.broker import ROWS
 from edgelake.command.handlers.grpc import PART as GRPC_MAPPING
+from edgelake.command.handlers.identity import gate_of
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
 from edgelake.command.handlers.peer import peers_of
 from edgelake.command.handlers.query import NETWORK_QUERIES
@@ -244,7 +245,8 @@ class Node:
     # ---- life
 
     async def start(self) -> None:
-        """Read the ledger, start the system's scheduler. Raises EdgeLakeError for a ledger that cannot be read."""
+        """Read users and ledger, start the system's scheduler. Raises EdgeLakeError for a file that cannot be read."""
+        await asyncio.to_thread(gate_of(self.ctx).identities.load)
         await self.ctx.policies.load(self.ctx.directories.path("blockchain_file"))
         await self.ctx.services.start(self.ctx.queries)
         self._ping_each_minute()
@@ -274,6 +276,8 @@ class Node:
         await self.ctx.ingest.stop()
         await self.ctx.queries.stop()
         await self.ctx.stores.close()
+        gate_of(self.ctx).close()
+        await asyncio.to_thread(self.ctx.audit.close)
 
     async def __aenter__(self) -> Self:
         await self.start()

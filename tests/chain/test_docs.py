@@ -18,7 +18,7 @@ async def test_the_scripts_of_the_page_run(chain: Anvil, tmp_path: Path) -> None
     assert len(scripts) == 4
     shown: list[str] = []
     async with Node(tmp_path, caller=PROMPT) as node:
-        node.ctx.parts["console"] = lambda text, end="\n": shown.append(text)
+        node.ctx.console = lambda text, end="\n": shown.append(text)
         await node.execute("create work directories")
         for number, text in enumerate(scripts):
             script = tmp_path / f"{number}.al"

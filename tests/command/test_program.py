@@ -18,7 +18,7 @@ from prompt_toolkit.output import DummyOutput
 
 from edgelake.__main__ import split_commands
 from edgelake.command.completion import LanguageCompleter, LanguageLexer
-from edgelake.command.console import show_reply
+from edgelake.command.console import prompt_text, show_reply
 from edgelake.command.context import Context
 from edgelake.command.prompt import Prompt
 from edgelake.command.registry import Registry
@@ -140,9 +140,9 @@ def test_the_prompt_reads_blocks_keeps_history_and_leaves_at_the_second_ctrl_c(
         with create_pipe_input() as keys, create_app_session(input=keys, output=screen):
             keys.send_text("set node name n1\n<print one\ntwo>\nget foo\n\x03print three\n\x03\x03")
             prompt = Prompt(ctx)
-            assert prompt.text() == "EL > "
+            assert prompt_text(ctx) == "EL > "
             await prompt.run()
-            assert prompt.text() == "EL n1 > "
+            assert prompt_text(ctx) == "EL n1 > "
 
     asyncio.run(asyncio.wait_for(work(), 30))
     assert "one two" in screen.text

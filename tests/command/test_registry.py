@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,13 +17,15 @@ from edgelake.command import assignment
 from edgelake.command.context import Context
 from edgelake.command.grammar import signature_grammar
 from edgelake.command.local import language_context
-from edgelake.command.permissions import Entry, classes_for, is_loopback
 from edgelake.command.registry import Command, Registry
 from edgelake.command.render import reply_text
 from edgelake.command.tokenizer import tokenise
 from edgelake.command.variables import Variables
 from edgelake.errors import EdgeLakeError, NotAvailableError, NotPermittedError
+from edgelake.identity.gate import Gate, Origin
+from edgelake.identity.identities import Identities
 from edgelake.model import Caller, CommandClass, Reply
+from edgelake.net.endpoints import is_loopback
 
 COMMANDS = list(Registry.discover())
 
@@ -69,11 +72,8 @@ def test_every_form_of_the_official_scripts_parses(phrase: str, text: str, regis
     assert parse(registry, text).phrase == phrase
 
 
+Entry = Literal["rest", "peer"]
 ENTRIES: list[tuple[Entry, str, bool]] = [
-    ("prompt", "", True),
-    ("script", "", True),
-    ("schedule", "", True),
-    ("library", "", True),
     ("rest", "127.0.0.1:5000", True),
     ("rest", "127.0.0.1:5000", False),
     ("rest", "10.0.0.9:5000", True),
@@ -82,7 +82,15 @@ ENTRIES: list[tuple[Entry, str, bool]] = [
     ("peer", "10.0.0.9", True),
 ]
 D, M, F, A, E = CommandClass
-EXPECTED = [{D, M, F, A, E}] * 4 + [{D, M, F, A}, {D}, {D, M}, {D}, {D, M, F, A}, {D, M}]
+EXPECTED = [{D, M, F, A}, {D}, {D, M}, {D}, {D, M, F, A}, {D, M}]
+
+
+def classes_for(entry: Entry, address: str, origin_ok: bool = True) -> frozenset[CommandClass]:
+    """Of a caller at a node without identities."""
+    gate = Gate(Identities(Path))
+    if entry == "peer":
+        return gate.anonymous("peer", is_loopback(address))
+    return gate.caller(Origin(address, address.partition(":")[0], is_loopback(address), not origin_ok)).classes
 
 
 @pytest.mark.parametrize(("entry", "classes"), list(zip(ENTRIES, EXPECTED, strict=True)), ids=[str(e) for e in ENTRIES])

@@ -24,7 +24,7 @@ def process(ctx: Context, tmp_path: Path) -> Process:
 
     def work(text: str, arguments: str = "") -> str:
         shown: list[str] = []
-        ctx.parts["console"] = shown.append
+        ctx.console = shown.append
         path = tmp_path / "test.al"
         path.write_text(text)
         versions.append(len(versions))

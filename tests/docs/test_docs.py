@@ -52,7 +52,7 @@ def test_the_scripts_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: 
         async with Node(tmp_path, caller=PROMPT) as node:
             for number, (text, output) in enumerate(blocks(page)):
                 shown: list[str] = []
-                node.ctx.parts["console"] = lambda text, end="\n", shown=shown: shown.append(
+                node.ctx.console = lambda text, end="\n", shown=shown: shown.append(
                     text.rstrip("\n") + end if end else text
                 )
                 script = tmp_path / f"{number}.al"

@@ -160,7 +160,7 @@ async def test_a_script_shows_answers_and_meets_their_errors(tmp_path: Path) -> 
         def show(text: str, *, end: str = "\n") -> None:
             shown.append(text + end)
 
-        node.ctx.parts["console"] = show
+        node.ctx.console = show
         script = tmp_path / "ask.al"
         script.write_text(
             "on error goto failed\n"

@@ -133,7 +133,7 @@ async def test_scheduled_tasks_are_jobs(tmp_path: Path) -> None:
 async def test_a_repeated_query_runs_to_its_end_and_its_answer_is_kept(tmp_path: Path) -> None:
     async with Node(tmp_path) as node:
         printed: list[str] = []
-        node.ctx.parts["console"] = lambda text, end="\n": printed.append(text)
+        node.ctx.console = lambda text, end="\n": printed.append(text)
         await node.execute("connect dbms plant where type = sqlite")
         await node.ingest("plant", "motor", [{"speed": 1480}, {"speed": 1520}])
         await node.execute("flush buffers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TextIO
 
 from edgelake.command.context import Context
@@ -15,6 +15,10 @@ from edgelake.model import Reply
 
 BEGINNING_CHARS = 1000
 """What ``shown`` keeps of a reply."""
+
+
+Drain = Callable[[], Awaitable[None]]
+"""Waits until what was shown has been taken."""
 
 
 class Show(Protocol):
@@ -30,10 +34,20 @@ def write(text: str, stream: TextIO | None = None, *, end: str = "\n") -> None:
     out.flush()
 
 
-async def show_reply(reply: Reply, ctx: Context, show: Show = write) -> None:
-    """Show a reply; a streamed one piece by piece."""
+def prompt_text(ctx: Context) -> str:
+    """The prompt: ``EL > ``, ``EL name > ``, ``EL name +> `` with unread messages."""
+    name = f" {ctx.node.name}" if ctx.node.name else ""
+    return f"EL{name} {'+' if ctx.echo.unread else ''}> "
+
+
+async def _no_drain() -> None:
+    """The terminal holds up the writer by itself."""
+
+
+async def show_reply(reply: Reply, ctx: Context, show: Show = write, drain: Drain = _no_drain) -> None:
+    """Show a reply; a streamed one piece by piece, each after ``drain``."""
     if reply.stream is not None:
-        await _show_stream(reply.stream, show)
+        await _show_stream(reply.stream, show, drain)
         return
     width = ctx.node.settings.get("output table width", 100)
     text = reply_text(reply, pretty=True, width=width)
@@ -41,11 +55,12 @@ async def show_reply(reply: Reply, ctx: Context, show: Show = write) -> None:
         show(text)
 
 
-async def _show_stream(stream: AsyncIterator[bytes], show: Show) -> None:
+async def _show_stream(stream: AsyncIterator[bytes], show: Show, drain: Drain) -> None:
     """Pieces may end anywhere: within a character, or within a line break."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
     last = "\n"
     async for piece in stream:
+        await drain()
         if text := decoder.decode(piece):
             show(text, end="")
             last = text[-1]
@@ -61,7 +76,7 @@ async def shown(line: str, ctx: Context) -> str:
 
     Raises EdgeLakeError.
     """
-    console: Show | None = ctx.parts.get("console")
+    console: Show | None = ctx.console
     kept: list[str] = []
     room = BEGINNING_CHARS
 
@@ -81,10 +96,16 @@ def failure_text(failure: EdgeLakeError) -> str:
     return f"Error {failure.number}: {failure}"
 
 
-async def execute(line: str, ctx: Context, show: Show = write, show_error: Callable[[str], None] | None = None) -> bool:
+async def execute(
+    line: str,
+    ctx: Context,
+    show: Show = write,
+    show_error: Callable[[str], None] | None = None,
+    drain: Drain = _no_drain,
+) -> bool:
     """Run a line and show its reply or error; False when it failed."""
     try:
-        await show_reply(await ctx.execute(line), ctx, show)
+        await show_reply(await ctx.execute(line), ctx, show, drain)
     except EdgeLakeError as failure:
         (show_error or show)(failure_text(failure))
         return False

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from edgelake.command.audit import Audit
 from edgelake.command.directories import Directories
 from edgelake.command.flow import Flow
 from edgelake.command.logs import EchoQueue, Logs
@@ -66,6 +67,7 @@ class Context:
         stores, ingest, queries, policies: ``store.stores.Stores``, ``ingest.service.Ingest``,
             ``query.service.Queries``, ``metadata.policies.Policies``; None when the node runs without them.
         incoming: the file that came along with the command.
+        console: shows texts where the caller sits (``console.Show``); None = nobody looks.
         parts: other parts by name, set by the node.
     """
 
@@ -75,6 +77,7 @@ class Context:
     variables: Variables
     directories: Directories
     logs: Logs
+    audit: Audit
     echo: EchoQueue
     scheduler: Schedulers
     services: Supervisor
@@ -87,6 +90,7 @@ class Context:
     queries: Any = None
     policies: Any = None
     incoming: Incoming | None = None
+    console: Any = None
     parts: dict[str, Any] = field(default_factory=dict)
 
     def execute(self, line: str) -> Coroutine[Any, Any, Reply]:

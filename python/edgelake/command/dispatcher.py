@@ -141,9 +141,10 @@ class Dispatcher:
         ctx = ctx.at(line=call.text, phrase=call.command.phrase)
         flow.nesting += 1
         try:
-            self._permit(ctx, call.command.cls, call.command.phrase)
-            given = call.command.handler(ctx, **call.arguments)
-            reply = await cast(Awaitable[Reply], given) if call.command.waits else cast(Reply, given)
+            with ctx.audit.watched(ctx.caller, call.command.cls, call.text):
+                self._permit(ctx, call.command.cls, call.command.phrase)
+                given = call.command.handler(ctx, **call.arguments)
+                reply = await cast(Awaitable[Reply], given) if call.command.waits else cast(Reply, given)
         except EdgeLakeError as failure:
             self._note(failure, call.shown, ctx)
             raise
@@ -246,7 +247,12 @@ class Dispatcher:
 
     async def _call(self, line: Line, first: int, match: Match, ctx: Context) -> Reply:
         entry = match.command
-        self._permit(ctx, entry.cls, entry.phrase)
+        with ctx.audit.watched(ctx.caller, entry.cls, line.source(first)):
+            self._permit(ctx, entry.cls, entry.phrase)
+            return await self._handled(line, first, match, ctx)
+
+    async def _handled(self, line: Line, first: int, match: Match, ctx: Context) -> Reply:
+        entry = match.command
         line, json_wanted = _without_format(line, first + match.used, entry.grammar)
         try:
             args, kwargs = entry.grammar.parse(line, first + match.used, ctx.visible)

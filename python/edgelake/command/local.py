@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Final
 
+from edgelake.command.audit import Audit
 from edgelake.command.console import shown
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.directories import Directories
@@ -16,6 +18,8 @@ from edgelake.command.scheduler import Schedulers
 from edgelake.command.variables import Variables
 from edgelake.model import PROMPT, Caller
 from edgelake.service import Supervisor
+
+AUDIT_FILE: Final = "data/audit.jsonl"
 
 
 def language_context(
@@ -42,13 +46,15 @@ def language_context(
     def note(text: str, *, failed: bool) -> None:
         (context.logs.error if failed else context.logs.event)(text, thread="schedule")
 
+    directories = Directories(variables, where)
     context = Context(
         caller=caller,
         registry=registry,
         dispatcher=Dispatcher(registry),
         variables=variables,
-        directories=Directories(variables, where),
+        directories=directories,
         logs=Logs(),
+        audit=Audit(lambda: directories.root / AUDIT_FILE),
         echo=EchoQueue(),
         scheduler=Schedulers(run_task, note),
         services=services or Supervisor(),

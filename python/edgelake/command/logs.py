@@ -26,6 +26,7 @@ _SECRET = re.compile(
     [\w.-]{0,64} )
     (\s*=\s*) ( "[^"]*" | '[^']*' | (?!\s*(?:and|=)\b) [^\s()=]+ )"""
 )
+_CHANGE_SECRET = re.compile(r"""(?i)(\b(?:old|new)\s*=\s*)("[^"]*"|'[^']*'|[^\s()=]+)""")
 _HEADER_SECRET = re.compile(r"(?i)\b(authorization\s*[:=]\s*)(\S+(?:\s+\S+)?)")
 _JSON_SECRET = re.compile(
     r"""(?ix)
@@ -42,6 +43,8 @@ def mask(text: str) -> str:
     if "=" in text:
         masked = _SECRET.sub(lambda m: m[0] if m[3][:1] in "!$" else f"{m[1]}{m[2]}****", text)
         masked = _PROVIDER_SECRET.sub(r"\1****", masked)  # providers of chains take their access key in the path
+        if "user password" in text:
+            masked = _CHANGE_SECRET.sub(lambda m: m[0] if m[2][:1] in "!$" else f"{m[1]}****", masked)
     if "=" in text or ":" in text:
         masked = _HEADER_SECRET.sub(r"\1****", masked)
         masked = _JSON_SECRET.sub(r'\1"****"', masked)

@@ -22,7 +22,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from edgelake.command.completion import LanguageCompleter, LanguageLexer
-from edgelake.command.console import execute, write
+from edgelake.command.console import execute, prompt_text, write
 from edgelake.command.context import Context
 from edgelake.command.handlers.repeat import ENTER
 from edgelake.command.logs import mask
@@ -38,36 +38,46 @@ class MaskedHistory(FileHistory):
         super().store_string(mask(string))
 
 
+def new_session(ctx: Context) -> PromptSession[str]:
+    """Line editing with history, completion and colours; ``ctx`` knows commands and variables."""
+    plain = _is_plain()
+    return PromptSession(
+        history=_history(),
+        completer=LanguageCompleter(ctx),
+        complete_while_typing=False,
+        lexer=None if plain else LanguageLexer(ctx.registry),
+        auto_suggest=None if plain else AutoSuggestFromHistory(),
+    )
+
+
+def styled(text: str) -> FormattedText:
+    """A prompt in its colour."""
+    return FormattedText([("" if _is_plain() else "ansicyan", text)])
+
+
+def _is_plain() -> bool:
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def _history() -> History:
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "edgelake"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        path = state / "history"
+        path.touch(mode=0o600)
+    except OSError:
+        return InMemoryHistory()
+    return MaskedHistory(str(path))
+
+
 class Prompt:
     """Reads commands from the terminal and shows their replies, until ``exit node`` or a second Ctrl-C."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._plain = bool(os.environ.get("NO_COLOR"))
-        self._session: PromptSession[str] = PromptSession(
-            history=self._history(),
-            completer=LanguageCompleter(ctx),
-            complete_while_typing=False,
-            lexer=None if self._plain else LanguageLexer(ctx.registry),
-            auto_suggest=None if self._plain else AutoSuggestFromHistory(),
-        )
+        self._session = new_session(ctx)
         self._late_interrupt = False  # Ctrl-C came when a command was over, but no prompt there again
         ctx.parts[ENTER] = _enter
-
-    def _history(self) -> History:
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "edgelake"
-        try:
-            state.mkdir(parents=True, exist_ok=True)
-            path = state / "history"
-            path.touch(mode=0o600)
-        except OSError:
-            return InMemoryHistory()
-        return MaskedHistory(str(path))
-
-    def text(self) -> str:
-        """The prompt: ``EL > ``, ``EL name > ``, ``EL name +> `` with unread messages."""
-        name = f" {self._ctx.node.name}" if self._ctx.node.name else ""
-        return f"EL{name} {'+' if self._ctx.echo.unread else ''}> "
 
     async def run(self) -> None:
         """Serve the terminal."""
@@ -102,15 +112,15 @@ class Prompt:
 
     async def _read(self) -> str:
         """One command; a line that begins with ``<`` goes on to one that ends in ``>``, an open brace to its end."""
-        line = await self._session.prompt_async(self._styled(self.text()))
+        line = await self._session.prompt_async(styled(prompt_text(self._ctx)))
         if line.lstrip().startswith("<"):
             parts = [line.lstrip()[1:]]
             while not parts[-1].rstrip().endswith(">"):
-                parts.append(await self._session.prompt_async(self._styled("... ")))
+                parts.append(await self._session.prompt_async(styled("... ")))
             parts[-1] = parts[-1].rstrip()[:-1]
             return " ".join(part.strip() for part in parts)
         while balance(line) > 0:
-            line += " " + await self._session.prompt_async(self._styled("... "))
+            line += " " + await self._session.prompt_async(styled("... "))
         return line
 
     async def _execute(self, line: str) -> None:
@@ -136,11 +146,8 @@ class Prompt:
         lines = [textwrap.fill(line, columns, break_long_words=False) for line in text.splitlines()]
         write(self._red("\n".join(lines)))
 
-    def _styled(self, text: str) -> FormattedText:
-        return FormattedText([("" if self._plain else "ansicyan", text)])
-
     def _red(self, text: str) -> str:
-        return text if self._plain else f"\x1b[31m{text}\x1b[0m"
+        return text if _is_plain() else f"\x1b[31m{text}\x1b[0m"
 
 
 def _on_interrupt(action: Callable[[], object]) -> None:

@@ -283,7 +283,7 @@ class _Run:
         return self.frame.signal
 
     async def _show_reply(self, reply: Reply) -> None:
-        show = self.ctx.parts.get("console")
+        show = self.ctx.console
         if show is not None:
             await show_reply(reply, self.ctx, show)
         elif reply.stream is not None:
@@ -291,7 +291,7 @@ class _Run:
                 pass
 
     def _show(self, text: str) -> None:
-        show = self.ctx.parts.get("console")
+        show = self.ctx.console
         if show is not None:
             show(text)
 

@@ -47,7 +47,7 @@ class Stage:
         home = self.folder / name if name else self.folder
         home.mkdir(parents=True, exist_ok=True)
         node = Node(home, caller=PROMPT)
-        node.ctx.parts["console"] = write
+        node.ctx.console = write
         # `exit node` at any of them ends the demo.
         node.ctx.node.stopping = self.stopping
         self.nodes.append(node)

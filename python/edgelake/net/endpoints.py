@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edgelake.errors import error
 
@@ -67,10 +69,20 @@ class Addressed:
         return join_address(*self.config.internal)
 
 
-def is_loopback(ip: str) -> bool:
-    """Whether an address (or its IPv4-in-IPv6 form) never leaves the machine."""
-    ip = ip.removeprefix("::ffff:")
-    return ip.startswith("127.") or ip in {"::1", "localhost"}
+@lru_cache(4096)
+def is_loopback(address: str) -> bool:
+    """Whether an address (``ip`` or ``ip:port``) is this machine's loopback; a mapped IPv6 one counts."""
+    host = address.strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
 
 
 def join_address(host: str, port: int) -> str:

@@ -279,6 +279,11 @@ impl MqttBroker {
         self.server.set_debug(on);
     }
 
+    /// Whether clients of this machine and of others need no name from now on.
+    fn set_anonymous(&self, py: Python<'_>, local: bool, remote: bool) {
+        py.detach(|| self.server.broker().set_anonymous(local, remote));
+    }
+
     /// Counters, and figures of now.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (broker, server) = py.detach(|| (self.server.broker().stats(), self.server.stats()));

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edgelake.identity.passwords import Hash
 from edgelake.net.mqtt.acl import AclFile, parse
 from edgelake.net.mqtt.logins import BAD_USER_OR_PASSWORD, NOT_AUTHORIZED, RATE_EXCEEDED, Login, Logins
-from edgelake.net.mqtt.users import Hash, UserFile, put
+from edgelake.net.mqtt.users import UserFile, put
 
 
 def login(

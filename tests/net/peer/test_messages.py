@@ -212,3 +212,23 @@ async def test_who_waits_is_told_that_the_server_ends(tmp_path: Path) -> None:
         await a.execute("exit tcp")
         with pytest.raises(EdgeLakeError, match="has ended"):
             await asked
+
+
+async def test_what_peers_without_a_name_may_do_changes_at_once(tmp_path: Path) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), node(tmp_path / "b", "b") as (b, at_b):
+
+        async def refused(command: str) -> bool:
+            try:
+                await a.execute(f"run client {at_b} {command}")
+            except EdgeLakeError as failure:
+                return failure.number == 212
+            return False
+
+        for command in ("get status", "blockchain get *"):
+            assert not await refused(command)
+        await b.execute("id add user where name = ops and password = x and type = admin")
+        await b.execute("set user authentication on")
+        for command in ("get status", "blockchain get *"):
+            assert await refused(command)
+        await b.execute("set permissions where user = anonymous and entry = peer and classes = (data, metadata)")
+        assert not await refused("get status")

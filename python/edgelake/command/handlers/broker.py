@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgelake.command.context import Context
+from edgelake.command.handlers.identity import gate_of
 from edgelake.command.handlers.rest import server_certificate
 from edgelake.command.registry import command
 from edgelake.errors import CommandError
@@ -145,6 +146,7 @@ async def run_message_broker(
         rows=await find_rows() if find_rows is not None else None,
         version=f"edgelake {ctx.node.version}",
         tell=lambda line: ctx.logs.event(line, kind="MQTT", thread="broker"),
+        gate=gate_of(ctx),
     )
     await ctx.services.start(broker)
     broker.set_debug(bool(ctx.node.settings.get(DEBUG)))

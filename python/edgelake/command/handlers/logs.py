@@ -11,7 +11,7 @@ from edgelake.command.context import Context
 from edgelake.command.grammar import After, Seconds
 from edgelake.command.registry import command
 from edgelake.errors import CommandError
-from edgelake.model import CommandClass, Reply
+from edgelake.model import CommandClass, Reply, Table
 
 
 @command(
@@ -28,6 +28,30 @@ async def get_log(ctx: Context, *, keys: str = "") -> Reply:
     """Show the last entries of a log; ``keys`` keeps those with any of the words in type or text."""
     table, data = ctx.logs.table(ctx.phrase.split()[1], keys.split())
     return Reply.of_table(table, data=data)
+
+
+@command(
+    "get audit log",
+    cls=CommandClass.ADMIN,
+    topics=("logs", "security"),
+    examples=("get audit log", "get audit log where limit = 20 and user = eva and format = json"),
+)
+async def get_audit_log(ctx: Context, *, limit: int = 100, user: str = "", address: str = "") -> Reply:
+    """Commands that administer the node, who gave them, and what became of them; logins that failed, too.
+
+    The file data/audit.jsonl has more than is shown. address: beginning of the caller's address.
+    """
+    if limit < 1:
+        raise CommandError("limit: at least 1")
+    found = [
+        entry
+        for entry in ctx.audit.entries
+        if (not user or entry.user == user) and (not address or entry.address.startswith(address))
+    ][-limit:]
+    rows = [(e.time, e.entry, e.address, e.user, e.command, e.outcome, e.reason) for e in found]
+    titles = ("Time", "Entry", "Address", "User", "Command", "Outcome", "Reason")
+    data = [dict(zip((title.lower() for title in titles), row, strict=True)) for row in rows]
+    return Reply.of_table(Table(titles, rows), data=data)
 
 
 @command(

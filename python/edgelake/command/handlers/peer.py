@@ -16,12 +16,12 @@ from edgelake.command.context import Context
 from edgelake.command.destinations import Destination, resolve
 from edgelake.command.grammar import Tail
 from edgelake.command.handlers.addresses import reply_address
+from edgelake.command.handlers.identity import gate_of
 from edgelake.command.handlers.ledger import master_of
 from edgelake.command.handlers.query import leaf_rows, network_select
 from edgelake.command.handlers.rest import server_certificate
 from edgelake.command.handlers.synchronizer import synchronizer_of
 from edgelake.command.peerfiles import PEER_FILES
-from edgelake.command.permissions import classes_for, is_loopback
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
 from edgelake.command.tokenizer import Word, tokenise
@@ -33,6 +33,7 @@ from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
 from edgelake.model import ALL_CLASSES, Caller, CommandClass, Reply
+from edgelake.net.endpoints import is_loopback
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
 from edgelake.net.peer.asking import MAX_COMMAND_BYTES
 from edgelake.net.peer.dispatch import PONG, Ready
@@ -125,7 +126,7 @@ def _hooks(ctx: Context) -> Hooks:
     def shown(peer: str, text: str) -> None:
         if ctx.echo.on:
             ctx.echo.add(f"[From Node {peer}] {text}")
-        elif (console := ctx.parts.get("console")) is not None:
+        elif (console := ctx.console) is not None:
             console(f"[From Node {peer}]\n{text}")
 
     return Hooks(
@@ -141,7 +142,7 @@ def _hooks(ctx: Context) -> Hooks:
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         files=ctx.parts[PEER_FILES],
         cluster=ctx.parts[CLUSTER],
-        caller=_caller,
+        caller=lambda ip: _caller(ip, gate_of(ctx).anonymous("peer", is_loopback(ip))),
         granted=lambda line, ip: _granted(ctx, line, ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),
     )
@@ -156,8 +157,8 @@ def _told(line: str, reply: Reply) -> tuple[str, bool]:
 
 
 @lru_cache(1024)
-def _caller(ip: str) -> Caller:
-    return Caller("peer", classes_for("peer", ip), ip)
+def _caller(ip: str, classes: frozenset[CommandClass]) -> Caller:
+    return Caller("peer", classes, ip)
 
 
 def _granted(ctx: Context, line: str, ip: str) -> Caller | None:

@@ -93,7 +93,7 @@ async def _answered(ctx: Context, options: Options, ask: Callable[[Options], Awa
             pass
         return _written("the answer is not printed", answer.job.rows)
     if options.destination == "stdout" and ctx.caller.entry == "rest":
-        await show_reply(Reply(stream=pieces), ctx, ctx.parts.get("console", write))
+        await show_reply(Reply(stream=pieces), ctx, ctx.console or write)
         return _written("the answer is on the node's terminal", answer.job.rows)
     framed = options.test
     media_type = "text/plain; charset=utf-8" if framed else queries.media_type(options)

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Seconds
+from edgelake.command.handlers.identity import gate_of
 from edgelake.command.handlers.profiler import profiler_of
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text
@@ -115,6 +116,7 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
     submit: Submit = ctx.ingest.submit if ctx.ingest is not None else _no_rows
     return RestServer(
         config,
+        gate=gate_of(ctx),
         submit=submit,
         execute=execute,
         render=reply_text,

@@ -5,6 +5,7 @@ Source: spec "Command language", sections 5, 6 and 13.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from edgelake import errors
 from edgelake.command.assignment import json_value, put
 from edgelake.command.context import Context
 from edgelake.command.grammar import Tail, translate_word
+from edgelake.command.handlers.identity import gate_of
 from edgelake.command.registry import command
 from edgelake.command.tokenizer import Word, tokenise
 from edgelake.errors import CommandError
@@ -34,6 +36,7 @@ async def set_home(ctx: Context, path: str) -> Reply:
     ctx.directories.set_home(Path(path).expanduser())
     if ctx.policies is not None:
         await ctx.policies.load(ctx.directories.path("blockchain_file"))
+    await asyncio.to_thread(gate_of(ctx).identities.load)
     return Reply.done()
 
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from edgelake._rust import MqttAcl
-from edgelake.errors import ServiceError
+from edgelake.errors import CredentialsError, ServiceError
+from edgelake.identity.gate import Gate
+from edgelake.identity.identities import TOKEN_PREFIX, Identities
+from edgelake.identity.passwords import Attempts, Hash, TooManyAttemptsError
+from edgelake.model import CommandClass
 from edgelake.net.endpoints import is_loopback
 from edgelake.net.mqtt.acl import AclFile
-from edgelake.net.mqtt.users import Hash, UserFile
+from edgelake.net.mqtt.users import UserFile
 
 log = logging.getLogger(__name__)
 
 BAD_USER_OR_PASSWORD, NOT_AUTHORIZED, UNAVAILABLE, RATE_EXCEEDED = 0x86, 0x87, 0x88, 0x9F
-REMEMBERED = 1000
-REMEMBERED_S = 300.0
-FREE_FAILURES = 3
-LONGEST_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,28 @@ class Answers(Protocol):
     def refuse(self, ticket: int, reason: int) -> None: ...
 
 
+def anonymous(gate: Gate, option: bool | None, has_identities: bool) -> tuple[bool, bool]:
+    """Whether clients without a name may connect: from this machine, and from others.
+
+    Args:
+        option: as the owner gave it; None = by the rule of design, section 4.
+        has_identities: the broker has users or an authority of its own.
+    """
+    if option is not None:
+        return option, option
+    is_granted = CommandClass.DATA in gate.identities.anonymous_classes("mqtt")
+    local = CommandClass.DATA in gate.anonymous("mqtt", True)
+    remote = not has_identities and CommandClass.DATA in gate.anonymous("mqtt", False)
+    return local, remote or is_granted
+
+
 class Logins:
     """Who may connect, and with which rights.
 
     Args:
         anonymous: None = from this machine, and from others while there is no user.
         has_authority: client certificates are checked, so there are identities.
+        gate: the users and tokens of the node, which may connect, too (a token as the password of its name).
     """
 
     def __init__(
@@ -62,17 +76,13 @@ class Logins:
         anonymous: bool | None,
         *,
         has_authority: bool = False,
+        gate: Gate | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._users, self._acl, self._anonymous, self._has_authority = users, acl, anonymous, has_authority
-        self._clock = clock
+        self._gate = gate or Gate(Identities(Path))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mqtt-login")
-        self._secret = secrets.token_bytes(32)
-        self._nobody = Hash.of(b"")
-        # (name, keyed digest of the password) -> (its hash in the file, until when it needs no second look)
-        self._verified: OrderedDict[tuple[str, bytes], tuple[Hash, float]] = OrderedDict()
-        # (ip, name) -> (failures in a row, no attempt before)
-        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._attempts = Attempts(clock)
 
     def decide(self, login: Login, answers: Answers) -> None:
         """Answer later, from the thread."""
@@ -98,7 +108,7 @@ class Logins:
     def verdict(self, login: Login) -> tuple[str | None, MqttAcl] | int:
         """User and rights, or the reason code of the refusal. Raises ServiceError for files that cannot be read."""
         users = self._users.users() if self._users is not None else {}
-        if login.user is not None and users:
+        if login.user is not None and (users or self._gate.asks):
             return self._with_password(login, users, login.user)
         if login.certificate is not None:
             return login.certificate, self._acl.rights(login.certificate, login.client_id)
@@ -107,34 +117,26 @@ class Logins:
         return BAD_USER_OR_PASSWORD if login.user is not None else NOT_AUTHORIZED
 
     def _may_be_anonymous(self, ip: str, has_identities: bool) -> bool:
-        if self._anonymous is not None:
-            return self._anonymous
-        return is_loopback(ip) or not has_identities
+        local, remote = anonymous(self._gate, self._anonymous, has_identities)
+        return local if is_loopback(ip) else remote
 
-    def _with_password(self, login: Login, users: dict[str, Hash], name: str) -> tuple[str | None, MqttAcl] | int:
-        origin, now = (login.ip, name), self._clock()
-        failures, not_before = self._failed.get(origin, (0, 0.0))
-        if now < not_before:
+    def _with_password(self, login: Login, users: Mapping[str, Hash], name: str) -> tuple[str | None, MqttAcl] | int:
+        identities, password = self._gate.identities, login.password or b""
+        user = identities.user(name) if name not in users else None
+        role = user.role if user is not None else None
+        try:
+            if password.startswith(TOKEN_PREFIX.encode()) and (found := identities.token(password.decode())):
+                if found[0] != name:
+                    return BAD_USER_OR_PASSWORD
+                role = found[1].role
+            else:
+                known = Hash.parse(user.hash) if user is not None else users.get(name)
+                if not self._attempts.is_right(login.ip, name, password, known):
+                    return BAD_USER_OR_PASSWORD
+        except TooManyAttemptsError:
             return RATE_EXCEEDED
-        if not self._is_right(name, login.password or b"", users.get(name)):
-            wait = 0.0 if failures < FREE_FAILURES else min(0.5 * 2 ** (failures - FREE_FAILURES), LONGEST_WAIT_S)
-            self._failed[origin] = (failures + 1, now + wait)
-            self._failed.move_to_end(origin)
-            if len(self._failed) > REMEMBERED:
-                self._failed.popitem(last=False)
+        except (CredentialsError, UnicodeDecodeError):  # a token that has expired, or none
             return BAD_USER_OR_PASSWORD
-        self._failed.pop(origin, None)
+        if role is not None and CommandClass.DATA not in identities.classes_of(name, role):
+            return NOT_AUTHORIZED
         return name, self._acl.rights(name, login.client_id)
-
-    def _is_right(self, name: str, password: bytes, known: Hash | None) -> bool:
-        key = (name, hashlib.blake2b(password, key=self._secret).digest())
-        hashed, until = self._verified.get(key, (None, 0.0))
-        if known is not None and hashed == known and self._clock() < until:
-            return True
-        right = (known or self._nobody).fits(password) and known is not None  # unknown names take as long
-        if right and known is not None:
-            self._verified[key] = (known, self._clock() + REMEMBERED_S)
-            self._verified.move_to_end(key)
-            if len(self._verified) > REMEMBERED:
-                self._verified.popitem(last=False)
-        return right

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from edgelake import _rust
 from edgelake.errors import ServiceError
+from edgelake.identity.gate import Gate
+from edgelake.identity.identities import Identities
 from edgelake.model import Status
 from edgelake.net.endpoints import Addressed, is_loopback, join_address
 from edgelake.net.mqtt.acl import AclFile
 from edgelake.net.mqtt.config import BrokerConfig, Rows
-from edgelake.net.mqtt.logins import Login, Logins
+from edgelake.net.mqtt.logins import Login, Logins, anonymous
 from edgelake.net.mqtt.users import UserFile
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class MqttBroker(Addressed):
         directory: where sessions, queued and retained messages survive the process; None = nowhere.
         rows: where messages of the node's message clients become rows.
         tell: takes lines of the debug log.
+        gate: the users, tokens and permissions of the node.
     """
 
     name = "message broker"
@@ -73,7 +76,9 @@ class MqttBroker(Addressed):
         rows: Rows | None = None,
         version: str = "",
         tell: Callable[[str], None] = log.info,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate or Gate(Identities(Path))
         self.config = config
         self._directory, self._rows, self._version, self._tell = directory, rows, version, tell
         self._acl = AclFile(config.acl)
@@ -92,7 +97,8 @@ class MqttBroker(Addressed):
         Raises AddressInUseError, ServiceError for files that cannot be used, JournalError, StorageFullError.
         """
         users = self._users.users() if self._users is not None else {}
-        logins = Logins(self._users, self._acl, self.config.anonymous, has_authority=bool(self.config.client_cert))
+        has_authority = bool(self.config.client_cert)
+        logins = Logins(self._users, self._acl, self.config.anonymous, has_authority=has_authority, gate=self._gate)
         try:
             native = await asyncio.to_thread(self._open)
         except BaseException:
@@ -101,6 +107,7 @@ class MqttBroker(Addressed):
         self._native, self._logins, self._failure = native, logins, ""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(native.fileno(), self._news)
+        self._gate.identities.watch(self._identities_changed)
         self._since_us = time.time_ns() // 1000
         log.info("Message Broker initiated on %s, %d users", self.bound, len(users))
         if self.warning:
@@ -113,9 +120,8 @@ class MqttBroker(Addressed):
                 self._directory.mkdir(parents=True, exist_ok=True)
             except OSError as problem:
                 raise ServiceError(f"Message Broker: {self._directory}: {problem.strerror}") from problem
-        # With identities every login is looked at; without them the broker decides by itself.
-        is_open = not config.asks
         rows = self._rows
+        local, remote = self._anonymous()
         return _rust.MqttBroker(
             config.listeners,
             certificate=_content(config.certificate) if config.has_tls else None,
@@ -125,8 +131,8 @@ class MqttBroker(Addressed):
             clients=rows.clients if rows else None,
             pipeline=rows.pipeline if rows else None,
             threads=config.threads,
-            anonymous_local=is_open and config.anonymous is not False,
-            anonymous_remote=is_open and config.anonymous is not False,
+            anonymous_local=local,
+            anonymous_remote=remote,
             anonymous_acl=self._acl.rights(None, ""),
             foreign_pages=config.anonymous is True,
             version=self._version,
@@ -137,6 +143,16 @@ class MqttBroker(Addressed):
             queue_messages=config.queue_messages,
         )
 
+    def _anonymous(self) -> tuple[bool, bool]:
+        """Clients that the broker lets in by itself. With users of its own every login is looked at."""
+        return (False, False) if self.config.asks else anonymous(self._gate, self.config.anonymous, False)
+
+    def _identities_changed(self) -> None:
+        """From any thread."""
+        native = self._native
+        if native is not None:
+            native.set_anonymous(*self._anonymous())
+
     async def stop(self) -> None:
         """Stop: what was received is kept and acknowledged, clients are told. Takes some seconds at most."""
         native, logins, loop = self._native, self._logins, self._loop
@@ -145,6 +161,7 @@ class MqttBroker(Addressed):
         bound = self.bound
         self._native = self._logins = None
         self._since_us = 0
+        self._gate.identities.unwatch(self._identities_changed)
         loop.remove_reader(native.fileno())
         await asyncio.to_thread(native.stop)
         await asyncio.to_thread(logins.close)
@@ -181,8 +198,8 @@ class MqttBroker(Addressed):
         if config.anonymous is True:
             return "anonymous clients are allowed from everywhere (anonymous = true)"
         has_identities = bool(config.client_cert) or bool(self._users is not None and self._users.has_any)
-        if config.anonymous is None and not has_identities and not is_loopback(config.host):
-            return "anonymous clients are allowed from other machines until there is a user (users = file)"
+        if config.anonymous is None and not is_loopback(config.host) and anonymous(self._gate, None, has_identities)[1]:
+            return "anonymous clients are allowed from other machines until there is a user (id add user, users = file)"
         return ""
 
     def status(self) -> Status:

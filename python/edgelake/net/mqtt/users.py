@@ -5,66 +5,11 @@ Spec: brokers and mapping, section 1; security, section 3 (slow hashes, constant
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import os
-import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgelake.errors import ServiceError
-
-N, R, P = 1 << 14, 8, 1
-SALT_BYTES, HASH_BYTES = 16, 32
-MOST_N = 1 << 20
-_MEMORY_BYTES = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Hash:
-    """A password, as it is kept."""
-
-    n: int
-    r: int
-    p: int
-    salt: bytes
-    digest: bytes
-
-    @classmethod
-    def of(cls, password: bytes) -> Hash:
-        salt = secrets.token_bytes(SALT_BYTES)
-        return cls(N, R, P, salt, _scrypt(password, salt, N, R, P, HASH_BYTES))
-
-    @classmethod
-    def parse(cls, text: str) -> Hash:
-        """Raises ValueError."""
-        kind, n, r, p, salt, digest = text.split("$")
-        made = cls(int(n), int(r), int(p), _decoded(salt), _decoded(digest))
-        if kind != "scrypt" or not 1 < made.n <= MOST_N or made.n & (made.n - 1) or not made.digest:
-            raise ValueError("not a scrypt hash")
-        return made
-
-    def __str__(self) -> str:
-        salt, digest = (base64.b64encode(part).decode() for part in (self.salt, self.digest))
-        return f"scrypt${self.n}${self.r}${self.p}${salt}${digest}"
-
-    def fits(self, password: bytes) -> bool:
-        """Whether it is the password; slow on purpose."""
-        digest = _scrypt(password, self.salt, self.n, self.r, self.p, len(self.digest))
-        return hmac.compare_digest(digest, self.digest)
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as problem:
-        raise ValueError("not base64") from problem
-
-
-def _scrypt(password: bytes, salt: bytes, n: int, r: int, p: int, length: int) -> bytes:
-    return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY_BYTES, dklen=length)
+from edgelake.identity.passwords import Hash
 
 
 class UserFile:

@@ -182,7 +182,7 @@ class Dispatch:
 
     def ready(self, text: str, ip: str) -> Ready | None:
         """A command that takes no waiting; None: it is one for ``command``."""
-        return self._ready(text, ip)
+        return self._ready(text, self._hooks.caller(ip))
 
     def carry_out(self, ready: Ready, text: str, reply_to: str, say: Callable[[Answer], None]) -> None:
         """Carry out such a command; ``say`` gets the answer before anything else is done. Raises what ``say`` does."""
@@ -194,9 +194,9 @@ class Dispatch:
             say(Answer(*found))
             ready.note()
 
-    def _find_ready(self, text: str, ip: str) -> Ready | None:
+    def _find_ready(self, text: str, caller: Caller) -> Ready | None:
         line = _line(text)
-        return self._hooks.standing(line, self._hooks.caller(ip)) if line.startswith(ALLOWED) else None
+        return self._hooks.standing(line, caller) if line.startswith(ALLOWED) else None
 
     async def _file_get(self, text: str, reply_to: str) -> Answer:
         """``file get source [target]``; blanks of a name came as TABs."""

@@ -4,37 +4,73 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from edgelake.model import FOREIGN_ORIGIN_CLASSES, LOOPBACK_CLASSES, OUTSIDE_CLASSES, Caller
+from edgelake.errors import CredentialsError, NotPermittedError
+from edgelake.identity.gate import Gate, Origin
+from edgelake.model import Caller, CommandClass
 from edgelake.net.endpoints import is_loopback
-from edgelake.net.rest.hooks import Peer
+from edgelake.net.rest.exchange import Scope
 
 
-def caller_rule(own_names: Iterable[str] = ()) -> Callable[[Peer], Caller]:
-    """The rule before any user, token or certificate is defined.
+class Callers:
+    """Callers of one server.
 
-    A client on loopback has all classes but exec, one outside has data and metadata. What a browser sends for
-    another site has data at most; so has a loopback request whose Host is a name that is not this machine's (a
-    page that made its own name resolve to 127.0.0.1).
+    What a browser sends for another site has the class data at most; so has a loopback request whose Host is a name
+    that is not this machine's (a page that made its own name resolve to 127.0.0.1).
 
     Args:
         own_names: host names and addresses of the node, beside localhost and the machine's name.
     """
-    own = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower(), *(n.lower() for n in own_names)}
 
-    def caller(peer: Peer) -> Caller:
-        host, _, _ = peer.address.rpartition(":")
-        classes = LOOPBACK_CLASSES if is_loopback(host.strip("[]")) else OUTSIDE_CLASSES
-        if _is_foreign(peer, own):
-            classes = FOREIGN_ORIGIN_CLASSES
-        return Caller("rest", classes, peer.address)
+    def __init__(self, gate: Gate, own_names: Iterable[str] = ()) -> None:
+        self._gate = gate
+        self._own = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._own |= {name.lower() for name in own_names}
 
-    return caller
+    def caller(self, scope: Scope) -> Caller:
+        """Who calls; from any thread. Raises CredentialsError."""
+        return self._gate.caller(self._origin(scope))
+
+    async def admit(self, scope: Scope) -> None:
+        """Look at the credentials of a request, before ``caller`` is asked. Raises CredentialsError."""
+        if self._gate.asks and "authorization" in scope.headers:
+            await self._gate.admit(self._origin(scope))
+
+    def may_put(self, scope: Scope) -> bool:
+        """Whether a request may bring readings, as far as is known without a slow look; from any thread."""
+        if not self._gate.asks:
+            return True
+        try:
+            return CommandClass.DATA in self.caller(scope).classes
+        except CredentialsError:
+            return False
+
+    def check_put(self, scope: Scope) -> None:
+        """Raises CredentialsError, NotPermittedError when a request may not bring readings."""
+        if CommandClass.DATA not in self.caller(scope).classes:
+            raise NotPermittedError("readings need the command class 'data'", hint="set permissions ...")
+
+    def _origin(self, scope: Scope) -> Origin:
+        get = scope.headers.get
+        ip = scope.client.rpartition(":")[0].strip("[]")
+        peer = _Peer(get("origin") or "", get("host") or "", (get("sec-fetch-site") or "").strip().lower())
+        is_foreign = _is_foreign(peer, self._own)
+        return Origin(scope.client, ip, is_loopback(ip), is_foreign, get("authorization") or "")
 
 
-def _is_foreign(peer: Peer, own: set[str]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    """What a browser says about a request."""
+
+    origin: str
+    host: str
+    fetch_site: str
+
+
+def _is_foreign(peer: _Peer, own: set[str]) -> bool:
     if peer.fetch_site in {"cross-site", "same-site"}:
         return True
     if peer.host and not _is_own(_host_of("//" + peer.host), own):

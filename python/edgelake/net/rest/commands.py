@@ -18,13 +18,13 @@ from edgelake.errors import (
     TimeoutExpiredError,
     error,
 )
-from edgelake.model import Caller, Reply
+from edgelake.model import Reply
 from edgelake.net.pool import Pool
 from edgelake.net.rest import data
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.downloads import send_file
 from edgelake.net.rest.exchange import Exchange, Scope
-from edgelake.net.rest.hooks import Peer, RestHooks
+from edgelake.net.rest.hooks import RestHooks
 from edgelake.net.rest.replies import (
     CORS,
     HTML_HEADERS,
@@ -77,6 +77,7 @@ async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) ->
     if "command" not in headers and method == "GET" and _answer_plain(scope, proto, headers):
         return
     if method == "POST" and headers.get("command", "").strip().lower() == "data":
+        serving.hooks.callers.check_put(scope)
         product = product_of(headers)
         if not product:
             raise error(163, "HTTP server received POST message from unknown 'User-Agent': 'None'")
@@ -85,7 +86,7 @@ async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) ->
         return
     if method == "POST" and body.is_there and (command := _file_command(scope, headers)):
         async with serving.pool.place():  # the silence of the client is watched, the whole takes as long as it takes
-            caller = _caller(scope, serving.hooks)
+            caller = serving.hooks.callers.caller(scope)
             reply = await serving.hooks.upload(check_text(command), caller, Upload(scope.headers, body))
             await _send(reply, proto, serving.hooks, None, scope)
         return
@@ -201,7 +202,7 @@ async def _run(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) ->
 
 async def _execute(asked: Asked, scope: Scope, hooks: RestHooks, limit: float | None) -> Reply:
     """Run the lines of the body, then the command. Raises TimeoutExpiredError after ``limit`` seconds."""
-    caller = _caller(scope, hooks)
+    caller = hooks.callers.caller(scope)
     try:
         async with asyncio.timeout(limit):
             for number, line in enumerate(asked.lines, 1):
@@ -215,12 +216,6 @@ async def _execute(asked: Asked, scope: Scope, hooks: RestHooks, limit: float | 
     except TimeoutError as expired:
         seconds = f"{limit:g}s" if limit else "its time"
         raise TimeoutExpiredError(f"REST Server Timeout after {seconds} waiting for the reply") from expired
-
-
-def _caller(scope: Scope, hooks: RestHooks) -> Caller:
-    get = scope.headers.get
-    fetch_site = (get("sec-fetch-site") or "").strip().lower()
-    return hooks.caller_for(Peer(scope.client, get("origin") or "", get("host") or "", fetch_site))
 
 
 async def _send(reply: Reply, proto: Exchange, hooks: RestHooks, limit: float | None, scope: Scope) -> None:

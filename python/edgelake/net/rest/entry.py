@@ -41,7 +41,8 @@ class Entry:
         self.calls = CallStatistics()
         self.timeout_seconds = timeout_seconds
         self.stopping = False
-        self.short = ShortWay(hooks.submit_then, self, hooks.profiler.active) if hooks.submit_then else None
+        submit, callers = hooks.submit_then, hooks.callers
+        self.short = ShortWay(submit, self, callers.may_put, hooks.profiler.active) if submit else None
         self._tick = 0
         self._running: dict[asyncio.Task[None], int] = {}
         self._slow: set[asyncio.Task[None]] = set()
@@ -58,6 +59,7 @@ class Entry:
         try:
             if self.stopping:
                 raise StoppingError("The REST server is being stopped")
+            await self.hooks.callers.admit(scope)
             if scope.method == "PUT":
                 await profiled("put", self._put(scope, proto, task))
             else:
@@ -78,6 +80,7 @@ class Entry:
             self.failed(scope, proto, problem, page_of)
 
     async def _put(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
+        self.hooks.callers.check_put(scope)
         body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
         headers, reply = await data.put(scope.headers, body, self.hooks, self.limits)
         proto.response_bytes(200, headers, reply)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from edgelake.errors import NotAvailableError
 from edgelake.model import Caller, Execute, Form, Incoming, Reply, Stored, Submit, SubmitThen
+from edgelake.net.rest.callers import Callers
 from edgelake.profiling import Profiler
 
 
@@ -40,17 +41,6 @@ PostForm = Callable[[str, str, Form], Awaitable[Stored]]
 """The same with a form: readings, and files that they name. Raises what the form raises, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who sent a request, as far as HTTP tells."""
-
-    address: str
-    origin: str = ""
-    host: str = ""
-    fetch_site: str = ""
-
-
-CallerFor = Callable[[Peer], Caller]
 Render = Callable[[Reply], str]
 LogCall = Callable[[str, bool], None]
 """A line about one request, and whether it failed: method, path, client, status. No header values, no body."""
@@ -88,7 +78,7 @@ class RestHooks:
         submit: rows of one table; returns when they are durable.
         submit_then: the same with a callback, for small payloads; None = these take the way of the others.
         execute: one command line for a caller.
-        caller_for: classes of a client.
+        callers: who calls, and what that one may do.
         log_call, log_all: gets the failed requests, or all of them while ``log_all()`` is true.
         profiler: counts the work on requests while their method is on.
         render: a reply that has no stream as text (JSON when it asks for it).
@@ -96,7 +86,7 @@ class RestHooks:
 
     submit: Submit
     execute: Execute
-    caller_for: CallerFor
+    callers: Callers
     render: Render
     put_file: PutFile = no_file
     post_data: PostData = no_data

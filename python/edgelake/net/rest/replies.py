@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
 from granian._granian import RSGIProtocolClosed
 
-from edgelake.errors import EdgeLakeError, OverloadedError, RequestError, StoppingError
+from edgelake.errors import CredentialsError, EdgeLakeError, OverloadedError, RequestError, StoppingError
 from edgelake.model import Stored
 from edgelake.net.rest.exchange import Exchange, HeaderList
 
@@ -42,6 +43,7 @@ class PageFailedError(Exception):
 
 STORED = b'{"AnyLog.status":"Success", "AnyLog.hash": "0" }'  # to the letter, with its spacing (section 5)
 
+LOGIN = 'Basic realm="EdgeLake", charset="UTF-8"'
 METHODS = "GET, POST, PUT, DELETE, HEAD, OPTIONS"
 KNOWN_HEADERS = (
     "command, destination, subset, timeout, assignment, into, html, pdf, topic, dbms, table, type, mode, source, "
@@ -99,6 +101,9 @@ def send_failure(out: Exchange, problem: EdgeLakeError, headers: HeaderList, bod
         status = HTTPStatus(problem.http_status)
     except ValueError:
         status = HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(problem, CredentialsError):
+        asked = ("retry-after", str(math.ceil(problem.retry_s))) if problem.retry_s else ("www-authenticate", LOGIN)
+        headers = [*headers, asked]
     if isinstance(problem, (OverloadedError, StoppingError)):
         headers = [*headers, ("retry-after", "1")]
     out.response_bytes(int(status), headers, body)

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from edgelake.identity.gate import Gate
+from edgelake.identity.identities import Identities
 from edgelake.model import Execute, Status, Submit, SubmitThen
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.pool import Pool
-from edgelake.net.rest.callers import caller_rule
+from edgelake.net.rest.callers import Callers
 from edgelake.net.rest.calls import CallStatistics
 from edgelake.net.rest.config import RestConfig
 from edgelake.net.rest.entry import Entry
 from edgelake.net.rest.hooks import (
-    CallerFor,
     LogCall,
     PostData,
     PostForm,
@@ -45,7 +47,7 @@ class RestServer(Addressed):
         submit: rows of one table; returns when they are durable.
         execute: runs a command line for a caller.
         render: text of a reply without stream.
-        caller_for: classes of a client; by default the rule for a node without identities.
+        gate: users, tokens and permissions; without it those of a node that has none.
         put_file, post_data, post_form: file mode of PUT, ``command: data``, and that with a form; without them these
             are refused.
         log_to: where lines about requests go, and whether all are wanted or the failed ones.
@@ -64,7 +66,7 @@ class RestServer(Addressed):
         submit: Submit,
         execute: Execute,
         render: Render,
-        caller_for: CallerFor | None = None,
+        gate: Gate | None = None,
         put_file: PutFile = no_file,
         post_data: PostData = no_data,
         post_form: PostForm = no_form,
@@ -74,11 +76,12 @@ class RestServer(Addressed):
         profiler: Profiler | None = None,
     ) -> None:
         self.config = config
-        rule = caller_for or caller_rule((config.external[0], config.internal[0]))
+        gate = gate or Gate(Identities(Path))
+        callers = Callers(gate, (config.external[0], config.internal[0]))
         hooks = RestHooks(
             submit,
             execute,
-            rule,
+            callers,
             render,
             put_file,
             post_data,

@@ -14,6 +14,7 @@ A request goes through three hands:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -46,8 +47,15 @@ class ShortWay:
         closed: new requests are left to the ordinary way.
     """
 
-    def __init__(self, submit: SubmitThen, ends: Ends, profiled: AbstractSet[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        submit: SubmitThen,
+        ends: Ends,
+        may_put: Callable[[Scope], bool],
+        profiled: AbstractSet[str] = frozenset(),
+    ) -> None:
         self.submit = submit
+        self._may_put = may_put
         self.ends = ends
         self.closed = False
         self._profiled = profiled  # what is counted goes the ordinary way
@@ -74,7 +82,7 @@ class ShortWay:
         ):
             return False
         dbms, table = get("dbms"), get("table")
-        if not dbms or not table:
+        if not dbms or not table or not self._may_put(scope):
             return False
         put = SmallPut(self, scope, proto, (dbms.lower(), table.lower()), self._tick)
         self.running.add(put)

@@ -442,4 +442,10 @@ impl Broker {
     pub fn options(&self) -> &Options {
         &self.options
     }
+
+    /// Whether clients of this machine and of others need no name from now on; those that are here stay.
+    pub fn set_anonymous(&mut self, local: bool, remote: bool) {
+        self.options.anonymous_local = local;
+        self.options.anonymous_remote = remote;
+    }
 }

@@ -1,0 +1,1 @@
+"""Programs for the owner of a node, beside the node itself, such as ``edgelake attach``."""

@@ -1,0 +1,154 @@
+"""``edgelake attach``: a terminal at a node that runs, for its owner. Several may be attached at a time."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgelake.command.console import write
+from edgelake.command.context import Context
+from edgelake.command.local import language_context
+from edgelake.loop import run
+from edgelake.tools.socket import LONGEST_BYTES, Asked, Said, home_of, short, socket_of
+
+
+class NotRunningError(Exception):
+    """No node listens in that folder."""
+
+
+class Link:
+    """The connection to a node.
+
+    Attributes:
+        prompt, names: as the node said last.
+        is_over: the node has gone.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.prompt = "EL > "
+        self.names: tuple[str, ...] = ()
+        self.is_over = False
+
+    async def greeting(self) -> None:
+        """What the node says first. Raises NotRunningError when it does not let us in."""
+        said = await self._next()
+        if said.stopping:
+            raise NotRunningError(said.error or "the node is being stopped")
+
+    async def execute(self, line: str) -> bool:
+        """Have a line run, and show what it says; False when it failed, or the node has gone."""
+        self._send(Asked(run=line))
+        while True:
+            said = await self._next()
+            if said.out:
+                write(said.out, end="")
+            if said.error:
+                write(said.error, sys.stderr)
+            if said.done is not None:
+                return said.done
+            if said.stopping:
+                return False
+
+    def interrupt(self) -> None:
+        """End the command that runs."""
+        self._send(Asked(interrupt=True))
+
+    def _send(self, asked: Asked) -> None:
+        self._writer.write(msgspec.json.encode(asked) + b"\n")
+
+    async def _next(self) -> Said:
+        line = b""
+        with contextlib.suppress(ConnectionError):
+            line = await self._reader.readline()
+        said = msgspec.json.decode(line, type=Said) if line else Said(stopping=True)
+        self.prompt, self.names = said.prompt or self.prompt, said.names or self.names
+        self.is_over = self.is_over or said.stopping
+        return said
+
+
+@contextlib.asynccontextmanager
+async def linked(home: Path) -> AsyncIterator[Link]:
+    """A connection to the node of a folder. Raises NotRunningError."""
+    path = socket_of(home)
+    try:
+        with short(path) as name:
+            reader, writer = await asyncio.open_unix_connection(name, limit=LONGEST_BYTES)
+    except OSError as problem:
+        raise NotRunningError(
+            f"no node runs in {home} ({problem.strerror}); --home or EDGELAKE_HOME say where it is"
+        ) from problem
+    try:
+        link = Link(reader, writer)
+        await link.greeting()
+        yield link
+    finally:
+        writer.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``edgelake attach [--home FOLDER] [-c COMMAND ...]``; returns the exit code."""
+    parser = argparse.ArgumentParser("edgelake attach", description=__doc__)
+    parser.add_argument("--home", default="", help="the node's folder (EDGELAKE_HOME, the current directory)")
+    parser.add_argument("-c", dest="commands", action="append", default=[], metavar="COMMAND", help="run it and leave")
+    options = parser.parse_args(arguments)
+    try:
+        return run(_attached(home_of(options.home), options.commands))
+    except NotRunningError as problem:
+        write(f"edgelake attach: {problem}", sys.stderr)
+        return 1
+
+
+async def _attached(home: Path, commands: list[str]) -> int:
+    async with linked(home) as link:
+        if commands or not sys.stdin.isatty():
+            return await _batch(link, commands or sys.stdin.read().splitlines())
+        await _terminal(link)
+        return 0
+
+
+async def _batch(link: Link, commands: list[str]) -> int:
+    failed = False
+    for line in filter(str.strip, commands):
+        failed = not await link.execute(line) or failed
+        if link.is_over:
+            break
+    return 1 if failed else 0
+
+
+async def _terminal(link: Link) -> None:
+    """The prompt, until Ctrl-D; Ctrl-C ends the command that runs. The node goes on in any case."""
+    from edgelake.command.prompt import new_session, styled
+
+    ctx = language_context()
+    session = new_session(ctx)
+    write("Attached. Ctrl-D leaves; 'exit node' ends the node.")
+    while not link.is_over:
+        _complete_from(ctx, link)
+        try:
+            line = await session.prompt_async(styled(link.prompt))
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if line.strip():
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, link.interrupt)
+            try:
+                await link.execute(line)
+            finally:
+                loop.remove_signal_handler(signal.SIGINT)
+    write("The node has ended.")
+
+
+def _complete_from(ctx: Context, link: Link) -> None:
+    """Completion knows the names of the node's dictionary; the values stay there."""
+    for name in link.names:
+        ctx.variables.set(name, "")
