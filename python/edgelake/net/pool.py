@@ -59,7 +59,7 @@ class Pool:
         return False in self.busy
 
     def passed(self) -> None:
-        """Count a command that held a place for no time at all: there was one."""
+        """Count a command that held a place for no time at all: one is free."""
         self.calls[self.busy.index(False)] += 1
         self.total += 1
 

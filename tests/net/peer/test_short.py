@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from edgelake.command.handlers import status
 from edgelake.errors import EdgeLakeError
 from edgelake.net.peer import short
 from edgelake.net.peer.deadlines import Deadlines
@@ -121,3 +123,41 @@ async def test_commands_that_take_no_waiting_are_counted_as_the_others(tmp_path:
         rows = (await b.execute("get event log")).tables[0].rows
         assert sum(row[1] for row in rows if "get status" in str(row[-1])) == 3
         assert len(block("get status", raw.address)) == BLOCK
+
+
+async def test_a_fault_of_a_command_that_takes_no_waiting_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(tmp_path / "a", "a") as (a, _), node(tmp_path / "b", "b") as (_, at_b), RawPeer() as raw:
+        for _ in range(2):
+            assert (await a.execute(f"run client {at_b} get status")).text == f"b@{at_b} running"
+        with monkeypatch.context() as broken:
+            broken.setattr(status, "full_name", lambda _: 1 / 0)
+            assert "ZeroDivisionError" in (await raw.request(at_b, "get status", job=(5, 5, 1, 0))).data.decode()
+            with pytest.raises(EdgeLakeError, match="ZeroDivisionError"):
+                await a.execute(f"run client {at_b} get status")
+        assert (await a.execute(f"run client {at_b} get status")).text == f"b@{at_b} running"
+
+
+async def test_a_line_that_comes_again_sees_what_has_changed(tmp_path: Path) -> None:
+    async with node(tmp_path, "b") as (b, at_b), RawPeer() as raw:
+        for name in ("one", "two", "three"):
+            await b.execute(f"set node name {name}")
+            assert (await raw.request(at_b, "get status", job=(6, 6, 1, 0))).data.decode() == f"{name}@{at_b} running"
+            await b.execute(f"place = {name}")
+            assert (await b.execute("!place")).text == name
+        refused = [await raw.request(at_b, "exit node", job=(7, 7, 1, 0)) for _ in range(3)]
+        assert all("not taken from other nodes" in said.data.decode() for said in refused)
+
+
+async def test_who_lets_nobody_in_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelake.net.peer.send.CONNECT_S", 0.05)
+    with ExitStack() as kept:
+        full = kept.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = full.getsockname()[1]
+        for _ in range(2):  # the system keeps one more than it was asked to
+            waiting = kept.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        with pytest.raises(EdgeLakeError, match=f"127.0.0.1:{port}: no connection within 0.05 seconds"):
+            await send(f"127.0.0.1:{port}", block("echo hello", "127.0.0.1:9"))

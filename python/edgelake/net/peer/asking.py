@@ -10,7 +10,7 @@ from edgelake._rust import peer_blocks
 from edgelake.errors import EdgeLakeError, error
 from edgelake.net.peer.dispatch import LARGE_COMMAND
 from edgelake.net.peer.jobs import Job
-from edgelake.net.peer.link import REQUEST
+from edgelake.net.peer.link import REQUEST, Link
 from edgelake.net.peer.send import address_of, begin, finish, send
 from edgelake.net.peer.short import Sending
 from edgelake.net.peer.upgrade import mark_of
@@ -40,24 +40,30 @@ class Asking:
 
     async def ask(self, peers: Sequence[str], command: str, timeout_s: float) -> list[PeerAnswer]:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
-        for peer in peers:
-            if self._server.links.open_to(peer) is None:
-                self._server.source_for(peer)
+        server, rest = self._server, []
+        links = [server.links.open_to(peer) for peer in peers]
+        for receiver, link in enumerate(links):
+            if link is None:
+                server.source_for(peers[receiver])
+                rest.append(receiver)
         if not peers:
             return []
-        job = self._server.jobs.begin(peers, command)
+        job = server.jobs.begin(peers, command)
         sending: list[asyncio.Task[None]] = []
         try:
-            if rest := [n for n in range(len(peers)) if not self._ask_on(job, n, command)]:
+            for receiver, link in enumerate(links):
+                if link is not None:
+                    self._ask_on(job, receiver, command, link)
+            if rest:
                 gate = asyncio.Semaphore(SENDING)
-                for n in rest:
-                    if len(sending) >= SENDING or not self._ask_in_block(job, n, command, sending):
-                        sending.append(asyncio.ensure_future(self._ask(job, n, command, gate)))
-            self._server.deadlines.end(job.done, timeout_s)
+                for receiver in rest:
+                    if len(sending) >= SENDING or not self._ask_in_block(job, receiver, command, sending):
+                        sending.append(asyncio.ensure_future(self._ask(job, receiver, command, gate)))
+            server.deadlines.end(job.done, timeout_s)
             await job.done  # at the time-out as well: the answers say who is silent
         finally:
-            self._server.deadlines.forget(job.done)
-            self._server.jobs.end(job)
+            server.deadlines.forget(job.done)
+            server.jobs.end(job)
             if sending:
                 for task in sending:
                     task.cancel()
@@ -67,17 +73,13 @@ class Asking:
     def again(self, job: Job, receiver: int) -> None:
         self._server.keep(asyncio.ensure_future(self._ask(job, receiver, job.command, asyncio.Semaphore())))
 
-    def _ask_on(self, job: Job, receiver: int, command: str) -> bool:
-        """Send a command on the link to its receiver; False: there is none."""
-        link = self._server.links.open_to(job.peers[receiver])
-        if link is None:
-            return False
+    def _ask_on(self, job: Job, receiver: int, command: str, link: Link) -> None:
+        """Send a command on the link to its receiver."""
         job.sent_to[receiver] = link
         try:
             link.request(command, (job.location, job.number, len(job.peers), receiver))
         except EdgeLakeError as failure:
             job.put(receiver, PeerAnswer(link.peer, failure.detail or failure.text, error=UNREACHABLE))
-        return True
 
     def _ask_in_block(self, job: Job, receiver: int, command: str, sending: list[asyncio.Task[None]]) -> bool:
         """Send a command without a wait to a peer that no link is kept with; False: it is for a task.
@@ -112,7 +114,9 @@ class Asking:
         flow = (job.location, job.number, len(job.peers), receiver)
         try:
             async with gate:
-                if await self._server.links.link(peer) is None or not self._ask_on(job, receiver, command):
+                if (link := await self._server.links.link(peer)) is not None and link.is_open:
+                    self._ask_on(job, receiver, command, link)
+                else:
                     job.sent_to[receiver] = await self.send(peer, command, flow)
         except EdgeLakeError as failure:
             job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))

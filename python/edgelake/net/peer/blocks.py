@@ -71,16 +71,16 @@ class Blocks:
         (message,) = PeerReader(self._server.config.message_bytes).feed(block)
         if message.command.startswith("file write "):
             return False
-        asked = self._server.jobs.asked(message, ip)
         # A node that asks itself sees its own request here, with the job that waits for the answer.
         is_reply = message.command.startswith(REPLIES)
-        query = self._server.jobs.query_of(message, ip) if is_reply else None
+        asked = self._server.jobs.asked(message, ip) if is_reply else ""
+        query = self._server.jobs.query_of(message, ip) if asked else None
         if query is not None:
             if query.is_full:
                 return False
             query.push(query.event_of(message))
         self._server.links.learn(message, asked)
-        if message.job[1] and message.command.startswith(REPLIES):
+        if is_reply and message.job[1]:
             if query is None:
                 self._server.jobs.take(message, ip)
             asyncio.get_running_loop().call_soon(connection.close)  # whoever waits for the reply goes first

@@ -54,9 +54,12 @@ class Links:
             asked: the address under which it was asked for this reply; "" = the message is no reply.
         """
         try:
-            source = message.source
+            source, mark = message.source, message.mark
             peer = join_address(*source)
-            is_ours = marked(message.mark, source, address_of(self._source_for(peer)))
+            fits = marked(mark, source)
+            if fits and peer in self._known and (not asked or asked in self._known):
+                return  # as nearly always
+            is_ours = fits and source != address_of(self._source_for(peer))
         except (ValueError, EdgeLakeError):
             return
         for name in (peer, asked) if asked and asked != peer else (peer,):

@@ -91,7 +91,7 @@ class PeerServer(Addressed):
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
         self._since_us = 0
-        self._internal, self._external = self.internal, self.external
+        self._internal, self._external = self.internal, join_address(*config.external)
         self._hosts = (config.external[0], config.internal[0])
 
     # ---- life
@@ -141,6 +141,10 @@ class PeerServer(Addressed):
             "links": len(self._accepted),
         }
         return Status("TCP", self._server is not None, details, self._since_us, counters=counters)
+
+    @property
+    def external(self) -> str:
+        return self._external
 
     @property
     def bound(self) -> str:

@@ -32,14 +32,14 @@ def mark_of(source: tuple[str, int]) -> bytes:
 
 
 @lru_cache(4096)
-def marked(mark: bytes, source: tuple[str, int], own: tuple[str, int]) -> bool:
-    """Whether a mark says that the sender keeps connections.
+def marked(mark: bytes, source: tuple[str, int]) -> bool:
+    """Whether a mark says that the sender keeps connections, if the source is not ourselves.
 
     Other nodes copy headers and use them again: a mark that is not that of its source, or is our own, says nothing.
     """
     if mark[:2] != _MARK or mark[2] != _VERSION or not mark[3] & Capability.KEPT_CONNECTION:
         return False
-    return mark[4:] == _check(source) and source != own
+    return mark[4:] == _check(source)
 
 
 def _check(source: tuple[str, int]) -> bytes:
