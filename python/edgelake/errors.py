@@ -413,6 +413,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     296: ("query.include", "Included tables differ in their columns", 400),
     299: ("msg.data", "Failed to identify application data", 400),
     302: ("assignment", "Error in assignment", 400),
+    900: ("cluster.incomplete", "This member of its cluster does not have all data yet", 503),  # ours
     # Metadata (spec: metadata, section 14) and message clients (spec: brokers and mapping, section 15)
     19: ("metadata.platform", "Unknown blockchain platform", 400),
     30: ("metadata.ledger", "Failed to operate on the ledger", 400),

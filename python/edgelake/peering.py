@@ -18,6 +18,9 @@ NO_ANSWER = 26
 UNREACHABLE = 208
 """Code of a peer that could not be connected to."""
 
+INCOMPLETE = 900
+"""Code of a member of a cluster that lacks data: another one is to be asked. Ours, beyond the reference's."""
+
 
 class FileTarget(enum.IntEnum):
     """What becomes of a file that is sent (generic flag of its blocks)."""

@@ -139,6 +139,12 @@ class ClusterMessages:
         found = self._ctx.services.get(Consumer.name)
         return found if isinstance(found, Consumer) else None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether this node has all data of its cluster, as far as its consumer knows; without one it has."""
+        consumer = self._consumer()
+        return consumer is None or consumer.is_complete
+
     def _told_range(self, words: Sequence[str], ip: str) -> None:
         consumer = self._consumer()
         if consumer is None or len(words) < 6 or not (words[3].isdigit() and words[5].isdigit()):

@@ -52,6 +52,7 @@ class Progress:
 
     Attributes:
         last_id: the number of its last file, as far as it is known.
+        seen_id: the highest number of a file that came on its own.
         complete_to: up to this number of the range nothing is missing here.
         missing: files that are known to be lacking.
         fetched: files that were asked for and came.
@@ -62,6 +63,7 @@ class Progress:
     member: int
     peer: str
     last_id: int = 0
+    seen_id: int = 0
     complete_to: int = 0
     missing: int = 0
     fetched: int = 0
@@ -88,6 +90,7 @@ class Consumer:
     Args:
         members: the other members of the cluster.
         hosts_of: addresses from which a member may answer.
+        told: whether this node has all data, after each round and when that changes.
     """
 
     name = "consumer"
@@ -100,8 +103,10 @@ class Consumer:
         operator: Callable[[], OperatorConfig | None],
         members: Callable[[], Sequence[Member]],
         hosts_of: Callable[[Member], frozenset[str]],
+        told: Callable[[bool], None] = lambda is_complete: None,
     ) -> None:
         self.config = config
+        self._told = told
         self.progress: dict[int, Progress] = {}
         self.last_error = ""
         self.last_round_s = 0.0
@@ -119,6 +124,7 @@ class Consumer:
 
     async def start(self) -> None:
         self._since = time.time()
+        self._told(False)
         self._files.listeners.append(self._heard)
         self._runner = asyncio.create_task(self._run(), name="consumer")
 
@@ -128,6 +134,7 @@ class Consumer:
             return
         self._since = 0.0
         self._files.listeners.remove(self._heard)
+        self._told(True)  # no consumer, nothing to wait for
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
@@ -162,6 +169,7 @@ class Consumer:
                 except Exception as fault:
                     self.last_error = f"{type(fault).__name__}: {fault}"
                     log.exception("consumer")
+                self._told(self.is_complete)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_S):
@@ -187,12 +195,12 @@ class Consumer:
 
     async def _catch_up(self, member: Member, members: Sequence[Member]) -> None:
         """Get what is not here of a member's files: from it, then from the others."""
-        progress, own = self.progress[member.member], None
+        progress, own, is_known = self.progress[member.member], None, False
         for source in (member, *(one for one in members if one is not member)):
             found = await self._ask(source, member, progress)
             if found is None:
                 continue
-            progress.asks_owner = source is member
+            progress.asks_owner, is_known = source is member, True
             own = found if source is member else own
             is_whole = await self._fetch(source, member, progress, *found)
             if is_whole and (source is member or progress.complete_to >= progress.last_id):
@@ -200,8 +208,7 @@ class Consumer:
         else:
             if own is not None and await self._give_up(member.member):
                 await self._fetch(member, member, progress, *own)
-        is_known = own is not None or progress.last_id > 0
-        progress.is_complete = is_known and progress.complete_to >= progress.last_id
+        progress.is_complete = (is_known or progress.last_id > 0) and progress.complete_to >= progress.last_id
 
     async def _ask(self, source: Member, member: Member, progress: Progress) -> tuple[int, int] | None:
         """The range of a member's files that a node has: (number before the first, number of the last)."""
@@ -235,6 +242,8 @@ class Consumer:
         while at < last:
             lacking = await self._files.absent(number, at, last)
             progress.missing = len(lacking)
+            if len(lacking) > CHUNK:
+                self._lacks(progress)
             for begin in range(0, len(lacking), CHUNK):
                 await self._fetch_chunk(source, number, progress, lacking[begin : begin + CHUNK])
             is_whole = is_whole and not (lacking and await self._files.absent(number, at, last))
@@ -270,12 +279,22 @@ class Consumer:
             await self._files.book_missing(member, sorted(file_id for _, file_id in gone))
         return bool(gone)
 
+    def _lacks(self, progress: Progress) -> None:
+        """More files are missing than are on their way at any time."""
+        progress.is_complete = False
+        self._told(False)
+
     # ---- what is said to it
 
     def _heard(self, member: int, file_id: int, news: News) -> None:
         self._moved.set()
         if news == "forgotten" and (known := self.progress.get(member)) is not None:
             known.complete_to = min(known.complete_to, file_id - 1)
+        if news == "arrived" and (known := self.progress.get(member)) is not None and known.last_id:
+            if file_id > max(known.last_id, known.seen_id) + CHUNK:  # it comes after a time in which nothing did
+                self._lacks(known)
+                self._wake.set()
+            known.seen_id = max(known.seen_id, file_id)
         if news == "booked":
             self._gone.discard((member, file_id))
             progress = self._waiting.pop((member, file_id), None)

@@ -38,6 +38,8 @@ READABLE = frozenset({"active", "static"})
 
 NO_COMPANY = "none"
 MAX_STATES = 10_000
+INCOMPLETE_S = 10.0
+"""A member that said that it lacks data is asked last for so long."""
 _FOREIGN = "data source"
 
 
@@ -272,11 +274,13 @@ def _entries(tables: Any) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class NodeState:
-    """Whether a node answered the last time, and when that was; ``since`` on the monotonic clock."""
+    """Whether a node answered the last time, and when that was; ``since`` on the monotonic clock, as is
+    ``incomplete_until``: till then it counts as a member that lacks data of its cluster."""
 
     is_active: bool = True
     recorded_s: float = 0.0
     since: float = 0.0
+    incomplete_until: float = 0.0
 
     @property
     def recorded(self) -> str:
@@ -350,7 +354,11 @@ class Routes:
         if members and (take_turns or not members[0].is_main):
             turn = self._next_turn(cluster.id, use, len(members))
             members = [*members[turn:], *members[:turn]]
-        return Target(cluster, tuple(sorted(members, key=lambda o: not self.is_active(o.address))))
+        return Target(cluster, tuple(sorted(members, key=self._rank)))
+
+    def _rank(self, operator: Operator) -> tuple[bool, bool]:
+        """Those come first that answer, and of these those that have all data."""
+        return not self.is_active(operator.address), not self.is_complete(operator.address)
 
     def _next_turn(self, key: str, use: str, count: int) -> int:
         turn = self._turns.get((key, use), 0) % max(count, 1)
@@ -361,14 +369,22 @@ class Routes:
 
     def mark(self, address: str, *, active: bool) -> None:
         """Put down whether a node answered. ``address`` is ``ip:port`` as messages are sent to it."""
+        state = self._kept(address)
+        if state.is_active != active:
+            log.log(logging.INFO if active else logging.WARNING, "%s %s", address, _said(active))
+        state.is_active, state.recorded_s, state.since = active, time.time(), time.monotonic()
+
+    def mark_incomplete(self, address: str, seconds: float = INCOMPLETE_S) -> None:
+        """Put down that a member lacks data of its cluster; that ends after ``seconds`` (0 = it is complete)."""
+        self._kept(address).incomplete_until = time.monotonic() + seconds
+
+    def _kept(self, address: str) -> NodeState:
         state = self._states.get(address)
         if state is None:
             if len(self._states) >= MAX_STATES:
                 del self._states[next(iter(self._states))]
             state = self._states[address] = NodeState()
-        if state.is_active != active:
-            log.log(logging.INFO if active else logging.WARNING, "%s %s", address, _said(active))
-        state.is_active, state.recorded_s, state.since = active, time.time(), time.monotonic()
+        return state
 
     def heard_of(self, address: str) -> None:
         """Put down that a node answers again; it may name an address of its policy that we do not send to."""
@@ -383,6 +399,10 @@ class Routes:
         """Whether a node answered the last time; one that was never asked counts as active."""
         state = self._states.get(address)
         return state is None or state.is_active
+
+    def is_complete(self, address: str) -> bool:
+        """Whether a member has all data of its cluster; one that said nothing of it counts as complete."""
+        return time.monotonic() >= self.state(address).incomplete_until
 
     def state(self, address: str) -> NodeState:
         """What is known of a node (``get members status``)."""

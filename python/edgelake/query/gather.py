@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edgelake._rust import PeerMerge, PeerMessage
 from edgelake.errors import QueryStoppedError, TimeoutExpiredError
-from edgelake.peering import NO_ANSWER, UNREACHABLE, PeerAnswer, failure_of
+from edgelake.peering import INCOMPLETE, NO_ANSWER, UNREACHABLE, PeerAnswer, failure_of
 from edgelake.query.exchange import RowEvent, RowQuery
 
 
@@ -20,10 +20,14 @@ class Share:
     Attributes:
         peers: in the order in which to ask them; the next one is asked when one fails before its first row.
         command: the request.
+        anyhow: the request that a member answers that does not have all data yet; "" = none.
+        declined: members that do not have all data yet: they are asked when no other one answers.
     """
 
     peers: Sequence[str]
     command: str
+    anyhow: str = ""
+    declined: list[str] = field(default_factory=list)
     asked: int = 0
     messages: int = 0
     failure: str = ""
@@ -42,6 +46,18 @@ class Share:
     def is_silent(self) -> bool:
         """Whether nothing has come since ``look``."""
         return self.messages == self._seen
+
+    def next(self) -> bool:
+        """Whether there is another one to ask: the next peer, then those that declined."""
+        if self.has_rows:
+            return False
+        if self.asked < len(self.peers):
+            return True
+        if not (self.declined and self.anyhow):
+            return False
+        self.peers, self.declined, self.asked = tuple(self.declined), [], 0
+        self.command, self.anyhow = self.anyhow, ""
+        return True
 
     def look(self) -> bool:
         """Whether nothing has come since the last look."""
@@ -66,6 +82,7 @@ class Gathering:
         subset: the answers of some are enough.
         limit_s: longest time spent waiting for others; None = no limit.
         mark: told whether a node could be reached.
+        mark_incomplete: told of a node that does not have all data yet.
         printed: how nodes are to print rows that are passed on; "" = they are read here.
     """
 
@@ -75,6 +92,7 @@ class Gathering:
     subset: bool
     limit_s: float | None
     mark: Callable[[str, bool], None]
+    mark_incomplete: Callable[[str], None]
     ask: Callable[..., Awaitable[list[PeerAnswer]]]
     is_active: Callable[[str], bool]
     printed: str = ""
@@ -193,7 +211,10 @@ class Gathering:
         if share is None:
             return
         self.mark(share.peer, event.error != UNREACHABLE)
-        if event.error and not share.has_rows and share.asked < len(share.peers):
+        if event.error == INCOMPLETE:
+            share.declined.append(share.peer)
+            self.mark_incomplete(share.peer)
+        if event.error and share.next():
             self._ask(share)
             return
         if not event.error:

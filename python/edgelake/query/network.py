@@ -192,16 +192,18 @@ class NetworkQueries:
             routes.mark(peer, active=is_active)
 
         peers = self._peers()
-        return Gathering(peers.query(), shares, merge, asked.subset, limit_s, mark, peers.ask, routes.is_active)
+        told = (mark, routes.mark_incomplete)
+        return Gathering(peers.query(), shares, merge, asked.subset, limit_s, *told, peers.ask, routes.is_active)
 
     def _shares(self, table: TableInfo, statement: str, options: Options, asked: Asked) -> list[Share]:
         """Who is asked what: one node of each cluster that holds the table, or an included one.
 
         Raises EdgeLakeError 73 without a cluster, 203 for one without operators.
         """
-        command = _command(table.dbms, statement, options)
+        anyhow = replace(options, incomplete=True)
         if asked.peers:
-            return [Share((peer,), command) for peer in asked.peers]
+            asks = [_command(table.dbms, statement, one) for one in (options, anyhow)]
+            return [Share((peer,), asks[0], asks[1]) for peer in asked.peers]
         routes = self._routes()
         shares: dict[str, Share] = {}
         for dbms, name in [(table.dbms, table.name), *((d or table.dbms, t) for d, t in options.include)]:
@@ -214,9 +216,10 @@ class NetworkQueries:
                 if name != table.name:  # a cluster that holds this table only
                     others = tuple(one for one in options.include if one[1] != name)
                     text = statement.replace(f" from {table.name}", f" from {name}", 1)
-                    shares[target.cluster.id] = Share(peers, _command(dbms, text, replace(options, include=others)))
+                    first, then = (_command(dbms, text, replace(one, include=others)) for one in (options, anyhow))
                 else:
-                    shares[target.cluster.id] = Share(peers, command)
+                    first, then = (_command(table.dbms, statement, one) for one in (options, anyhow))
+                shares[target.cluster.id] = Share(peers, first, then)
         if not shares:
             raise error(73, f"{table.dbms}.{table.name}", hint="see: get data nodes")
         return list({share.peers[0]: share for share in shares.values()}.values())
@@ -235,6 +238,7 @@ def _command(dbms: str, statement: str, options: Options) -> str:
     """The request: the options that the rows depend on, then the statement (network protocol, section 6.2)."""
     written = [f"include = {f'{d}.{t}' if d else t}" for d, t in options.include]
     written += [f"extend = {_extended(item)}" for item in options.extend]
+    written += ["incomplete = true"] if options.incomplete else []
     between = f"{' and '.join(written)} " if written else ""
     return f"sql {dbms} {between}{statement}"
 

@@ -46,6 +46,7 @@ class Options:
         kafka, topic: of the destination ``kafka``, the address as ip:port.
         table, drop: keep the result in ``system_query.<table>``; False adds to what is there.
         all_nodes: members of a cluster are asked in turn, not the main one.
+        incomplete: a member answers that does not have all data of its cluster yet.
         max_time_s: longest time for the answer; None = no limit.
         test: print the answer as a test case, under ``title``; ``source`` is a file to compare it with.
     """
@@ -62,6 +63,7 @@ class Options:
     table: str = ""
     drop: bool = True
     all_nodes: bool = False
+    incomplete: bool = False
     max_time_s: float | None = None
     output: bool = True
     test: bool = False
@@ -298,6 +300,7 @@ _READERS: Final[dict[str, Callable[[str, str], dict[str, Any]]]] = {
     "include": _tables,
     "extend": _extend,
     "nodes": _nodes,
+    "incomplete": _flag("incomplete"),
     "committed": _flag(""),  # a node alone has no other members to wait for
     "dest": _destination,
     "file": _text("file"),

@@ -5,6 +5,7 @@ Source: spec "Security and high availability", sections 11 and 13; "Ingestion an
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -94,10 +95,18 @@ async def run_data_consumer(
     peers_of(ctx)
     cluster = cluster_of(ctx)
     config = ConsumerConfig(start_date, end_date, mode)
-    await ctx.services.start(
-        Consumer(config, cluster.files, cluster.peers, cluster.operator, cluster.members, cluster.hosts_of)
-    )
+    links = (cluster.files, cluster.peers, cluster.operator, cluster.members, cluster.hosts_of)
+    await ctx.services.start(Consumer(config, *links, lambda is_complete: _tell(ctx, is_complete=is_complete)))
     return Reply.done()
+
+
+def _tell(ctx: Context, *, is_complete: bool) -> None:
+    """Say what this node itself is among the members (``get data nodes``)."""
+    cluster, routes = cluster_of(ctx), routes_of(ctx)
+    others = cluster.members()
+    for own in cluster.all_members():
+        if own not in others:
+            routes.mark_incomplete(own.address, 0 if is_complete else math.inf)
 
 
 @command(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
 
-from edgelake.command.cluster import CLUSTER
+from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context
 from edgelake.command.destinations import Destination, resolve
 from edgelake.command.grammar import Tail
@@ -111,6 +111,7 @@ async def run_tcp_server(
 
 def _hooks(ctx: Context) -> Hooks:
     """What peers may have done here; each command runs with the rights of where it comes from."""
+    cluster: ClusterMessages = ctx.parts[CLUSTER]
 
     async def run(line: str, caller: Caller) -> tuple[str, bool]:
         reply = await ctx.for_caller(caller).execute(line)
@@ -132,7 +133,9 @@ def _hooks(ctx: Context) -> Hooks:
     return Hooks(
         run=run,
         standing=standing,
-        query=lambda line, caller, printed: leaf_rows(ctx.for_caller(caller), line, printed),
+        query=lambda line, caller, printed, knows_others: leaf_rows(
+            ctx.for_caller(caller), line, printed, declines=knows_others and not cluster.is_complete
+        ),
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
         pinged=lambda peer: peers_of(ctx).tell(peer, f"event {PONG}"),
@@ -141,7 +144,7 @@ def _hooks(ctx: Context) -> Hooks:
         expects_ledger=lambda peer, name: (sync := synchronizer_of(ctx)) is not None and sync.expects(peer, name),
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         files=ctx.parts[PEER_FILES],
-        cluster=ctx.parts[CLUSTER],
+        cluster=cluster,
         caller=lambda ip: _caller(ip, gate_of(ctx).anonymous("peer", is_loopback(ip))),
         granted=lambda line, ip: _granted(ctx, line, ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),

@@ -37,7 +37,9 @@ def routes_of(ctx: Context) -> Routes:
 
 
 def node_status(routes: Routes, operator: Operator) -> str:
-    return "active" if routes.is_active(operator.address) else "not_responding"
+    if not routes.is_active(operator.address):
+        return "not_responding"
+    return "active" if routes.is_complete(operator.address) else "incomplete"
 
 
 @command(

@@ -17,6 +17,7 @@ from edgelake.command.handlers.kafka import cluster_at
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, NotPermittedError, error
 from edgelake.model import CommandClass, Reply, Table
+from edgelake.peering import INCOMPLETE
 from edgelake.query import report
 from edgelake.query.destinations import file_path, messages_of, to_file, to_table
 from edgelake.query.jobs import Job
@@ -135,11 +136,12 @@ async def network_select(ctx: Context, line: str, asked: Asked) -> Reply:
     return await _answered(ctx, options, ask)
 
 
-async def leaf_rows(ctx: Context, line: str, printed: str = "") -> AsyncIterator[bytes]:
+async def leaf_rows(ctx: Context, line: str, printed: str = "", *, declines: bool = False) -> AsyncIterator[bytes]:
     """Rows for another node, a line each. Raises EdgeLakeError.
 
     Args:
         printed: how that node wants them printed; "" = as rows travel (network protocol, section 3.3).
+        declines: whether this node lacks data of its cluster: another member is to be asked first.
     """
     if not ctx.may(CommandClass.DATA):
         raise NotPermittedError("queries are not taken from there")
@@ -150,6 +152,8 @@ async def leaf_rows(ctx: Context, line: str, printed: str = "") -> AsyncIterator
     if _rust.statement_word(text) != "select":
         raise NotPermittedError("only select is taken from other nodes")
     options = parse_options(written)
+    if not options.incomplete and declines:
+        raise error(INCOMPLETE, hint="see get consumer; incomplete = true takes what is there")
     dbms = found[1].lower()
     known = tuple(
         (name, table)

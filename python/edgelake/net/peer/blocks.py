@@ -223,7 +223,9 @@ class Blocks:
             reply_to = self._server.reply_to(message, ip)
             async with self._server.pool.place():
                 if message.command.startswith("sql"):
-                    return message, reply_to, await self._server.dispatch.query(message.command, ip, "")
+                    is_ours = self._server.is_upgraded(reply_to)
+                    rows = await self._server.dispatch.query(message.command, ip, "", knows_others=is_ours)
+                    return message, reply_to, rows
                 if file is not None:
                     return message, reply_to, await self._server.dispatch.file(file, ip, reply_to)
                 return (

@@ -110,7 +110,7 @@ class Hooks:
 
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
     standing: Callable[[str, Caller], Ready | None]
-    query: Callable[[str, Caller, str], Awaitable[AsyncIterator[bytes]]]
+    query: Callable[[str, Caller, str, bool], Awaitable[AsyncIterator[bytes]]]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
     pinged: Callable[[str], Awaitable[None]]
@@ -209,11 +209,18 @@ class Dispatch:
             return _not_done("get", failure)
         return Answer()
 
-    async def query(self, text: str, ip: str, printed: str) -> AsyncIterator[bytes] | EdgeLakeError:
-        """Begin a select; its rows, or why there are none. ``printed``: how they are to be printed."""
+    async def query(
+        self, text: str, ip: str, printed: str, *, knows_others: bool
+    ) -> AsyncIterator[bytes] | EdgeLakeError:
+        """Begin a select; its rows, or why there are none.
+
+        Args:
+            printed: how they are to be printed.
+            knows_others: who asks asks another member when this one declines.
+        """
         line = _line(text)
         try:
-            return await self._hooks.query(line, self._hooks.caller(ip), printed)
+            return await self._hooks.query(line, self._hooks.caller(ip), printed, knows_others)
         except EdgeLakeError as failure:
             return failure
         except Exception as fault:  # who waits is told of a fault, too

@@ -359,7 +359,7 @@ class PeerServer(Addressed):
             if message.command.startswith("sql"):
                 printed = message.data.decode(errors="replace")
                 async with self.pool.place():
-                    found = await self.dispatch.query(message.command, link.ip, printed)
+                    found = await self.dispatch.query(message.command, link.ip, printed, knows_others=True)
                 await rows.reply_on(link, message, found, "printed" if printed else "lines")
                 return
             if message.command.startswith("file write "):
