@@ -93,6 +93,48 @@ _Schema = list[tuple[str, str, bool]]
 """Columns of a table: (name, kind, default now)."""
 
 @final
+class Aggregated:
+    """What a batch changes in the time intervals of one value column.
+
+    ``time`` is the name of the time column, or the time of all rows in microseconds; ``known`` are the intervals that
+    were kept so far, as (start, text); ``tolerance`` in percent asks for run-length encoding. Raises ValueError for a
+    text that is no interval.
+    """
+
+    def __new__(
+        cls,
+        rows: Rows,
+        time: int | str,
+        value: str,
+        known: Sequence[tuple[int, str]],
+        *,
+        interval_us: int,
+        keep: int,
+        tolerance: float | None = None,
+    ) -> Self: ...
+    @property
+    def oldest_us(self) -> int:
+        """Start of the first interval that is kept."""
+
+    @property
+    def kept(self) -> list[tuple[int, str]]:
+        """Intervals that are kept and changed."""
+
+    @property
+    def entries(self) -> list[tuple[int, bool, str]]:
+        """Rows for the derived table: (start of the interval, whether the next batch may change it, text)."""
+
+    @property
+    def unused(self) -> list[int]:
+        """Rows (from 0) that have no time or no number."""
+
+def derived_rows(entries: Sequence[tuple[str, str]], bounds: bool) -> Rows:
+    """Rows of a derived table out of (value column, text of an entry); ``bounds``: with the lowest and the highest."""
+
+def interval_values(text: str) -> tuple[int, float | None, float | None, float, int, int]:
+    """(count, lowest, highest, average, first and last time in microseconds) of the text of an interval."""
+
+@final
 class Rows:
     """Rows as typed columns."""
 

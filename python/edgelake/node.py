@@ -20,6 +20,7 @@ from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.flow import Flow
 from edgelake.command.formdata import FormData
+from edgelake.command.handlers.aggregation import PART as AGGREGATES
 from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.broker import ROWS
 from edgelake.command.handlers.grpc import PART as GRPC_MAPPING
@@ -38,6 +39,7 @@ from edgelake.command.peerfiles import PEER_FILES, PeerFiles
 from edgelake.command.variables import RowVariables
 from edgelake.errors import EdgeLakeError
 from edgelake.ingest.blobs.blobs import Blobs
+from edgelake.ingest.forwarder import Forwarder
 from edgelake.ingest.operator import Operator
 from edgelake.ingest.payload import submit_rows
 from edgelake.ingest.putfile import FilePut
@@ -143,6 +145,7 @@ class Node:
         ctx.parts["post_data"] = clients.post
         ctx.parts["post_form"] = FormData(lambda: directories.path("blobs_dir"), clients.post).post
         self._wire_metadata()
+        ctx.parts[AGGREGATES] = Forwarder(ctx.stores, lambda text: ctx.logs.error(text))
         ctx.parts[RETENTION] = Retention(ctx.stores)
         ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"), lambda: ctx.stores)
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
@@ -205,6 +208,7 @@ class Node:
             return
         ingest: Ingest = self.ctx.ingest
         if connected:
+            self.ctx.parts[AGGREGATES].attach(store)
             await ingest.attach(store)
         else:
             await ingest.detach(store.dbms)
@@ -274,6 +278,7 @@ class Node:
         await self.ctx.services.stop(Operator.name)  # it books what came in up to here
         await self.ctx.parts[PLATFORMS].close()
         await self.ctx.ingest.stop()
+        await self.ctx.parts[AGGREGATES].stop()
         await self.ctx.queries.stop()
         await self.ctx.stores.close()
         gate_of(self.ctx).close()

@@ -44,6 +44,19 @@ CREATE TABLE IF NOT EXISTS _edgelake_batches (
   PRIMARY KEY (table_name, first)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_row_ids (table_name TEXT PRIMARY KEY, next INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _edgelake_dropped (table_name TEXT, partition_name TEXT, dropped_us INTEGER);
+CREATE TABLE IF NOT EXISTS _edgelake_aggregations (
+  table_name TEXT, value_column TEXT, definition TEXT, PRIMARY KEY (table_name, value_column)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_intervals (
+  definition TEXT, table_name TEXT, start_us INTEGER, state TEXT, updated_us INTEGER,
+  PRIMARY KEY (definition, table_name, start_us)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_derived (
+  definition TEXT, table_name TEXT, start_us INTEGER, place TEXT, row_id INTEGER,
+  PRIMARY KEY (definition, table_name, start_us)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _edgelake_outbox (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, target_dbms TEXT, definition TEXT, table_name TEXT, value_column TEXT,
+  start_us INTEGER, is_open INTEGER, oldest_us INTEGER, target_table TEXT, bounds INTEGER, entry TEXT);
+CREATE TABLE IF NOT EXISTS _edgelake_inbox (
+  definition TEXT, table_name TEXT, number INTEGER, PRIMARY KEY (definition, table_name)) WITHOUT ROWID;
 """
 
 

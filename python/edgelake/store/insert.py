@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 import apsw
 
 from edgelake._rust import Rows
 from edgelake.errors import EdgeLakeError, RefusedError, error
-from edgelake.store import batches
+from edgelake.store import aggregates, batches
+from edgelake.store.aggregates import Aggregation
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.batches import StoredBatch
 from edgelake.store.catalogue import SchemaColumns, user_schema
@@ -95,11 +96,42 @@ class Inserter(ABC):
             return Inserted(0, replayed=True)
         if wanted.refusal is not None:
             return self._kept(tx, wanted, _all_refused(wanted, wanted.refusal))
+        declared = aggregates.of_table(tx.aggregations, wanted.table)
+        keeps_rows = all(one.keeps_rows for one in declared)
+        done = self._stored(tx, wanted, declared) if keeps_rows else self._condensed(tx, wanted, declared)
+        return self._kept(tx, wanted, replace(done, seconds=time.perf_counter() - started))
+
+    def _stored(self, tx: Transaction, wanted: Insertion, declared: Sequence[Aggregation]) -> Inserted:
         info, changes, created = self._prepare_table(tx, wanted)
-        rows, rejected = wanted.rows.fit(user_schema(info), wanted.insert_timestamp_us)
+        time_us = wanted.insert_timestamp_us
+        rows, rejected = wanted.rows.fit(user_schema(info), time_us)
         count, names = self._insert_fitted(tx, info, rows, wanted)
-        seconds = time.perf_counter() - started
-        return self._kept(tx, wanted, Inserted(count, rejected, seconds, changes, names, created))
+        if declared:
+            aggregates.take(tx, declared, wanted.table, rows, time_us, self.insert_derived)
+        return Inserted(count, rejected, changes=changes, partitions=names, created=created)
+
+    def _condensed(self, tx: Transaction, wanted: Insertion, declared: Sequence[Aggregation]) -> Inserted:
+        """Rows go into their intervals alone; those that none can use go into the table."""
+        schema = [astuple(c) for c in _new_columns(wanted)]
+        wider = {c[0]: c for c in wanted.rows.changes(schema)}
+        schema = [wider.get(c[0], c) for c in schema]  # so that every row fits
+        rows, _ = wanted.rows.fit(schema, wanted.insert_timestamp_us)
+        unused = aggregates.take(tx, declared, wanted.table, rows, wanted.insert_timestamp_us, self.insert_derived)
+        if not unused:
+            return Inserted(len(rows))
+        rest = self._stored(tx, replace(wanted, rows=rows.take(unused), columns=schema), ())
+        if not rest.rejected:
+            return replace(rest, rows=len(rows))
+        # The fit has sorted the rows: a batch of one row tells which of them it is.
+        if len(wanted.rows) > 1:
+            raise RefusedError(f"{tx.dbms}.{wanted.table}: {rest.rejected[0][1]}")
+        return Inserted(0, [(0, rest.rejected[0][1])])
+
+    def insert_derived(
+        self, tx: Transaction, table: str, rows: Rows, columns: SchemaColumns, time_us: int
+    ) -> Sequence[str]:
+        """Put derived rows into their table, made where it is missing; the physical tables that took them."""
+        return self._stored(tx, Insertion(table, rows, time_us, columns=columns, declared=columns), ()).partitions
 
     def insert_sparing(self, tx: Transaction, wanted: Insertion) -> Inserted:
         """As ``insert``, but rows that the database refuses for good are kept out, and the others go in.
@@ -161,9 +193,7 @@ class Inserter(ABC):
                 info = tx.create_table(wanted.table, published)
                 added = self._widened(tx, info, wanted) if wanted.widen else []
                 return tx.table(wanted.table) or info, [*published, *added], True
-            given = {c[0]: c for c in wanted.declared}
-            given |= {c[0]: c for c in wanted.columns or wanted.rows.infer() if c[0] not in given}
-            columns = [ColumnInfo(*c) for c in given.values()]
+            columns = _new_columns(wanted)
             return tx.create_table(wanted.table, columns), columns, True
         changes = self._widened(tx, info, wanted) if wanted.widen and info.is_own else []
         return tx.table(wanted.table) or info, changes, False
@@ -185,6 +215,13 @@ class Inserter(ABC):
     @abstractmethod
     def _insert_fitted(self, tx: Transaction, info: TableInfo, rows: Rows, wanted: Insertion) -> tuple[int, list[str]]:
         """Put in rows that fit the table; how many, and the physical tables that took them."""
+
+
+def _new_columns(wanted: Insertion) -> list[ColumnInfo]:
+    """Of a table that these rows make."""
+    given = {c[0]: c for c in wanted.declared}
+    given |= {c[0]: c for c in wanted.columns or wanted.rows.infer() if c[0] not in given}
+    return [ColumnInfo(*c) for c in given.values()]
 
 
 def _all_refused(wanted: Insertion, refusal: EdgeLakeError) -> Inserted:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from edgelake.errors import RefusedError
 from edgelake.store import catalogue, engine
+from edgelake.store.aggregates import Declared
 from edgelake.store.base import ColumnInfo, PartitionInfo, TableInfo
 from edgelake.store.engine import quote
 from edgelake.store.partition import Partitioning
@@ -64,6 +65,8 @@ class Transaction:
         self.changed: dict[str, TableInfo | None] = {}
         self.foreign_changes = False  # plain SQL or a declaration changed what the catalogue says: read it again
         self.next_row_ids: dict[str, int] = {}
+        self.aggregations: Declared = {}
+        self.has_posted = False  # rows for another database wait behind the commit
         self._tables = tables
         self._partitioning = partitioning
         self._known_row_ids = next_row_ids
@@ -203,8 +206,15 @@ class Transaction:
             self.execute(f"DROP TABLE IF EXISTS {self.quote(name)}")
         for of in ("columns", "partitions", "row_ids"):
             self.execute(f"DELETE FROM _edgelake_{of} WHERE table_name = ?", (info.name,))
+        self._forget_aggregates(info)
         self.changed[info.name] = None
         self.next_row_ids[info.name] = 0
+
+    def _forget_aggregates(self, info: TableInfo) -> None:
+        """A table goes: its intervals begin anew with the next one, and none of its rows is a derived one."""
+        self.execute("DELETE FROM _edgelake_intervals WHERE table_name = ?", (info.name,))
+        for name in info.physical_names:
+            self.execute("DELETE FROM _edgelake_derived WHERE place = ?", (name,))
 
     def next_row_id(self, info: TableInfo) -> int:
         """First row id that no row of the table has, in any partition."""

@@ -12,7 +12,7 @@ import apsw
 
 from edgelake._rust import BatchTable
 from edgelake.errors import DatabaseError
-from edgelake.store import catalogue, direct, engine, room
+from edgelake.store import aggregates, catalogue, direct, engine, room
 from edgelake.store.base import TableInfo
 from edgelake.store.schema import Transaction
 from edgelake.store.store import OnSchema, Store, Synchronous
@@ -124,6 +124,7 @@ class SqliteStore(Store):
     def _refresh(self) -> None:
         self._tables = catalogue.load(self._connection, self.dbms)
         self._partitioning = catalogue.load_partitioning(self._connection)
+        self._aggregations = aggregates.load(self._connection)
         self._next_row_ids = {}
 
     def _begin(self, synchronous: Synchronous) -> Transaction:

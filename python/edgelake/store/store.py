@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import apsw
 
 from edgelake.errors import DatabaseError, TableMissingError
-from edgelake.store import catalogue, engine
+from edgelake.store import aggregates, catalogue, engine
 from edgelake.store.base import TableInfo
 from edgelake.store.insert import Inserted, Inserter, Insertion, Published
 from edgelake.store.partition import Partitioning
@@ -53,6 +54,9 @@ class Store(ABC):
         self._on_schema = on_schema
         self._tables: Mapping[str, TableInfo] = {}
         self._partitioning: Mapping[tuple[str, str], Partitioning] = {}
+        self._aggregations: aggregates.Declared = {}
+        self.on_posted: Callable[[], None] = lambda: None
+        """Told in the writer's thread when derived rows wait for another database."""
         self._next_row_ids: dict[str, int] = {}
         self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue(IDLE_READERS)
         self._closed = False
@@ -88,6 +92,10 @@ class Store(ABC):
     @property
     def partitioning(self) -> Mapping[tuple[str, str], Partitioning]:
         return MappingProxyType(self._partitioning)
+
+    @property
+    def aggregations(self) -> aggregates.Declared:
+        return MappingProxyType(self._aggregations)
 
     def table(self, name: str) -> TableInfo:
         """Raises TableMissingError."""
@@ -147,6 +155,11 @@ class Store(ABC):
         """Insert one flush in a transaction of its own; ``sparing`` and what is raised: as ``store_many``."""
         insert = self._inserter.insert_sparing if sparing else self._inserter.insert
         return await self.change(lambda tx: insert(tx, wanted), synchronous=synchronous)
+
+    async def receive(self, notes: Sequence[aggregates.Note]) -> None:
+        """Take derived rows of another database, each once. Raises StorageFullError, DatabaseError."""
+        insert, now_us = self._inserter.insert_derived, time.time_ns() // 1000
+        await self.change(lambda tx: aggregates.receive(tx, notes, now_us, insert))
 
     @abstractmethod
     async def execute(self, sql: str) -> int:
@@ -317,6 +330,7 @@ class Store(ABC):
     def _transaction(self, work: Callable[[Transaction], T], synchronous: Synchronous) -> T:
         try:
             tx = self._begin(synchronous)
+            tx.aggregations = self._aggregations
             result = work(tx)
             self._commit()
         except BaseException as error:
@@ -331,6 +345,8 @@ class Store(ABC):
     def _take(self, tx: Transaction) -> None:
         """Publish what a committed transaction changed."""
         self._next_row_ids.update(tx.next_row_ids)
+        if tx.has_posted:
+            self.on_posted()
         if tx.foreign_changes:
             self._refresh()
         elif tx.changed:

@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a database or a socket of its own accord, and nothing knows about Python.
 
+pub mod aggregate;
 pub mod intake;
 pub mod journal;
 pub mod mapping;

@@ -1,5 +1,6 @@
 //! The Python face of `edgelake-core`. Conversions and errors only; the logic is in the core crate.
 
+mod aggregate;
 mod bench;
 mod broker;
 mod clients;
@@ -33,6 +34,8 @@ mod _rust {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    #[pymodule_export]
+    use crate::aggregate::{Aggregated, derived_rows, interval_values};
     #[pymodule_export]
     use crate::bench::bench_native_loop;
     #[pymodule_export]

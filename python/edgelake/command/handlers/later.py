@@ -21,7 +21,6 @@ _BLOBS = "blobs and file transfer"
 _SECURITY = "users and keys"
 _MONITOR = "monitoring"
 _BUCKETS = "object storage"
-_AGGREGATION = "aggregation"
 _AGENTS = "tools for assistants"
 
 LATER: dict[str, dict[str, str]] = {
@@ -90,12 +89,6 @@ LATER: dict[str, dict[str, str]] = {
         "bucket provider connect": "bucket provider connect where group = g and provider = p and region = r",
         "bucket upload": "bucket upload where group = g",
         "get bucket groups": "get bucket groups",
-    },
-    _AGGREGATION: {
-        "set aggregation": "set aggregation where dbms = d and table = t and intervals = 10 and time = 1 minute",
-        "set aggregation encoding": "set aggregation encoding where dbms = d and table = t",
-        "set aggregation ingest": "set aggregation ingest where dbms = d and table = t",
-        "get aggregation": "get aggregation",
     },
     _AGENTS: {
         "run mcp server": "run mcp server",

@@ -68,6 +68,7 @@ class PostgresTransaction(Transaction):
         self.execute(f"DROP SEQUENCE IF EXISTS {sequence_name(info.name)}")
         for of in ("columns", "partitions"):
             self.execute(f"DELETE FROM _edgelake_{of} WHERE table_name = ?", (info.name,))
+        self._forget_aggregates(info)
         self.changed[info.name] = None
 
     def _create_physical(self, table: str, name: str, columns: Sequence[ColumnInfo]) -> None:

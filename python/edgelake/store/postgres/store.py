@@ -16,8 +16,8 @@ import apsw
 import psycopg
 
 from edgelake.errors import DatabaseError, DatabaseMissingError
+from edgelake.store import aggregates, direct
 from edgelake.store import catalogue as common
-from edgelake.store import direct
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.postgres import catalogue, room
 from edgelake.store.postgres.connection import PostgresConnection, connect, to_error
@@ -192,6 +192,7 @@ class PostgresStore(Store):
         self._keys = catalogue.load_keys(self._connection)
         self._generation += 1
         self._partitioning = common.load_partitioning(self._connection)
+        self._aggregations = aggregates.load(self._connection)
 
     def _begin(self, synchronous: Synchronous) -> PostgresTransaction:
         # Always synchronous: a server that loses what it has acknowledged would take our journal's place, not SQLite's.

@@ -19,6 +19,7 @@ use foldhash::fast::FixedState;
 use self::budget::Budget;
 pub use self::columns::to_chunk;
 use self::stats::{Needs, Stats};
+pub use self::sum::Sum;
 use super::bucket::Bucket;
 use super::error::{QueryError, Result, parse_error};
 use super::spec::{Function, GroupSpec, Key};

@@ -42,6 +42,20 @@ impl Sum {
         self.is_float |= other.is_float;
     }
 
+    /// What `from_parts` makes the same sum of.
+    pub fn parts(&self) -> (i128, f64, f64, bool) {
+        (self.whole, self.high, self.low, self.is_float)
+    }
+
+    pub fn from_parts(whole: i128, high: f64, low: f64, is_float: bool) -> Self {
+        Self {
+            whole,
+            high,
+            low,
+            is_float,
+        }
+    }
+
     /// An integer while all values were and it fits; else a float.
     pub fn value(&self) -> Val {
         if !self.is_float
