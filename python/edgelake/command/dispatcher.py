@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from edgelake import errors
 from edgelake.command import assignment
+from edgelake.command.audit import AUDITED
 from edgelake.command.context import Context, Standing
 from edgelake.command.flow import Flow
 from edgelake.command.grammar import Grammar
@@ -115,7 +116,7 @@ class Dispatcher:
         """A line for a caller, to be run as often as it comes, when that takes no waiting; None: it is for ``run``."""
         self.line(text)
         call = self._call_of(text)
-        if call is None or call.command.waits:
+        if call is None or call.command.waits or call.command.cls in AUDITED:
             return None
         made = ctx.at(caller=caller, flow=Flow(), line=call.text, phrase=call.command.phrase)
         return Standing(partial(self._run_standing, call, made), partial(ctx.logs.ran, call.shown, entry=caller.entry))
