@@ -14,16 +14,19 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from edgelake.command.console import execute, failure_text, write
 from edgelake.command.context import Context
+from edgelake.command.logs import mask
 from edgelake.errors import EdgeLakeError
 from edgelake.loop import run
 from edgelake.model import PROMPT, SCRIPT
 from edgelake.node import Node, version
 from edgelake.tools.attached import Attached
+from edgelake.tools.systemd import notify, watched
 
-TOOLS = ("attach",)
+TOOLS = ("attach", "config", "init", "service")
 _STOP_SECONDS = 4.0
 _USAGE = """\
 EdgeLake: a data node for the edge.
@@ -33,7 +36,11 @@ usage:
   edgelake process SCRIPT.al        start a node and run a script; 'and' separates commands,
                                     a quoted argument is one command, '#' ends them
   edgelake -c COMMAND [-c ...]      run commands and leave; exit code 1 when one fails
+  edgelake init                     make a configuration, in four questions
+  edgelake start [FILE.toml]        start a node as its configuration says (edgelake.toml)
+  edgelake config check|show        look at a configuration
   edgelake attach [-c COMMAND]      a terminal at a node that runs in the same folder
+  edgelake service show|install     the node as a service of systemd
   edgelake demo [--network]         a node (a network of four) with example data, in a minute
   edgelake bench                    measure this machine
   edgelake --version | --help
@@ -64,10 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write("edgelake -c needs a command, in quotes", sys.stderr)
             return 2
         return run(_batch(commands))
+    if first == "start":
+        return _start(args[1:])
     if first.startswith("-"):
         write(f"edgelake: unknown option {first}\n\n{_USAGE}", sys.stderr)
         return 2
     return run(_serve(split_commands(args)))
+
+
+def _start(args: list[str]) -> int:
+    """``edgelake start [FILE]``: a node as its configuration says."""
+    if len(args) > 1 or args[:1] in (["-h"], ["--help"]):
+        write("usage: edgelake start [FILE]; the default is edgelake.toml", sys.stderr)
+        return 2
+    from edgelake.tools.configuration import NAME, commands, read
+
+    try:
+        found = read(Path(args[0] if args else NAME).absolute(), os.environ)
+        lines = commands(found)
+    except EdgeLakeError as failure:
+        _write_error(failure_text(failure))
+        return 1
+    return run(_serve(lines, found.home))
 
 
 def split_commands(args: Sequence[str]) -> list[str]:
@@ -99,9 +124,9 @@ def _sub_program(name: str, args: list[str]) -> int:
     return code
 
 
-def _node() -> Node:
+def _node(home: Path | None = None) -> Node:
     """The program's node: its commands are the owner's, and print on the terminal."""
-    node = Node(caller=PROMPT)
+    node = Node(home, caller=PROMPT)
     node.ctx.console = write
     return node
 
@@ -122,9 +147,9 @@ async def _batch(commands: list[str]) -> int:
     return 1 if failed else 0
 
 
-async def _serve(commands: list[str]) -> int:
+async def _serve(commands: list[str], home: Path | None = None) -> int:
     """A node that runs until ``exit node``, SIGTERM or SIGINT."""
-    node = _node()
+    node = _node(home)
     stopping = node.ctx.node.stopping
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,12 +160,13 @@ async def _serve(commands: list[str]) -> int:
         return 1
     attached = Attached(node.ctx)
     await attached.start()
-    work = asyncio.create_task(_work(commands, node.ctx))
-    stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if work.done() and not work.cancelled() and work.exception() is not None:
-        stopping.set()
-    await stopped
+    async with watched():
+        work = asyncio.create_task(_work(commands, node.ctx))
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done() and not work.cancelled() and work.exception() is not None:
+            stopping.set()
+        await stopped
     work.cancel()
     results = await asyncio.gather(work, return_exceptions=True)
     await attached.stop()
@@ -163,8 +189,9 @@ async def _started(node: Node) -> bool:
 async def _work(commands: list[str], ctx: Context) -> None:
     """The commands of the command line, then the prompt or the commands of standard input."""
     for line in commands:
-        write(f"EL > {line}")
+        write(f"EL > {mask(line)}")
         await execute(line, ctx.at(caller=SCRIPT), write, _write_error)
+    notify("READY=1")
     if not ctx.node.settings.get("cli", True):
         return
     if sys.stdin is not None and sys.stdin.isatty():

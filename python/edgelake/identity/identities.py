@@ -30,6 +30,8 @@ ROLE_CLASSES: dict[Role, frozenset[CommandClass]] = {
     "admin": frozenset(CommandClass) - {CommandClass.EXEC},
 }
 ANONYMOUS = "anonymous"
+FILE = "users.json"
+"""In the node's ``id_dir``."""
 ANONYMOUS_CLASSES = frozenset({CommandClass.DATA, CommandClass.METADATA})
 """What a client without a name may be given at most (design, section 4)."""
 TOKEN_PREFIX = "elt_"

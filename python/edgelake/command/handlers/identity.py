@@ -12,11 +12,10 @@ from edgelake.command.grammar import Key, Seconds
 from edgelake.command.registry import command
 from edgelake.errors import CommandError
 from edgelake.identity.gate import Gate
-from edgelake.identity.identities import ANONYMOUS, Identities, Role
+from edgelake.identity.identities import ANONYMOUS, FILE, Identities, Role
 from edgelake.model import CommandClass, Reply, Table
 
 GATE: Final = "gate"
-FILE: Final = "users.json"
 Where = Literal["rest", "peer", "mqtt"]
 _OPEN_FIRST: Final = (
     "From now on clients of other machines need a name: REST and MQTT clients and other nodes without one are refused. "
