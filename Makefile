@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 
 MQTT_JS := tests/mqtt/js
 CHAIN_JS := tests/chain/js
+BLOBS_JS := tests/blobs/js
 KAFKA := tests/kafka/java/libs/.installed
 LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
@@ -27,7 +28,7 @@ lint: require $(STAMP) ## formatters, linters, type checkers
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
+unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(BLOBS_JS)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
 	cargo test --workspace --locked
 	$(PY) -m pytest
 
@@ -48,7 +49,7 @@ wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(dir $(KAFKA))
+	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(BLOBS_JS)/node_modules $(dir $(KAFKA))
 	find python cython -name '*.so' -delete
 
 # What a fresh machine may lack; each message says how to get it.
@@ -64,6 +65,7 @@ require:
 # mosquitto is the broker that message clients are tested with, its clients and mqtt.js (node, npm) are clients of ours;
 # faketime sets the clock that a node sees; initdb stands for a PostgreSQL server.
 # Apache Kafka, out of Maven and run by Java, is the broker that Kafka consumers are tested with.
+# Azurite, out of npm, is the object storage of Azure that blobs are tested with.
 # nginx is what uploads of large files are compared with.
 # Debian starts a mosquitto, an nginx and a PostgreSQL when it installs one: it is stopped again, tests start their own.
 test-tools:

@@ -16,12 +16,19 @@ from typing import Any
 import pytest
 
 from edgelake.command.render import reply_text
-from edgelake.errors import CommandError, DatabaseError, DatabaseMissingError, EdgeLakeError, ObjectStorageError
+from edgelake.errors import (
+    CommandError,
+    DatabaseError,
+    DatabaseMissingError,
+    EdgeLakeError,
+    NotAvailableError,
+    ObjectStorageError,
+)
 from edgelake.ingest.blobs.blobs import Blobs
 from edgelake.ingest.blobs.bucket import Bucket, BucketConfig
 from edgelake.store.sqlite import SqliteStore
 from tests.blobs.camera import Camera, camera, id_of
-from tests.blobs.servers import BUCKET, S3Server
+from tests.blobs.servers import BUCKET, AzureServer, S3Server
 
 ONE, TWO, LONG = os.urandom(300_000), os.urandom(10), os.urandom(24 << 20)
 TEXT = b"all the same\n" * 100_000
@@ -39,14 +46,23 @@ def s3(tmp_path: Path) -> Iterator[S3Server]:
     server.kill()
 
 
-@pytest.fixture(params=["sqlite", "s3", "directory"])
+@pytest.fixture
+def azure(tmp_path: Path) -> Iterator[AzureServer]:
+    server = AzureServer(tmp_path)
+    server.start()
+    server.make_bucket()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["sqlite", "s3", "azure", "directory"])
 def connect(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Connects ``blobs_plant``, each kind of it."""
     if request.param == "sqlite":
         return "connect dbms blobs_plant where type = sqlite"
     if request.param == "directory":
         return f"connect dbms blobs_plant where type = bucket and provider = file and endpoint = {tmp_path / 'far'}"
-    server: S3Server = request.getfixturevalue("s3")
+    server: S3Server | AzureServer = request.getfixturevalue(request.param)
     return f"connect dbms blobs_plant where {server.options}"
 
 
@@ -261,6 +277,33 @@ async def test_what_is_wrong_with_a_bucket_is_said_by_its_command(tmp_path: Path
 def test_keys_are_not_shown() -> None:
     config = BucketConfig("s3", "b", access_key="of-the-key", secret_key="of-the-secret")
     assert "of-the" not in repr(config) + str(config)
+
+
+async def test_what_is_wrong_with_a_container_is_said(tmp_path: Path, azure: AzureServer) -> None:
+    async with camera(tmp_path, RUN) as node:
+        for wrong, said in (
+            (azure.options.replace(f"connection = {BUCKET}", "connection = nobodys"), "azure://nobodys"),
+            (azure.options.replace(azure.KEY, "d3Jvbmc="), "azure://edge"),
+        ):
+            reply = reply_text(await node.execute(f"connect dbms blobs_plant where {wrong}"))
+            assert reply.startswith(f"Connected, but it cannot be used now: {said}")
+            assert azure.KEY not in reply
+            await node.execute("disconnect dbms blobs_plant")
+        await node.take(ONE)
+        azure.kill()
+        reply = reply_text(await node.execute(f"connect dbms blobs_plant where {azure.options}"))
+        assert reply.startswith("Connected, but it")
+        azure.start()
+        azure.make_bucket()
+        await node.until_blobs(1)
+        assert (await node.get(id_of(ONE)))[2] == ONE
+
+
+async def test_kinds_of_databases_that_take_no_blobs_say_so(tmp_path: Path) -> None:
+    async with camera(tmp_path) as node:
+        for kind in ("mongo and ip = 127.0.0.1 and port = 27017", "psql and ip = 127.0.0.1"):
+            with pytest.raises(NotAvailableError, match="blobs: type = sqlite"):
+                await node.execute(f"connect dbms blobs_plant where type = {kind}")
 
 
 async def test_a_node_without_buckets_does_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,7 @@ async def test_files(ctx: Context) -> None:
     assert caught.value.number in {16, 45, 119}
 
 
-async def test_databases_of_later_versions_say_so(ctx: Context) -> None:
+async def test_databases_that_are_not_supported_say_so(ctx: Context) -> None:
     line = "connect dbms d where type = mongo and user = u and password = p and ip = 127.0.0.1 and port = 27017"
     with pytest.raises(EdgeLakeError) as caught:
         await ctx.execute(line)

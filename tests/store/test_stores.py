@@ -30,10 +30,13 @@ async def test_connecting_again_is_no_error(stores: Stores) -> None:
         await stores.connect("plant", memory=True)
 
 
-@pytest.mark.parametrize("kind", ["mongo", "bucket"])
-async def test_other_databases_come_later(stores: Stores, kind: str) -> None:
-    with pytest.raises(NotAvailableError, match="later version"):
-        await stores.connect("plant", kind=kind)
+async def test_what_takes_no_rows_is_said(stores: Stores) -> None:
+    with pytest.raises(NotAvailableError, match=r"MongoDB.*blobs: type = sqlite"):
+        await stores.connect("plant", kind="mongo")
+    with pytest.raises(NotAvailableError, match="MongoDB"):
+        await stores.drop("blobs_plant", kind="mongo")
+    with pytest.raises(CommandError, match="for blobs"):
+        await stores.connect("plant", kind="bucket")
 
 
 async def test_names(stores: Stores, tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ SYSTEM_NAMES: Final = frozenset({"blockchain", "almgm", "system_query"})
 """Reserved databases: the ledger of a master, the TSD tables, query results."""
 
 KINDS: Final = ("sqlite", "psql")
-LATER_KINDS: Final = frozenset({"mongo", "bucket"})
 OnAttach = Callable[[Store, bool], Awaitable[None]]
 """Awaited when a database was connected (True) or is about to be disconnected (False)."""
 
@@ -108,7 +107,7 @@ class Stores:
             memory: in memory, SQLite only.
             server: where a database of kind psql is; None = the default one.
 
-        Raises NotAvailableError for a kind of a later version, CommandError, DatabaseError.
+        Raises NotAvailableError for MongoDB and without psycopg, CommandError, DatabaseError.
         """
         check_kind(kind)
         if memory and kind != "sqlite":
@@ -338,9 +337,14 @@ class Stores:
 
 
 def check_kind(kind: str) -> None:
-    """Raises NotAvailableError for databases of a later version, CommandError for unknown ones."""
-    if kind in LATER_KINDS:
-        raise NotAvailableError(f"type {kind} comes with a later version", hint="use type = sqlite or psql")
+    """Raises NotAvailableError for a database of MongoDB, CommandError for unknown ones."""
+    if kind == "mongo":  # the reference keeps blobs there
+        raise NotAvailableError(
+            "this node keeps nothing in MongoDB",
+            hint="rows: type = sqlite or psql; blobs: type = sqlite, or type = bucket (S3, Azure, Google, a directory)",
+        )
+    if kind == "bucket":
+        raise CommandError("a bucket is for blobs", hint="connect dbms blobs_<dbms> where type = bucket ...")
     if kind not in KINDS:
         raise CommandError(f"database type '{kind}'", hint="use type = sqlite or psql")
 

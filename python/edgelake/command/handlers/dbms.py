@@ -8,7 +8,8 @@ from edgelake.command.context import Context
 from edgelake.command.grammar import After, Key
 from edgelake.command.handlers.blobs import bucket_rows, buckets_of, connect_bucket
 from edgelake.command.registry import command
-from edgelake.errors import DatabaseError
+from edgelake.errors import DatabaseError, NotAvailableError
+from edgelake.ingest.blobs.blobs import PREFIX
 from edgelake.ingest.blobs.bucket import BucketConfig
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.store.server import Server
@@ -56,14 +57,17 @@ async def connect_dbms(
 
     type = bucket: object storage for the blobs of a database, NAME is blobs_<dbms>. provider = s3 (and what speaks its
     API), azure, gcs or file; connection = the bucket; endpoint where it is not the provider's own (the directory of
-    file); access_key, secret_key, region. Connecting again is no error. The keys of other database types are accepted
-    with those types.
+    file); access_key, secret_key, region. Connecting again is no error.
+
+    type = mongo, where the reference keeps blobs, is not supported.
     """
     if kind.lower() == "bucket":
         config = BucketConfig(provider.lower() or "s3", connection, endpoint, access_key, secret_key, region)
         return await connect_bucket(ctx, name.lower(), config)
     if name.lower() in buckets_of(ctx):
         raise DatabaseError(f"'{name.lower()}' is connected as a bucket", hint=f"disconnect dbms {name.lower()}, first")
+    if kind.lower() == "psql" and name.lower().startswith(PREFIX):
+        raise NotAvailableError(f"'{name.lower()}' is for blobs", hint="blobs: type = sqlite, or type = bucket")
     server = Server.parse(ip, port, user, password, autocommit=autocommit, unlog=unlog)
     reason = await ctx.stores.connect_or_wait(name.lower(), kind=kind.lower(), memory=memory, server=server)
     if reason:
