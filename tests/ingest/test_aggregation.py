@@ -450,6 +450,12 @@ async def test_rows_of_files_are_aggregated_too(tmp_path: Path) -> None:
         await until(loaded)
         alike(await derived(node), await by_sql(node))
 
+        async def published() -> bool:
+            names = [policy["table"]["name"] for policy in node.ctx.policies.find("table", dbms="plant")]
+            return sorted(names) == ["bounds_motor", "motor"]
+
+        await until(published)  # other nodes can query both
+
 
 async def test_rows_of_messages_are_aggregated_too(tmp_path: Path) -> None:
     port = free_port()

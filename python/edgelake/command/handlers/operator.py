@@ -29,6 +29,7 @@ from edgelake.inputs.files import DirectoryWatcher
 from edgelake.metadata.ids import body_of, type_of
 from edgelake.metadata.ownership import Owner, Ownership, TableText
 from edgelake.model import CommandClass, Reply, Table
+from edgelake.store import aggregates
 from edgelake.store.base import TableInfo
 from edgelake.store.statement import create_statement, user_columns
 from edgelake.store.tsd import OWN, TSD_DBMS
@@ -177,13 +178,21 @@ def _ownership(ctx: Context, config: OperatorConfig, counters: OperatorCounters)
     known: dict[tuple[str, str], TableInfo | None] = {}
 
     def inserted(dbms: str, table: str) -> None:
-        info = ctx.stores.table(dbms, table)
-        if known.get((dbms, table)) is not info:
-            known[dbms, table] = info
-            ownership.seen(dbms, table)
+        for place in ((dbms, table), *_derived(ctx, dbms, table)):
+            info = ctx.stores.table(*place)
+            if known.get(place) is not info:
+                known[place] = info
+                ownership.seen(*place)
 
     counters.on_insert = inserted
     return ownership
+
+
+def _derived(ctx: Context, dbms: str, table: str) -> list[tuple[str, str]]:
+    """Tables of the aggregates of a table."""
+    store = ctx.stores.find(dbms)
+    declared = aggregates.of_table(store.aggregations, table) if store is not None else ()
+    return [(one.target_dbms or dbms, one.target(table)) for one in declared if one.derives]
 
 
 def watch_directory(directory: Path, found: Callable[[Path], None], wanted: Callable[[str], bool]) -> DirectoryWatcher:
