@@ -84,7 +84,7 @@ class BatchKeeper:
 
     def stamp(self, batches: Sequence[Batch]) -> list[Stamp]:
         """Before the insert: enter the batches in tsd_info. The same batch gets the same row again."""
-        hashes = [batch_hash(b.dbms, b.table, self._node_id, b.position) for b in batches]
+        hashes = [batch_hash(b.dbms, b.table, self._node_id, b.position, b.time_us) for b in batches]
         if not self.config.update_tsd_info:
             return [self._stamp(b, h, 0) for b, h in zip(batches, hashes, strict=True)]
         entries = [

@@ -209,7 +209,8 @@ class Delivery:
 
 
 def _is_new(entry: FileEntry) -> bool:
-    return not entry.status1 and time.time() - entry.file_time_us / 1e6 < SETTLE_S
+    # A time that is still to come is that of a clock that was put back since.
+    return not entry.status1 and 0 <= time.time() - entry.file_time_us / 1e6 < SETTLE_S
 
 
 def member_of(word: str) -> int:

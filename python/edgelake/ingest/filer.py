@@ -77,6 +77,6 @@ class Filer:
 
     def _write(self, batch: FileBatch) -> None:
         """The file appears whole, durable, and under the same name when the batch comes again after a crash."""
-        file_hash = batch_hash(batch.dbms, batch.table, self._node_id, batch.first)
+        file_hash = batch_hash(batch.dbms, batch.table, self._node_id, batch.first, batch.arrival_us)
         name = FileName(batch.dbms, batch.table, batch.source, file_hash, batch.instructions).text()
         filing.write_file(self.watch / name, self._pipeline.content(batch), compress=False)

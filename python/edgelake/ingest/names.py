@@ -95,9 +95,12 @@ def pieces_hash(dbms: str, table: str, pieces: Iterable[bytes]) -> str:
     return found.hexdigest()
 
 
-def batch_hash(dbms: str, table: str, node: str, position: int) -> str:
-    """Hash of the archive file of a streamed batch: honest twins stay apart, a resent batch is known."""
-    return content_hash(dbms, table, f"{node}{position}".encode())
+def batch_hash(dbms: str, table: str, node: str, position: int, arrival_us: int) -> str:
+    """Hash of the archive file of a streamed batch: honest twins stay apart, a resent batch is known.
+
+    The time keeps batches apart whose positions are given a second time, on a node that came back from a backup.
+    """
+    return content_hash(dbms, table, f"{node}{position}.{arrival_us}".encode())
 
 
 def check_part(text: str, what: str) -> str:

@@ -204,13 +204,16 @@ class TsdTable:
     async def span(self, start_us: int, end_us: int | None) -> tuple[FileEntry, FileEntry, int] | None:
         """First and last file of a time range, and the number of the last one before it; None for an empty range.
 
-        Numbers stand for times here: the first is the one with the lowest number.
+        Numbers stand for times here: the first is the one with the lowest number. Without an end the last is that of
+        the table, also where the clock was put back since.
         """
         own = self._quoted()
         test, values = Selection(start_us=start_us, end_us=end_us).where()
 
         def work(db: Any) -> Any:
             ends = db.execute(f"SELECT min(file_id), max(file_id) FROM {own} WHERE {test}", values).fetchone()
+            if end_us is None and ends[0] is not None:
+                ends = (ends[0], db.execute(f"SELECT max(file_id) FROM {own}").fetchone()[0])
             rows = [db.execute(f"SELECT {_FIELDS} FROM {own} WHERE file_id = ?", (one,)).fetchone() for one in ends]
             before = db.execute(f"SELECT max(file_id) FROM {own} WHERE file_id < ?", (ends[0],)).fetchone()
             return rows, before[0]
