@@ -46,10 +46,12 @@ def test_rows_come_in_while_the_server_is_down(server: PostgresServer, tmp_path:
         for n in range(1, 200):
             assert node.put(json.dumps({"n": n}).encode())[0] == 200
         node.until(lambda: "PostgreSQL server runs" in node.get("get error log"))
+        node.until(lambda: "Not connected: plant at" in node.get("get databases"))
         server.start()
         node.until(lambda: len(stored(server)) == 200, limit_s=40)
         assert sorted(stored(server)) == list(range(200))
         assert node.count("t") == 200
+        assert "Not connected" not in node.get("get databases")
         assert node.get("get error log").count("PostgreSQL server runs") < 10  # what changes, not every attempt
         assert node.stop() == 0
 

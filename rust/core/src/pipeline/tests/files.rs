@@ -126,3 +126,18 @@ fn rows_that_nobody_stores_become_files_once() {
     bench.attach(&HashMap::new());
     assert_eq!(drain(&bench, &mut HashMap::new()), [3]);
 }
+
+#[test]
+fn rows_of_a_database_that_is_about_to_be_attached_become_no_files() {
+    let dir = tempfile::tempdir().expect("dir");
+    let bench = Bench::open(&options(dir.path()));
+    bench.pipeline.set_filing(true);
+    bench.pipeline.expect("d", true);
+    bench.store("t", &row(1));
+    bench.passed(bench.pipeline.flush_all()); // and nobody waits for it
+    let soon = Duration::from_millis(150);
+    assert!(bench.pipeline.take_file(soon).expect("ok").is_none());
+    bench.attach(&HashMap::new());
+    bench.pipeline.expect("d", false);
+    assert_eq!(numbers(&bench.take()), [1]);
+}
