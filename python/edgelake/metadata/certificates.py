@@ -20,9 +20,19 @@ class Certificates:
     def __init__(self) -> None:
         self._stamp: tuple[int, ...] = ()
         self._held: dict[str, str] = {}
+        self._all: frozenset[str] = frozenset()
 
     def of(self, peer: str, image: Image) -> str:
         """The certificate (DER as base64) of the node with that ``ip:port``; "" = its policy has none."""
+        self._follow(image)
+        return self._held.get(peer, "")
+
+    def all(self, image: Image) -> frozenset[str]:
+        """Those of all nodes; the same object as long as no policy of a node has changed."""
+        self._follow(image)
+        return self._all
+
+    def _follow(self, image: Image) -> None:
         stamp = image.stamp(*NODE_TYPES)
         if stamp != self._stamp:
             self._stamp, self._held = stamp, {}
@@ -30,7 +40,7 @@ class Certificates:
                 body = body_of(policy)
                 if text := body.get(ATTRIBUTE):
                     self._held.update(dict.fromkeys(_addresses(body), str(text)))
-        return self._held.get(peer, "")
+            self._all = frozenset(self._held.values())
 
 
 def _addresses(body: Mapping[str, Any]) -> list[str]:

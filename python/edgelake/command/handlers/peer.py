@@ -60,6 +60,7 @@ PEERS = "peers"
         "run tcp server where external_ip = 10.0.0.1 and external_port = 7850 and internal_ip = !ip "
         "and internal_port = 7850 and bind = true",
         "run tcp server where external_ip = 10.0.0.1 and external_port = 7850 and ssl = true",
+        "run tcp server where external_ip = 10.0.0.1 and external_port = 7850 and ssl_client = true",
     ),
 )
 async def run_tcp_server(
@@ -73,6 +74,7 @@ async def run_tcp_server(
     threads: int = 6,
     ssl: bool = False,
     ssl_only: bool = False,
+    ssl_client: bool = False,
     ca_org: str = "",
     server_org: str = "",
     cert: str = "",
@@ -84,21 +86,23 @@ async def run_tcp_server(
     only. threads: commands of others that are worked on at a time. ssl = true: TLS on the connections that nodes of
     this kind keep, with the certificate of cert and key, or of ca_org and server_org, or one from pem_dir;
     !tcp_certificate is what to put into this node's policy as "certificate". ssl_only = true: nothing without TLS is
-    taken or sent.
+    taken or sent. ssl_client = true: nor is anything taken from nodes that do not show a certificate, one that is in
+    the policy of a node or by the authority of ca_org.
     """
     plain = PeerConfig(external_ip, external_port, internal_ip, internal_port, bind, threads=threads)
     plain.check_ports("TCP Server")
     if threads < 1:
         raise CommandError("threads: at least 1")
     hosts = (plain.internal[0], plain.external[0])
-    files = server_certificate(ctx, hosts, (ca_org, server_org, cert, key)) if ssl or ssl_only else None
-    config = replace(plain, tls=files, tls_only=ssl_only)
+    files = server_certificate(ctx, hosts, (ca_org, server_org, cert, key)) if ssl or ssl_only or ssl_client else None
+    config = replace(plain, tls=files, tls_only=ssl_only, tls_client=ssl_client)
     certificates = Certificates()
     server = PeerServer(
         config,
         Dispatch(_hooks(ctx)),
         is_known=lambda host: _is_known(ctx, host),
         certificate_of=lambda peer: certificates.of(peer, ctx.policies.image),
+        trusted=lambda: certificates.all(ctx.policies.image),
         reply_address=lambda: reply_address(ctx),
     )
     await ctx.services.start(server)

@@ -15,6 +15,7 @@ class PeerConfig(Endpoints):
     Attributes:
         tls: our certificate, for kept connections of our kind.
         tls_only: speak and take nothing else.
+        tls_client: take connections of those alone who show a certificate of the policies, or of the authority.
         threads: commands of peers that are worked on at a time.
         connections_per_ip: open at a time from one address; more are closed at once.
         block_s: a peer may take this long for a block.
@@ -24,6 +25,7 @@ class PeerConfig(Endpoints):
 
     tls: TlsFiles | None = None
     tls_only: bool = False
+    tls_client: bool = False
     threads: int = 6
     connections_per_ip: int = 256
     block_s: float = 30.0

@@ -151,6 +151,9 @@ class Entrance(asyncio.Protocol):
         else:
             if not secure.takes:
                 capabilities &= ~Capability.TLS
+            capabilities &= ~Capability.CERTIFICATE
+            if secure.demands:
+                capabilities |= Capability.CERTIFICATE
             self._next = link = self._host.linked(self._ip, capabilities)
             transport.write(greeting(capabilities))
             first = first[GREETING_BYTES:]
@@ -167,13 +170,16 @@ class Entrance(asyncio.Protocol):
         if first:
             self._next.data_received(first)
 
-    async def _begin_tls(self, transport: asyncio.Transport, link: asyncio.Protocol) -> None:
+    async def _begin_tls(self, transport: asyncio.Transport, link: Link) -> None:
         try:
-            secured = await self._host.secure.accept(transport, self)
+            secured, link.shown = await self._host.secure.accept(transport, self)
         except (OSError, ssl.SSLError) as problem:
             self._host.refuse(self._ip, f"TLS: {problem}")
             transport.abort()
         else:
+            if link.capabilities & Capability.CERTIFICATE:
+                # TLS 1.3 has ended for the peer before its certificate is looked at.
+                secured.write(greeting(link.capabilities))
             link.connection_made(secured)
 
     def _blocks(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

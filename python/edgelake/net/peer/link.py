@@ -72,6 +72,7 @@ class Link(asyncio.Protocol):
 
     Attributes:
         left: called when it has ended.
+        shown: the certificate (DER) with which the peer opened it, where this node demands one.
         origin, reply_to: the source of a request that may have replies whatever the policies say, and where they go.
     """
 
@@ -81,6 +82,7 @@ class Link(asyncio.Protocol):
         self.peer, self.source, self.capabilities = peer, source, capabilities
         self.ip = ""
         self.end = ""
+        self.shown = b""
         self.origin, self.reply_to = ("", 0), ""
         self.left: Callable[[], None] = lambda: None
         self._owner = owner

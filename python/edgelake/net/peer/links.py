@@ -106,6 +106,7 @@ class Links:
     async def _open(self, peer: str) -> Link | None:
         host, port = address_of(peer)
         loop = asyncio.get_running_loop()
+        taken = Capability(0)
         try:
             async with asyncio.timeout(GREETING_S):
                 answered: asyncio.Future[tuple[Capability, bytes]] = loop.create_future()
@@ -116,7 +117,9 @@ class Links:
                     transport.write(greeting(OURS | Capability.TLS))
                     taken, rest = await answered
                     link = Link(self._owner, peer, address_of(self._source_for(peer)), self._limit_bytes, taken)
-                    if taken & Capability.TLS:
+                    if taken & Capability.CERTIFICATE:
+                        transport = await self._shown(transport, link, peer)
+                    elif taken & Capability.TLS:
                         transport = await self._secure.open(transport, link, peer)
                     elif self._secure.wants(peer):
                         raise error(208, f"{peer}: it takes no TLS", hint="start its TCP server with ssl = true")
@@ -130,13 +133,32 @@ class Links:
             why = str(problem) or f"it does not answer the greeting within {GREETING_S:g} seconds"
             log.info("no kept connection to %s: %s", peer, why)
             self._known.pop(peer, None)
-            if not self._secure.wants(peer):
+            if not (self._secure.wants(peer) or taken & Capability.CERTIFICATE):
                 return None
             raise problem if isinstance(problem, EdgeLakeError) else error(208, f"{peer}: TLS: {why}") from None
         self._links[peer] = link
         if rest:
             link.data_received(rest)
         return link
+
+    async def _shown(self, transport: asyncio.Transport, link: Link, peer: str) -> asyncio.Transport:
+        """Begin TLS with a peer that demands our certificate; it says a second greeting when it takes it."""
+        if not self._secure.takes:
+            raise error(
+                208, f"{peer}: it demands a certificate, and this node has none", hint="run tcp server with ssl = true"
+            )
+        taken: asyncio.Future[tuple[Capability, bytes]] = asyncio.get_running_loop().create_future()
+        secured = await self._secure.open(transport, _Greeted(taken), peer)
+        try:
+            await taken
+        except OSError:
+            raise error(
+                208,
+                f"{peer}: it does not take the certificate of this node",
+                hint="the policy of this node there needs !tcp_certificate of this node as certificate",
+            ) from None
+        secured.set_protocol(link)
+        return secured
 
     def lost(self, link: Link) -> None:
         """A link has ended; its peer is asked for another one when there is something to say."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import logging
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 
-from edgelake.errors import error
+from edgelake.errors import NotPermittedError, error
 from edgelake.net.certificates import TlsFiles
+
+log = logging.getLogger(__name__)
 
 
 class Secure:
@@ -19,10 +22,22 @@ class Secure:
         files: our certificate; None = nobody opens TLS connections to us.
         only: speak and take nothing else.
         certificate_of: what the policy of the node with that address says: its certificate (DER as base64), or "".
+        demands: take connections of those alone who show a certificate of the policies, or of our authority.
+        trusted: the certificates of the policies of all nodes.
     """
 
-    def __init__(self, files: TlsFiles | None, only: bool, certificate_of: Callable[[str], str]) -> None:
-        self.only = only
+    def __init__(
+        self,
+        files: TlsFiles | None,
+        only: bool,
+        certificate_of: Callable[[str], str],
+        *,
+        demands: bool = False,
+        trusted: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        self.only, self.demands = only or demands, demands
+        self._trusted = trusted
+        self._taken: tuple[frozenset[str], ssl.SSLContext] | None = None
         self._certificate_of = certificate_of
         self._files = files
         self._server: ssl.SSLContext | None = None
@@ -36,30 +51,58 @@ class Secure:
     def load(self) -> None:
         """Read the files. Raises OSError, ssl.SSLError."""
         if self._files is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_cert_chain(self._files.certificate, self._files.key)
-            self._server = context
+            self._server = _context(self._files, ssl.PROTOCOL_TLS_SERVER)
+            self._client = _context(self._files, ssl.PROTOCOL_TLS_CLIENT)
 
     def wants(self, peer: str) -> bool:
         """Whether that peer is spoken to by TLS, or not at all."""
         return self.only or bool(self._certificate_of(peer))
 
-    async def accept(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> asyncio.Transport:
-        """Begin TLS on a connection that came. Raises OSError, ssl.SSLError."""
-        assert self._server is not None
+    async def accept(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """Begin TLS on a connection that came; the certificate (DER) that it shows when one is demanded.
+
+        Raises OSError, ssl.SSLError.
+        """
+        context = self._demanding() if self.demands else self._server
+        assert context is not None
         loop = asyncio.get_running_loop()
-        made = await loop.start_tls(transport, protocol, self._server, server_side=True)
-        return _there(made)
+        made = _there(await loop.start_tls(transport, protocol, context, server_side=True))
+        shown = made.get_extra_info("ssl_object").getpeercert(binary_form=True) if self.demands else None
+        return made, shown or b""
+
+    def check_source(self, address: str, shown: bytes) -> None:
+        """Whoever shows a certificate speaks for no address of another one. Raises NotPermittedError."""
+        if not self.demands or not (written := self._certificate_of(address)):
+            return
+        try:
+            is_same = shown == _der(written)
+        except ValueError:
+            is_same = False
+        if not is_same:
+            raise NotPermittedError(f"the certificate that it shows is not that of the policy of {address}")
+
+    def _demanding(self) -> ssl.SSLContext:
+        """Takes whom the policies of now have."""
+        trusted = self._trusted()
+        if self._taken is None or self._taken[0] is not trusted:
+            assert self._files is not None
+            context = _context(self._files, ssl.PROTOCOL_TLS_SERVER)
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a node's own certificate is trust enough
+            if self._files.authority is not None:
+                context.load_verify_locations(self._files.authority)
+            for written in trusted | {certificate_text(self._files)}:
+                try:
+                    context.load_verify_locations(cadata=_der(written))
+                except (ValueError, ssl.SSLError):
+                    log.warning("the certificate of a policy is none: %.40s", written)
+            self._taken = trusted, context
+        return self._taken[1]
 
     async def open(self, transport: asyncio.Transport, protocol: asyncio.Protocol, peer: str) -> asyncio.Transport:
         """Begin TLS on a connection that we opened. Raises OSError, ssl.SSLError, EdgeLakeError (208)."""
         if self._client is None:
-            # Names say nothing here: nodes have addresses, and the policy has the certificate itself.
-            self._client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._client.check_hostname = False
-            self._client.verify_mode = ssl.CERT_NONE
-            self._client.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._client = _context(None, ssl.PROTOCOL_TLS_CLIENT)
         loop = asyncio.get_running_loop()
         made = _there(await loop.start_tls(transport, protocol, self._client))
         try:
@@ -74,8 +117,8 @@ class Secure:
         if not written:
             return
         try:
-            wanted = base64.b64decode(written, validate=True)
-        except binascii.Error:
+            wanted = _der(written)
+        except ValueError:
             raise error(208, f"{peer}: the certificate in its policy is no base64 text") from None
         if shown != wanted:
             raise error(
@@ -88,6 +131,24 @@ class Secure:
 def certificate_text(files: TlsFiles) -> str:
     """Our certificate as policies hold it: DER as base64."""
     return base64.b64encode(ssl.PEM_cert_to_DER_cert(files.certificate.read_text())).decode()
+
+
+def _context(files: TlsFiles | None, side: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(side)
+    if side == ssl.PROTOCOL_TLS_CLIENT:
+        # Names say nothing here: nodes have addresses, and the policy has the certificate itself.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if files is not None:
+        context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+@lru_cache(4096)
+def _der(written: str) -> bytes:
+    """The certificate of a policy. Raises ValueError."""
+    return base64.b64decode(written, validate=True)
 
 
 def _there(transport: asyncio.Transport | None) -> asyncio.Transport:

@@ -60,6 +60,7 @@ class PeerServer(Addressed):
     Args:
         is_known: whether an address is that of a node in the policies: replies go to those too.
         certificate_of: the certificate in the policy of the node with that address, "" = none.
+        trusted: the certificates in the policies of all nodes.
         reply_address: what ``set reply ip`` says; "" = the rules of section 4.
     """
 
@@ -73,6 +74,7 @@ class PeerServer(Addressed):
         *,
         is_known: Callable[[str], bool],
         certificate_of: Callable[[str], str] = lambda _peer: "",
+        trusted: Callable[[], frozenset[str]] = frozenset,
         reply_address: Callable[[], str] = lambda: "",
     ) -> None:
         self.config = config
@@ -80,7 +82,7 @@ class PeerServer(Addressed):
         self.jobs = Jobs()
         self.refused = 0
         self.dispatch, self._is_known, self._reply_address = dispatch, is_known, reply_address
-        self.secure = Secure(config.tls, config.tls_only, certificate_of)
+        self.secure = Secure(config.tls, config.tls_only, certificate_of, demands=config.tls_client, trusted=trusted)
         self.links = Links(self, self.source_for, self.connect_to, self.secure, config.message_bytes)
         self._accepted: set[Link] = set()
         self.blocks = Blocks(self)
@@ -134,6 +136,10 @@ class PeerServer(Addressed):
     def status(self) -> Status:
         config = self.config
         details = f"Listening on: {self.external}, Threads Pool: {config.threads}"
+        if config.tls_client:
+            details += ", TLS: with certificates of nodes"
+        elif self.secure.takes:
+            details += ", TLS: alone" if config.tls_only else ", TLS: for who asks"
         counters: dict[str, int | float] = {
             "refused": self.refused,
             "late_replies": self.jobs.dropped,
@@ -323,15 +329,22 @@ class PeerServer(Addressed):
 
     def _reply_on(self, link: Link, message: PeerMessage) -> str:
         """As ``reply_to``; what does not depend on the policies is put down with the link."""
-        reply_to = self.reply_to(message, link.ip)
+        reply_to = self._checked(link, message)
         if message.source[0] in (link.ip, *self._hosts):
             link.origin, link.reply_to = message.source, reply_to
+        return reply_to
+
+    def _checked(self, link: Link, message: PeerMessage) -> str:
+        """As ``reply_to``, of a peer whose certificate is that of the address. Raises NotPermittedError."""
+        reply_to = self.reply_to(message, link.ip)
+        if link in self._accepted:  # on one that we opened, the peer has shown who it is
+            self.secure.check_source(reply_to, link.shown)
         return reply_to
 
     def _is_new_file(self, link: Link, message: PeerMessage) -> bool:
         """Take a piece of a file; whether it is the first one. Raises ValueError."""
         try:
-            self.reply_to(message, link.ip)
+            self._checked(link, message)
         except NotPermittedError as problem:
             raise ValueError(str(problem)) from None
         return self._arrivals.put(link, message)
@@ -354,7 +367,7 @@ class PeerServer(Addressed):
 
     async def _serve_one(self, link: Link, message: PeerMessage) -> None:
         try:
-            reply_to = self.reply_to(message, link.ip)
+            reply_to = self._checked(link, message)
             self.links.know(reply_to)
             if message.command.startswith("sql"):
                 printed = message.data.decode(errors="replace")

@@ -20,9 +20,12 @@ class Capability(enum.IntFlag):
     LARGE_BLOCKS = 2
     LEDGER_CHANGES = 4
     TLS = 8
+    CERTIFICATE = 16
+    """Who opens a connection has to show a certificate, and is greeted again when it is taken."""
 
 
 OURS: Final = Capability.KEPT_CONNECTION | Capability.LARGE_BLOCKS | Capability.LEDGER_CHANGES
+_READ: Final = OURS | Capability.TLS | Capability.CERTIFICATE
 
 
 @lru_cache(64)
@@ -59,7 +62,7 @@ def greeted(first: bytes) -> Capability:
     """
     if not first.startswith(_GREETING):
         return Capability(0)
-    taken = Capability(first[11] & (OURS | Capability.TLS))
+    taken = Capability(first[11] & _READ)
     if first[10] != _VERSION or not taken & Capability.KEPT_CONNECTION:
         raise ValueError(f"a greeting of version {first[10]}, which is not known here")
     return taken
