@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgelake.command.console import execute, failure_text, write
-from edgelake.command.context import Context
+from edgelake.command.context import STARTED, Context
 from edgelake.command.logs import mask
 from edgelake.errors import EdgeLakeError
 from edgelake.loop import run
@@ -188,9 +188,12 @@ async def _started(node: Node) -> bool:
 
 async def _work(commands: list[str], ctx: Context) -> None:
     """The commands of the command line, then the prompt or the commands of standard input."""
+    settings = ctx.node.settings
+    settings[STARTED] = False
     for line in commands:
         write(f"EL > {mask(line)}")
         await execute(line, ctx.at(caller=SCRIPT), write, _write_error)
+    settings[STARTED] = True
     notify("READY=1")
     if not ctx.node.settings.get("cli", True):
         return

@@ -20,7 +20,7 @@ def blocks(page: str, kind: str) -> list[str]:
     return [text for found, text in _FENCE.findall((ROOT / page).read_text()) if found == kind]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/rest.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/rest.md", "docs/api.md"])
 def test_curl_lines_of_a_page_work_on_the_node_of_the_readme(page: str, tmp_path: Path) -> None:
     script = blocks("README.md", "script")[0].replace("32049", "{port}")
     lines = blocks(page, "sh")

@@ -101,11 +101,13 @@ class Audit:
     def _write(self) -> None:
         """In the thread: all that has come meanwhile, in one go."""
         lines = bytearray()
+        is_needed = (path := self._path()).parent.parent.exists()
         while self._unwritten:
-            lines += msgspec.json.encode(self._unwritten.popleft()) + b"\n"
-        if not lines:
+            entry = self._unwritten.popleft()
+            is_needed = is_needed or entry.entry != "prompt"  # a prompt alone makes no folder where nothing is kept
+            lines += msgspec.json.encode(entry) + b"\n"
+        if not lines or not is_needed:
             return
-        path = self._path()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and path.stat().st_size + len(lines) > FILE_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from edgelake.command.audit import Audit
 from edgelake.command.directories import Directories
@@ -29,6 +29,10 @@ class Standing:
 
     run: Callable[[], Reply]
     note: Callable[[], None]
+
+
+STARTED: Final = "started"
+"""Setting: whether the commands of the start have run. Embedded nodes have none, and are ready at once."""
 
 
 class Runner(Protocol):

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 from edgelake.errors import EdgeLakeError, error
 
-Format = Literal["json", "json:list", "json:output", "table"]
-FORMATS: Final[dict[str, Format]] = {f: f for f in ("json", "json:list", "json:output", "table")}
+Format = Literal["json", "json:list", "json:output", "table", "csv"]
+FORMATS: Final[dict[str, Format]] = {f: f for f in ("json", "json:list", "json:output", "table", "csv")}
 DESTINATIONS: Final = frozenset({"stdout", "rest", "file", "buffer", "dbms"})
 _STATEMENTS: Final = frozenset(
     {"select", "insert", "update", "delete", "create", "drop", "alter", "replace", "with", "explain", "pragma"}

@@ -42,6 +42,7 @@ _TYPES: Final = {
     "json:list": "application/json",
     "json:output": "application/x-ndjson",
     "table": "text/plain; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
 }
 
 
@@ -322,7 +323,7 @@ AS_THEY_TRAVEL: Final = '{"format":"peer","zone":"utc","iso":true}'
 
 def printed_for(render: dict[str, Any]) -> str:
     """How other nodes are to print rows that are passed on as they are; "" where they are to be read again here."""
-    if render["format"] == "table" or render["per_column_limit"] is not None:
+    if render["format"] in ("table", "csv") or render["per_column_limit"] is not None:
         return ""
     wanted = {name: render[name] for name in _PRINTED}
     return msgspec.json.encode({"format": "lines", **wanted}).decode()

@@ -18,6 +18,7 @@ from edgelake.errors import AddressInUseError, CommandError, NotAvailableError
 from edgelake.model import Caller, CommandClass, Incoming, Reply, Stored, Submit, Table
 from edgelake.net.certificates import TlsFiles, found_or_made, named, of_organisations
 from edgelake.net.rest import RestConfig, RestServer
+from edgelake.net.rest.api import Api, ApiReply, ApiRequest
 from edgelake.net.rest.hooks import no_data, no_file, no_form
 from edgelake.net.rest.listener import BUFFER_BYTES
 
@@ -127,7 +128,23 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
         submit_then=getattr(ctx.ingest, "submit_then", None),
         upload=upload,
         profiler=profiler_of(ctx),
+        api=_api_of(ctx),
     )
+
+
+def _api_of(ctx: Context) -> Api:
+    """The public API of this node. Its modules are loaded with the first request."""
+    made: Api | None = None
+
+    async def answer(request: ApiRequest) -> ApiReply:
+        nonlocal made
+        if made is None:
+            from edgelake.command.api.table import router
+
+            made = router(ctx)
+        return await made(request)
+
+    return answer
 
 
 async def _no_rows(dbms: str, table: str, payload: bytes, *, source: str = "0", instructions: str = "0") -> Stored:

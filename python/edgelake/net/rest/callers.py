@@ -34,6 +34,10 @@ class Callers:
         """Who calls; from any thread. Raises CredentialsError."""
         return self._gate.caller(self._origin(scope))
 
+    def is_foreign(self, scope: Scope) -> bool:
+        """Whether a browser sends it for a page of another site."""
+        return self._origin(scope).is_foreign
+
     async def admit(self, scope: Scope) -> None:
         """Look at the credentials of a request, before ``caller`` is asked. Raises CredentialsError."""
         if self._gate.asks and "authorization" in scope.headers:

@@ -10,7 +10,8 @@ from typing import Any
 
 from edgelake.errors import EdgeLakeError, MethodError, SlowBodyError, StoppingError
 from edgelake.net.pool import Pool
-from edgelake.net.rest import commands, data
+from edgelake.net.rest import api, commands, data
+from edgelake.net.rest.api import ApiFailedError, is_api, send_api_error
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.calls import CallRecord, CallStatistics
 from edgelake.net.rest.config import BodyLimits
@@ -55,12 +56,15 @@ class Entry:
         self._running[task] = self._tick
         problem: EdgeLakeError | None = None
         page_of: str | None = None
+        of_api = False
         profiled = self.hooks.profiler.run
         try:
             if self.stopping:
                 raise StoppingError("The REST server is being stopped")
             await self.hooks.callers.admit(scope)
-            if scope.method == "PUT":
+            if is_api(scope):
+                await profiled(scope.method.lower(), self._api(scope, proto, task))
+            elif scope.method == "PUT":
                 await profiled("put", self._put(scope, proto, task))
             else:
                 await profiled(scope.method.lower(), self._other(scope, proto, task))
@@ -69,21 +73,27 @@ class Entry:
             task.uncancel()
         except PageFailedError as failure:
             problem, page_of = failure.problem, failure.command
+        except ApiFailedError as failure:
+            problem, of_api = failure.problem, True
         except Exception as failure:  # noqa: BLE001 - the border of a request
-            problem = as_error(failure, scope.method)
+            problem, of_api = as_error(failure, scope.method), is_api(scope)
         finally:
             del self._running[task]
             self.ended()
         if problem is None:
             self.succeeded(scope)
         else:
-            self.failed(scope, proto, problem, page_of)
+            self.failed(scope, proto, problem, page_of, of_api=of_api)
 
     async def _put(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         self.hooks.callers.check_put(scope)
         body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
         headers, reply = await data.put(scope.headers, body, self.hooks, self.limits)
         proto.response_bytes(200, headers, reply)
+
+    async def _api(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
+        body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
+        await api.answer(scope, proto, body, self.hooks.api, self.hooks.callers, self.timeout_seconds or None)
 
     async def _other(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         method = scope.method
@@ -167,12 +177,16 @@ class Entry:
         if self.hooks.log_all():
             self._log(scope, "200", False)
 
-    def failed(self, scope: Scope, proto: Exchange, problem: EdgeLakeError, page_of: str | None = None) -> None:
+    def failed(
+        self, scope: Scope, proto: Exchange, problem: EdgeLakeError, page_of: str | None = None, *, of_api: bool = False
+    ) -> None:
         """Count, answer and log a request that failed; ``page_of``: the command, when a page was asked for."""
         record = self._record(scope)
         record.errors += 1
         record.last_error = problem.text
-        if page_of is None:
+        if of_api:
+            send_api_error(proto, problem)
+        elif page_of is None:
             send_error(proto, problem, scope.method, scope.client)
         else:
             show_error(proto, problem, page_of)

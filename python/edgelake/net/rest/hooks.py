@@ -8,6 +8,7 @@ from typing import Protocol
 
 from edgelake.errors import NotAvailableError
 from edgelake.model import Caller, Execute, Form, Incoming, Reply, Stored, Submit, SubmitThen
+from edgelake.net.rest.api import Api, no_api
 from edgelake.net.rest.callers import Callers
 from edgelake.profiling import Profiler
 
@@ -81,6 +82,7 @@ class RestHooks:
         callers: who calls, and what that one may do.
         log_call, log_all: gets the failed requests, or all of them while ``log_all()`` is true.
         profiler: counts the work on requests while their method is on.
+        api: answers requests of the public API.
         render: a reply that has no stream as text (JSON when it asks for it).
     """
 
@@ -96,3 +98,4 @@ class RestHooks:
     post_form: PostForm = no_form
     upload: Upload = no_upload
     profiler: Profiler = field(default_factory=Profiler)
+    api: Api = no_api

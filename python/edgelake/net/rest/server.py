@@ -13,6 +13,7 @@ from edgelake.identity.identities import Identities
 from edgelake.model import Execute, Status, Submit, SubmitThen
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.pool import Pool
+from edgelake.net.rest.api import Api, no_api
 from edgelake.net.rest.callers import Callers
 from edgelake.net.rest.calls import CallStatistics
 from edgelake.net.rest.config import RestConfig
@@ -54,6 +55,7 @@ class RestServer(Addressed):
         submit_then: as ``submit``, with a callback: the short way of small payloads.
         upload: runs a command line with the file that came along.
         profiler: counts the work on requests while their method is on.
+        api: answers requests of the public API.
     """
 
     name = "rest"
@@ -74,6 +76,7 @@ class RestServer(Addressed):
         submit_then: SubmitThen | None = None,
         upload: Upload = no_upload,
         profiler: Profiler | None = None,
+        api: Api = no_api,
     ) -> None:
         self.config = config
         gate = gate or Gate(Identities(Path))
@@ -90,6 +93,7 @@ class RestServer(Addressed):
             post_form,
             upload,
             profiler or Profiler(),
+            api,
         )
         self.pool = Pool("REST", config.threads, config.waiting)
         self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)

@@ -76,6 +76,9 @@ pub enum Format {
     /// A line for each row: its object as `Json` prints it.
     #[serde(rename = "lines")]
     Lines,
+    /// RFC 4180, with a line of titles; a null is nothing, an empty text is `""`.
+    #[serde(rename = "csv")]
+    Csv,
 }
 
 /// A null in the json formats; tables print `null`.

@@ -144,6 +144,34 @@ impl Cells {
         Ok(())
     }
 
+    /// Append a value as a field of CSV; null as nothing. Raises CastFailed.
+    pub fn push_csv<R: Row + ?Sized>(
+        &mut self,
+        out: &mut Vec<u8>,
+        row: &R,
+        at: usize,
+    ) -> Result<()> {
+        if let Some(kind) = self.kind(at) {
+            self.csv(out, row.cell(at), kind);
+        } else {
+            let value = self.cast(row, at)?;
+            self.csv(out, value.cell(), Kind::Any);
+        }
+        Ok(())
+    }
+
+    fn csv(&mut self, out: &mut Vec<u8>, cell: Cell<'_>, kind: Kind) {
+        match (cell, kind) {
+            (Cell::Null, _) => {}
+            (Cell::Text(text), Kind::Timestamp) => {
+                let plain = self.time_of_text(text);
+                push_csv_text(out, plain.as_deref().unwrap_or(text));
+            }
+            (Cell::Text(text), _) => push_csv_text(out, text),
+            (cell, kind) => self.plain(out, cell, kind),
+        }
+    }
+
     /// Append a value as a table shows it; null as `null`. Raises CastFailed.
     pub fn push_plain<R: Row + ?Sized>(
         &mut self,
@@ -246,4 +274,26 @@ pub fn push_text(out: &mut Vec<u8>, text: &str) {
         // A Vec takes every write, so there is nothing to report.
         let _ = serde_json::to_writer(out, text);
     }
+}
+
+/// Append a text as a field of CSV: quoted where it must be, and where it is empty.
+#[inline]
+pub fn push_csv_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |b: u8| !matches!(b, b',' | b'"' | b'\n' | b'\r');
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    out.push(b'"');
+    let mut input = text.as_bytes();
+    let mut piece = [0; 256];
+    loop {
+        let (result, read, written) = csv_core::quote(input, &mut piece, b'"', b'"', true);
+        out.extend_from_slice(&piece[..written]);
+        input = &input[read..];
+        if result == csv_core::WriteResult::InputEmpty {
+            break;
+        }
+    }
+    out.push(b'"');
 }

@@ -93,6 +93,15 @@ impl Renderer {
                 self.cells.push_peer(out, row, at)?;
             }
             out.extend_from_slice(b"}]}\n");
+        } else if self.spec.format == Format::Csv {
+            self.csv_head(out);
+            for at in 0..self.heads.len() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                self.cells.push_csv(out, row, at)?;
+            }
+            out.push(b'\n');
         } else {
             self.before_row(out);
             let null: &[u8] = match self.spec.json_null {
@@ -131,10 +140,27 @@ impl Renderer {
         }
     }
 
+    /// The line of titles, before the first row.
+    fn csv_head(&self, out: &mut Vec<u8>) {
+        if self.rows > 0 {
+            return;
+        }
+        for (at, output) in self.spec.outputs.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            cells::push_csv_text(out, &output.title);
+        }
+        out.push(b'\n');
+    }
+
     /// Append what stands behind the rows.
     pub fn finish(&mut self, out: &mut Vec<u8>, elapsed_s: u64) {
         if matches!(self.spec.format, Format::Peer | Format::Lines) {
             return;
+        }
+        if self.spec.format == Format::Csv {
+            return self.csv_head(out);
         }
         let end = self.spec.line_end.bytes();
         if self.rows == 0 {
@@ -160,7 +186,7 @@ impl Renderer {
                 return;
             }
             Format::JsonList => out.push(b']'),
-            Format::JsonOutput | Format::Peer | Format::Lines => {}
+            Format::JsonOutput | Format::Peer | Format::Lines | Format::Csv => {}
             Format::Table => {
                 if let Some(table) = &mut self.table {
                     table.write(out, end);

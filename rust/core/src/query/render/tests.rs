@@ -70,6 +70,22 @@ fn json_formats_with_and_without_statistics() {
 }
 
 #[test]
+fn csv_is_quoted_where_it_must_be_and_tells_null_from_nothing() {
+    let csv = json!({"format": "csv"});
+    assert_eq!(two(&csv), "a,b\n1,x\n,\"y\"\"\n\"\n");
+    let outputs: &[(&str, &str, &[&str])] = &[("a, b", "text", &[])];
+    assert_eq!(print(spec(outputs, &csv), &[]), "\"a, b\"\n");
+    let long = "\"".repeat(1000);
+    let texts = ["", ",", "\r", "é", &long];
+    let rows: Vec<Vec<Val>> = texts.iter().map(|t| vec![Val::text(t)]).collect();
+    let quoted = "\"\"".repeat(1000);
+    assert_eq!(
+        print(spec(outputs, &csv), &rows),
+        format!("\"a, b\"\n\"\"\n\",\"\n\"\r\"\né\n\"{quoted}\"\n")
+    );
+}
+
+#[test]
 fn the_console_gets_its_line_ends() {
     let options = json!({"format": "table", "statistics": true, "line_end": "cr_lf"});
     let expected = "\na    b\n---- --- \n   1 x\nnull y\"\n\n\n{\"Statistics\":[{\"Count\": 2,\n                \"Time\":\"01:02:03\",\n                \"Nodes\": 1}]}";

@@ -1,0 +1,127 @@
+"""``/v1/sql``: a select over this node or the network, streamed in the format that the caller wants."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from edgelake import _rust
+from edgelake.command.api.routes import Call, ParameterError
+from edgelake.command.handlers.query import NETWORK_QUERIES, AnyAnswer
+from edgelake.errors import NotAvailableError, NotPermittedError
+from edgelake.net.rest.api import ApiReply
+from edgelake.query.columns import Block
+from edgelake.query.network import Asked, NetworkQueries
+from edgelake.query.options import Format, Options
+from edgelake.query.service import Answer, Queries
+from edgelake.query.statement import database_of
+
+FORMATS: Final[dict[str, str]] = {
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+}
+_NATIVE: Final[dict[str, Format]] = {"json": "json:list", "ndjson": "json:output", "csv": "csv"}
+_NOTHING: Final = {"json": b"[]", "ndjson": b"", "csv": b""}
+BLOCK_ROWS: Final = 65_536
+
+
+async def sql(call: Call) -> ApiReply:
+    """Run a select. Raises EdgeLakeError."""
+    values, form = call.values, call.values["format"]
+    if _rust.statement_word(values["sql"]) not in {"select", "with"}:
+        raise NotPermittedError("/v1/sql reads: the statement is no select")
+    if form in _NATIVE:
+        answer = await _ask(call, _NATIVE[form])
+        return ApiReply(stream=_texts(answer, form), media_type=FORMATS[form])
+    if importlib.util.find_spec("pyarrow") is None:
+        raise NotAvailableError(f"format = {form}", hint="pip install pyarrow, at the node")
+    if values["network"]:
+        raise ParameterError(f"format = {form} is for this node alone", hint="network with json, ndjson or csv")
+    answer = await _ask(call, "json")
+    assert isinstance(answer, Answer)
+    return ApiReply(stream=_arrow(answer, form), media_type=FORMATS[form])
+
+
+async def _ask(call: Call, form: Format) -> AnyAnswer:
+    values, ctx = call.values, call.ctx
+    text = values["sql"].strip().rstrip(";")
+    options = Options(
+        format=form, statistics=False, timezone=values["timezone"], max_time_s=values["timeout"], destination="rest"
+    )
+    dbms = (values["dbms"] or database_of(text)).lower()
+    if values["network"]:
+        network: NetworkQueries = ctx.parts[NETWORK_QUERIES]
+        asked = Asked(subset=values["subset"], timeout_s=values["timeout"])
+        return await network.ask(dbms, text, options, asked, command=text, json_null="null")
+    queries: Queries = ctx.queries
+    return await queries.ask(dbms, text, options, command=text, json_null="null")
+
+
+async def _texts(answer: AnyAnswer, form: str) -> AsyncIterator[bytes]:
+    """The text; an answer without rows is an empty list, not a remark."""
+    async with contextlib.aclosing(answer.pieces()) as pieces:
+        async for piece in pieces:
+            if answer.job.rows:
+                yield piece
+            else:
+                yield piece if form == "csv" else _NOTHING[form]
+    if form == "ndjson" and answer.job.rows:
+        yield b"\n"
+
+
+async def _arrow(answer: Answer, form: str) -> AsyncIterator[bytes]:
+    """A stream of record batches, or a Parquet file; a block of rows is held at a time."""
+    import pyarrow
+    from pyarrow import parquet
+
+    out = io.BytesIO()
+    writer: Any = None
+    schema: Any = None
+    async with contextlib.aclosing(answer.blocks(BLOCK_ROWS)) as blocks:
+        async for block in blocks:
+            batch = _batch(pyarrow, block, schema)
+            if writer is None:
+                schema = batch.schema
+                ipc = pyarrow.ipc.new_stream
+                writer = ipc(out, schema) if form == "arrow" else parquet.ParquetWriter(out, schema)
+            writer.write_batch(batch)
+            if form == "arrow":  # a Parquet file is written at its end: its writer keeps what it needs
+                yield out.getvalue()
+                out.seek(0)
+                out.truncate()
+    if writer is None:
+        schema = pyarrow.schema([(title, pyarrow.null()) for title in answer.titles])
+        writer = pyarrow.ipc.new_stream(out, schema) if form == "arrow" else parquet.ParquetWriter(out, schema)
+    writer.close()
+    yield out.getvalue()
+
+
+def _batch(pyarrow: Any, block: Block, schema: Any) -> Any:
+    """A block as a record batch. Raises NotPermittedError when a column changes its type on the way."""
+    arrays, names = [], []
+    for title, kind, code, data, nulls in block:
+        names.append(title)
+        arrays.append(_array(pyarrow, kind, code, data, nulls))
+    made = pyarrow.RecordBatch.from_arrays(arrays, names)
+    if schema is not None and made.schema != schema:
+        made = pyarrow.RecordBatch.from_arrays(
+            [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema
+        )
+    return made
+
+
+def _array(pyarrow: Any, kind: str, code: str, data: Any, nulls: bytes | None) -> Any:
+    if code == "O":
+        return pyarrow.array(data)
+    import numpy
+
+    values = numpy.frombuffer(data, dtype={"?": "?", "q": "i8", "d": "f8"}[code])
+    mask = None if nulls is None else numpy.frombuffer(nulls, dtype="?")
+    made = pyarrow.array(values, mask=mask)
+    return made.cast(pyarrow.timestamp("us", "UTC")) if kind == "timestamp" and code == "q" else made

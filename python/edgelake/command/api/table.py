@@ -1,0 +1,86 @@
+"""The routes that there are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from edgelake.command.api import commands, openapi, sql, state
+from edgelake.command.api.ingest import KEY, NDJSON_TYPE, Ingestion
+from edgelake.command.api.metrics import MEDIA_TYPE
+from edgelake.command.api.routes import Call, Parameter, Route, Router
+from edgelake.command.context import Context
+from edgelake.model import CommandClass
+from edgelake.net.rest.api import ApiReply
+from edgelake.net.rest.replies import JSON_TYPE
+
+DATA: Final = CommandClass.DATA
+_OK: Final = {200: ("The answer", (JSON_TYPE,))}
+_DBMS = Parameter("dbms", "name of the database", required=True, example="plant")
+_TABLE = Parameter("table", "name of the table", required=True, example="motor")
+_SQL: Final = (
+    Parameter("sql", "the select", required=True, example="select count(*) from motor"),
+    Parameter("dbms", "its database; absent: the statement says from dbms.table", example="plant"),
+    Parameter("format", "of the answer", choices=tuple(sql.FORMATS), default="json"),
+    Parameter("timezone", "of times in the answer and the statement", default="utc", example="Europe/Berlin"),
+    Parameter("network", "ask the nodes that hold the table, instead of this one", "boolean", default=False),
+    Parameter("subset", "with network: the answers of some nodes are enough", "boolean", default=False),
+    Parameter("timeout", "seconds, at most", "integer", most=86_400),
+)
+_LIMIT: Final = Parameter("limit", "of policies in the answer", "integer", default=1000, most=100_000)
+_TYPE: Final = Parameter("type", "of policies", required=True, example="operator")
+_COMMAND: Final = (
+    Parameter("command", "one line", required=True, example="get status"),
+    Parameter("destination", "other nodes: ip:port, or a selection of policies", default=""),
+    Parameter("subset", "with destination: the answers of some nodes are enough", "boolean", default=False),
+    Parameter("timeout", "seconds, at most", "integer", most=86_400),
+)
+_ROWS: Final = {200: ("The rows", tuple(kind.partition(";")[0] for kind in sql.FORMATS.values()))}
+
+
+def router(ctx: Context) -> Router:
+    """The API of a node."""
+    ingestion = Ingestion()
+    made: list[Route] = []
+
+    async def document(call: Call) -> ApiReply:
+        return ApiReply(msgspec.json.encode(openapi.document(made, ctx.node.version)))
+
+    async def page(call: Call) -> ApiReply:
+        text = openapi.page(made, ctx.node.version)
+        policy = ("content-security-policy", openapi.PAGE_POLICY)
+        return ApiReply(text.encode(), "text/html; charset=utf-8", headers=[policy])
+
+    html = {200: ("The page", ("text/html",))}
+    ready = {200: ("Ready", (JSON_TYPE,)), 503: ("Not ready, with the reasons", (JSON_TYPE,))}
+    metrics = {200: ("The metrics", (MEDIA_TYPE.partition(";")[0],))}
+    made += [
+        Route("GET", "/v1/sql", "Run a select.", sql.sql, DATA, _SQL, answers=_ROWS),
+        Route("POST", "/v1/sql", "Run a select.", sql.sql, DATA, _SQL, answers=_ROWS),
+        Route("POST", "/v1/query", "The same as /v1/sql.", sql.sql, DATA, _SQL, answers=_ROWS),
+        Route(
+            "POST",
+            "/v1/data/{dbms}/{table}",
+            "Store rows; answered when they are on disk.",
+            ingestion.rows,
+            DATA,
+            (_DBMS, _TABLE),
+            headers=(Parameter(KEY, "the same key again: the first answer again, nothing is stored twice"),),
+            body=(JSON_TYPE, NDJSON_TYPE),
+            answers={200: ("Rows that are stored, and those that fit no column", (JSON_TYPE,))},
+        ),
+        Route("POST", "/v1/command", "Run a command of the language.", commands.command, DATA, _COMMAND, answers=_OK),
+        Route("GET", "/v1/databases", "The connected databases.", state.databases, DATA, answers=_OK),
+        Route("GET", "/v1/databases/{dbms}", "Its tables with columns.", state.tables, DATA, (_DBMS,), answers=_OK),
+        Route("GET", "/v1/status", "The node and its services.", state.status, DATA, answers=_OK),
+        Route("GET", "/v1/processes", "As get processes.", state.processes, DATA, answers=_OK),
+        Route("GET", "/v1/connections", "As get connections.", state.connections, DATA, answers=_OK),
+        Route("GET", "/v1/policies", "Policies of the network.", state.policies, DATA, (_LIMIT,), answers=_OK),
+        Route("GET", "/v1/policies/{type}", "Those of a type.", state.policies, DATA, (_TYPE, _LIMIT), answers=_OK),
+        Route("GET", "/metrics", "Metrics for Prometheus.", state.exposition, DATA, answers=metrics),
+        Route("GET", "/readyz", "Whether the node should get work.", state.ready, None, answers=ready),
+        Route("GET", "/openapi.json", "What there is, for programs.", document, None, answers=_OK),
+        Route("GET", "/docs", "This page.", page, None, answers=html),
+    ]
+    return Router(ctx, made)

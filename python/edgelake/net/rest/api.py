@@ -1,0 +1,123 @@
+"""Requests of the public API: those whose path is one of its routes, and that bring no command in a header.
+
+What answers them is handed in (``RestHooks.api``); here they become requests without HTTP's details, and replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from edgelake.errors import EdgeLakeError, NotPermittedError, RequestError
+from edgelake.model import Caller
+from edgelake.net.rest.bodies import Body
+from edgelake.net.rest.callers import Callers
+from edgelake.net.rest.exchange import Exchange, HeaderList, Headers, Scope
+from edgelake.net.rest.replies import JSON_TYPE, send_failure
+from edgelake.net.rest.streams import send_stream
+
+PREFIXES = ("/v1/", "/docs", "/metrics", "/readyz", "/openapi.json")
+PROBLEM_TYPE = "application/problem+json"
+NO_SNIFFING: HeaderList = [("x-content-type-options", "nosniff"), ("cache-control", "no-store")]
+LONGEST_QUERY = 64 << 10
+MOST_PARAMETERS = 100
+
+
+class ApiFailedError(Exception):
+    """A failure, to be told in the form of the API."""
+
+    def __init__(self, problem: EdgeLakeError) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One request.
+
+    Attributes:
+        path: without the query, decoded.
+        query: parameters of the URL; each may stand there once.
+        find_caller: who calls; raises CredentialsError.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Headers
+    body: Body
+    find_caller: Callable[[], Caller]
+
+
+@dataclass(slots=True)
+class ApiReply:
+    """What answers it: a body, or pieces of one."""
+
+    body: bytes = b""
+    media_type: str = JSON_TYPE
+    status: int = 200
+    stream: AsyncIterator[bytes] | None = None
+    headers: HeaderList = field(default_factory=list)
+
+
+Api = Callable[[ApiRequest], Awaitable[ApiReply]]
+"""Raises EdgeLakeError."""
+
+
+async def no_api(request: ApiRequest) -> ApiReply:
+    raise RequestError("This server has no API")
+
+
+def is_api(scope: Scope) -> bool:
+    """Whether a request belongs to the API; with a command in a header it is one of the old kind."""
+    return scope.path.startswith(PREFIXES) and "command" not in scope.headers
+
+
+async def answer(
+    scope: Scope, proto: Exchange, body: Body, api: Api, callers: Callers, silence_s: float | None
+) -> None:
+    """Answer it. Raises ApiFailedError before anything was sent."""
+
+    def caller() -> Caller:
+        # A page of another site must not call in the name of whoever looks at it, not even to read.
+        if callers.is_foreign(scope):
+            raise NotPermittedError("pages of other sites may not use the API")
+        return callers.caller(scope)
+
+    try:
+        request = ApiRequest(scope.method, unquote(scope.path), _query(scope), scope.headers, body, caller)
+        reply = await api(request)
+        headers = [("content-type", reply.media_type), *NO_SNIFFING, *reply.headers]
+        if reply.stream is not None:
+            await send_stream(proto, reply.stream, headers, silence_s, scope.client)
+        else:
+            proto.response_bytes(reply.status, headers, b"" if scope.method == "HEAD" else reply.body)
+    except EdgeLakeError as problem:
+        raise ApiFailedError(problem) from problem
+
+
+def send_api_error(proto: Exchange, problem: EdgeLakeError) -> None:
+    """The one form of errors: problem details (RFC 9457)."""
+    said: dict[str, Any] = {"title": problem.text, "status": problem.http_status, "code": problem.code}
+    said |= {key: value for key in ("detail", "hint", "where") if (value := getattr(problem, key))}
+    body = msgspec.json.encode(said, enc_hook=str)
+    allow = [("allow", str(problem.where["allow"]))] if "allow" in problem.where else []
+    send_failure(proto, problem, [("content-type", PROBLEM_TYPE), *NO_SNIFFING, *allow], body)
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    text = scope.query_string
+    if len(text) > LONGEST_QUERY:
+        raise RequestError(f"the query of the URL is longer than {LONGEST_QUERY:,} characters", hint="use POST")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS, errors="strict")
+    except (ValueError, UnicodeDecodeError) as problem:
+        raise RequestError(f"the query of the URL: {problem}") from None
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RequestError("a parameter stands in the URL twice")
+    return found
