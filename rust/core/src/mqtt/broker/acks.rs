@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use super::super::packet::{AckKind, Granted, Packet, QoS, Reason, Version};
 use super::change::{Change, packet_id_of};
+use super::connect::Welcome;
 use super::keep::{Keep, Step, Unrecorded};
+use super::lifecycle::End;
+use super::link::Phase;
 use super::queue::Ids;
 use super::seam::{ConnId, Host, Refusal};
 use super::session::Unreleased;
@@ -36,6 +39,8 @@ pub(super) struct RetainedFor {
 
 #[derive(Debug)]
 pub(super) enum Pending {
+    /// The first one of its connection, which is not read from meanwhile.
+    Connect(Box<Welcome>),
     /// PUBACK, PUBCOMP, or a PUBREC that refuses.
     Publish {
         kind: AckKind,
@@ -96,6 +101,7 @@ impl Broker {
 
     fn is_ready(&self, session: u32, pending: &Pending) -> bool {
         match pending {
+            Pending::Connect(welcome) => welcome.need.is_met(&self.keep),
             Pending::Publish { need, .. } => need.is_met(&self.keep),
             Pending::Subscribe(subscribe) => subscribe.need.is_met(&self.keep),
             Pending::Unsubscribe(unsubscribe) => unsubscribe.1.is_met(&self.keep),
@@ -114,7 +120,9 @@ impl Broker {
 
     /// Sends the acknowledgements whose turn has come.
     fn release_acks<H: Host>(&mut self, conn: ConnId, cx: &mut Cx<'_, H>) {
-        while let Some(link) = self.links.get(conn).filter(|link| link.is_live()) {
+        while let Some(link) = self.links.get(conn)
+            && matches!(link.phase, Phase::Greeting | Phase::Live)
+        {
             let session = link.session;
             match link.pending.front() {
                 Some(front) if self.is_ready(session, front) => {}
@@ -127,6 +135,9 @@ impl Broker {
             else {
                 return;
             };
+            if matches!(pending, Pending::Connect(_)) {
+                cx.host.pause(conn, false);
+            }
             self.send_ack(conn, session, pending, cx);
         }
     }
@@ -139,6 +150,7 @@ impl Broker {
         cx: &mut Cx<'_, H>,
     ) {
         match pending {
+            Pending::Connect(welcome) => self.greet(conn, &welcome, cx),
             Pending::Publish {
                 kind,
                 packet_id,
@@ -381,6 +393,7 @@ impl Broker {
                         *refused = Some(refusal);
                         is_old
                     }
+                    Pending::Connect(welcome) if is_refused(welcome.need) => true,
                     Pending::Subscribe(subscribe) if is_refused(subscribe.need) => true,
                     Pending::Unsubscribe(unsubscribe) if is_refused(unsubscribe.1) => true,
                     _ => continue,
@@ -398,12 +411,15 @@ impl Broker {
             }
         }
         for conn in to_close {
-            self.hang_up(
-                conn,
-                reason_of(refusal),
-                "what was sent could not be kept",
-                cx,
-            );
+            let (reason, text) = (reason_of(refusal), "what was sent could not be kept");
+            let is_new = |link: &super::link::Link| link.phase == Phase::Greeting;
+            if self.links.get(conn).is_some_and(is_new) {
+                // Never connected, so it has no will [MQTT-3.1.2-8].
+                self.detach(conn, End::Normal, cx);
+                self.refuse_connect(conn, reason, text, cx);
+            } else {
+                self.hang_up(conn, reason, text, cx);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::super::packet::{ConnAck, Connect, Packet, Reason, Version};
+use super::acks::{Need, Pending};
 use super::change::Change;
 use super::lifecycle::End;
 use super::link::{AliasesOut, Phase};
@@ -26,6 +27,14 @@ pub(super) struct Connecting {
     receive_maximum: Option<u16>,
     topic_alias_maximum: u16,
     request_response_information: bool,
+}
+
+/// CONNACK.
+#[derive(Debug)]
+pub(super) struct Welcome {
+    connecting: Connecting,
+    is_present: bool,
+    pub need: Need,
 }
 
 /// Why a CONNECT is refused whoever sends it.
@@ -109,7 +118,7 @@ impl Broker {
                 user: None,
                 acl: Arc::clone(&self.options.anonymous_acl),
             };
-            return self.accept(conn, &connecting, &grant, cx);
+            return self.accept(conn, connecting, &grant, cx);
         }
         link.phase = Phase::Login;
         link.connecting = Some(Box::new(connecting));
@@ -155,7 +164,7 @@ impl Broker {
         };
         cx.host.pause(conn, false);
         match verdict {
-            Ok(grant) => self.accept(conn, &connecting, &grant, cx),
+            Ok(grant) => self.accept(conn, *connecting, &grant, cx),
             Err(reason) => self.refuse_connect(conn, reason, "login refused", cx),
         }
     }
@@ -181,7 +190,7 @@ impl Broker {
     fn accept<H: Host>(
         &mut self,
         conn: ConnId,
-        connecting: &Connecting,
+        mut connecting: Connecting,
         grant: &Grant,
         cx: &mut Cx<'_, H>,
     ) {
@@ -203,13 +212,50 @@ impl Broker {
                 Arc::clone(&grant.acl),
             ))
         });
-        self.attach(conn, index, connecting, grant, cx);
-        self.set_will(index, connecting.will.clone());
+        self.attach(conn, index, &connecting, grant, cx);
+        self.set_will(index, connecting.will.take());
         if resumed.is_some() {
             self.recheck_rights(index);
         }
         self.record_session(index);
-        self.welcome(conn, index, connecting, resumed.is_some(), cx);
+        let welcome = Welcome {
+            connecting,
+            is_present: resumed.is_some(),
+            need: self.need_of_welcome(index),
+        };
+        self.acknowledge(conn, Pending::Connect(Box::new(welcome)), cx);
+        if self
+            .links
+            .get(conn)
+            .is_some_and(|link| link.phase == Phase::Greeting)
+        {
+            cx.host.pause(conn, true);
+        }
+    }
+
+    /// A session that outlives its connection, as it is now, has to be in the store; and one that has ended must not
+    /// come back after the client has heard that there is none.
+    fn need_of_welcome(&self, index: u32) -> Need {
+        let is_recorded = |session: &Session| session.is_recorded();
+        Need {
+            kept: if self.sessions.get(index).is_some_and(is_recorded) {
+                self.keep.round
+            } else {
+                self.keep.gone_round
+            },
+            mapped: 0,
+        }
+    }
+
+    /// The store has what CONNACK promises.
+    pub(super) fn greet<H: Host>(&mut self, conn: ConnId, welcome: &Welcome, cx: &mut Cx<'_, H>) {
+        let Some(link) = self.links.get_mut(conn) else {
+            return;
+        };
+        link.phase = Phase::Live;
+        link.last_seen_ms = cx.now.mono_ms;
+        let index = link.session;
+        self.welcome(conn, index, &welcome.connecting, welcome.is_present, cx);
         self.pump(index, cx);
     }
 
@@ -271,7 +317,7 @@ impl Broker {
         session.queue.restart();
         self.timers
             .set(Due::SessionEnd(index), &mut session.end_timer, 0);
-        link.phase = Phase::Live;
+        link.phase = Phase::Greeting;
         link.session = index;
         link.window = match (connecting.version, connecting.receive_maximum) {
             (Version::V5, Some(maximum)) => maximum,

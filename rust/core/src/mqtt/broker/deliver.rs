@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::packet::{Ack, AckKind, QoS, Reason};
 use super::change::{Change, packet_id_of};
 use super::keep::{Held, Keep, Step};
+use super::link::Link;
 use super::message::Message;
 use super::output::How;
 use super::queue::{Entry, Ids, NO_SHARE, Queue, Stage, Zero};
@@ -128,7 +129,7 @@ impl Broker {
             && self
                 .links
                 .get(conn)
-                .is_some_and(|link| session.queue.is_open(link.window))
+                .is_some_and(|link| link.is_live() && session.queue.is_open(link.window))
             && cx.host.backlog(conn) <= self.options.backlog_bytes;
         if !at_once && !self.may_queue(target.session, source) {
             self.stats.publishes_dropped += 1;
@@ -221,7 +222,10 @@ impl Broker {
         if conn == NONE {
             return;
         }
-        if !session.queue.has_zeros() && cx.host.backlog(conn) <= self.options.backlog_bytes {
+        if !session.queue.has_zeros()
+            && self.links.get(conn).is_some_and(Link::is_live)
+            && cx.host.backlog(conn) <= self.options.backlog_bytes
+        {
             let how = How {
                 qos: QoS::AtMostOnce,
                 retain,

@@ -1,6 +1,7 @@
 //! What time brings: keep alive, ends of sessions, delayed wills.
 
 use super::super::packet::Reason;
+use super::link::Phase;
 use super::seam::{ConnId, Host};
 use super::timers::Due;
 use super::{Broker, Cx};
@@ -33,10 +34,11 @@ impl Broker {
 
     /// The timer is not moved by every packet; when it is due it looks whether there was one [MQTT-3.1.2-22].
     fn check_keep_alive<H: Host>(&mut self, conn: ConnId, cx: &mut Cx<'_, H>) {
-        let waits = self.waits_for_others(conn);
+        let waits_for_others = self.waits_for_others(conn);
         let Some(link) = self.links.get_mut(conn) else {
             return;
         };
+        let waits = waits_for_others || link.phase == Phase::Greeting;
         link.keep_alive_timer = 0;
         if waits {
             link.last_seen_ms = cx.now.mono_ms;

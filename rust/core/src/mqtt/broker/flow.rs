@@ -217,7 +217,8 @@ impl Broker {
     /// Whether a member of a group has room now.
     pub(super) fn has_room<H: Host>(&self, conn: ConnId, qos: QoS, cx: &Cx<'_, H>) -> bool {
         self.links.get(conn).is_some_and(|link| {
-            link.flow.is_none()
+            link.is_live()
+                && link.flow.is_none()
                 && cx.host.backlog(conn) <= self.options.backlog_bytes
                 && (qos == QoS::AtMostOnce
                     || self

@@ -40,6 +40,8 @@ pub(super) struct Keep {
     /// Rounds up to it are kept, or refused.
     pub kept: u64,
     pub mapped: u64,
+    /// Round of the last `SessionGone`.
+    pub gone_round: u64,
     /// Receipts of rounds up to it are among the changes.
     pub receipted: u64,
     /// The same by rounds that are not kept yet: (round, receipts up to).
@@ -60,6 +62,7 @@ impl Keep {
             messages: Vec::new(),
             kept: 0,
             mapped: 0,
+            gone_round: 0,
             receipted: 0,
             receipting: VecDeque::new(),
             receipts_kept: 0,
@@ -71,6 +74,9 @@ impl Keep {
     }
 
     pub fn change(&mut self, change: Change) {
+        if matches!(change, Change::SessionGone { .. }) {
+            self.gone_round = self.round;
+        }
         self.changes.push(change);
     }
 

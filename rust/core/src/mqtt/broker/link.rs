@@ -20,6 +20,8 @@ pub(super) enum Phase {
     New,
     /// The login waits for its verdict.
     Login,
+    /// Has its session; CONNACK waits for the store.
+    Greeting,
     /// Between CONNACK and the end.
     Live,
     /// The host has been asked to close it: what still comes is thrown away.
@@ -53,11 +55,12 @@ pub(super) enum Step {
 }
 
 /// Step per phase (row) and kind (column).
-const STEPS: [[Step; 9]; 4] = {
+const STEPS: [[Step; 9]; 5] = {
     use Step::{Fault, Handle, Hang, Ignore};
     [
         // Connect Publish Ack Subscribe Unsubscribe Ping Disconnect Auth OfServer
         [Handle, Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang],
+        [Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang],
         [Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang, Hang],
         [
             Fault, Handle, Handle, Handle, Handle, Handle, Handle, Fault, Fault,
@@ -151,7 +154,7 @@ impl AliasesOut {
 pub(super) struct Link {
     pub phase: Phase,
     pub version: Version,
-    /// Index of its session, in `Phase::Live`.
+    /// Index of its session, in `Phase::Greeting` and `Phase::Live`.
     pub session: u32,
     /// Never used again, unlike the connection's id.
     pub serial: u64,
@@ -215,6 +218,7 @@ impl Link {
         }
     }
 
+    /// Whether packets may go out to it.
     pub fn is_live(&self) -> bool {
         self.phase == Phase::Live
     }

@@ -129,7 +129,9 @@ fn a_pubrec_that_was_asked_for_again_waits_as_well() {
     let mut world = world(Version::V311);
     world.publish(1, "row", "x", Q2, 7);
     world.lose(1);
-    world.connect(2, connect_lasting(Version::V311, "from"));
+    world.knock(2, connect_lasting(Version::V311, "from"));
+    world.kept(world.ended, Ok(()));
+    assert!(matches!(world.got_one(2), Packet::ConnAck(_)));
     world.send(
         2,
         &Packet::Publish(Publish {
@@ -279,11 +281,14 @@ fn pubrec_of_a_lasting_subscriber_is_kept_before_pubrel() {
         world.ack(0, AckKind::PubRec, 1);
         world.got_nothing(0);
         // A new connection does not change that.
-        world.connect(2, connect_lasting(Version::V5, "to"));
+        let round = world.ended;
+        world.knock(2, connect_lasting(Version::V5, "to"));
+        world.kept(round, result);
         world.broker.progress(2, world.now, &mut world.net);
         world.got_nothing(2);
-        let round = world.ended;
-        world.kept(round, result);
-        assert_eq!(world.got(2), [ack(AckKind::PubRel, 1, Reason::SUCCESS)]);
+        world.kept(world.ended, Ok(()));
+        let got = world.got(2);
+        assert!(matches!(&got[0], Packet::ConnAck(ack) if ack.session_present));
+        assert_eq!(got[1..], [ack(AckKind::PubRel, 1, Reason::SUCCESS)]);
     }
 }

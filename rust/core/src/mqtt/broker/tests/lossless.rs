@@ -56,6 +56,8 @@ struct Run {
     world: World,
     version: Version,
     conns: [Option<ConnId>; 2],
+    /// CONNACK has come.
+    is_greeted: [bool; 2],
     inboxes: [Vec<Packet<'static>>; 2],
     next_conn: ConnId,
     /// By packet id. Ids are used again as soon as they may.
@@ -81,6 +83,7 @@ impl Run {
             world,
             version,
             conns: [Some(1), Some(0)],
+            is_greeted: [true, true],
             inboxes: [Vec::new(), Vec::new()],
             next_conn: 2,
             sent: BTreeMap::new(),
@@ -93,7 +96,7 @@ impl Run {
     }
 
     fn send(&mut self, who: usize, packet: &Packet<'_>) {
-        if let Some(conn) = self.conns[who] {
+        if let Some(conn) = self.conns[who].filter(|_| self.is_greeted[who]) {
             self.world.send_only(conn, packet);
         }
     }
@@ -134,12 +137,12 @@ impl Run {
             &Packet::Connect(Box::new(connect_lasting(self.version, name))),
         );
         self.conns[who] = Some(conn);
-        self.inboxes[who] = self.world.got(conn);
-        let ack = self.inboxes[who].remove(0);
-        assert!(
-            matches!(&ack, Packet::ConnAck(ack) if ack.session_present),
-            "{ack:?}"
-        );
+        self.is_greeted[who] = false;
+    }
+
+    fn handle_connack(&mut self, who: usize, ack: &ConnAck<'_>) {
+        assert!(ack.session_present, "{ack:?}");
+        self.is_greeted[who] = true;
         if who == PUBLISHER {
             for id in self.sent.keys().copied().collect::<Vec<_>>() {
                 self.send_message(id, true);
@@ -169,6 +172,7 @@ impl Run {
         match packet {
             Packet::Publish(message) => self.deliver(&message),
             Packet::Ack(got) => self.handle_ack(who, got),
+            Packet::ConnAck(ack) => self.handle_connack(who, &ack),
             other => panic!("{other:?}"),
         }
         true

@@ -30,6 +30,8 @@ mod subscribe;
 #[cfg(test)]
 mod sys;
 #[cfg(test)]
+mod welcome;
+#[cfg(test)]
 mod wills;
 
 use super::*;
@@ -297,12 +299,17 @@ impl World {
 
     /// Opens and connects. Returns the CONNACK.
     pub fn connect(&mut self, conn: ConnId, connect: Connect<'_>) -> ConnAck<'static> {
-        self.open(conn);
-        self.send(conn, &Packet::Connect(Box::new(connect)));
+        self.knock(conn, connect);
         match self.got(conn).into_iter().next() {
             Some(Packet::ConnAck(ack)) => *ack,
             other => panic!("a CONNACK first: {other:?}"),
         }
+    }
+
+    /// Opens and sends a CONNECT, whose answer may wait for the store.
+    pub fn knock(&mut self, conn: ConnId, connect: Connect<'_>) {
+        self.open(conn);
+        self.send(conn, &Packet::Connect(Box::new(connect)));
     }
 
     /// The same, of a client with a name and nothing special.

@@ -182,6 +182,8 @@ pub(super) fn check(ops: impl Iterator<Item = Op>) {
 #[derive(Default)]
 struct Client {
     conn: Option<ConnId>,
+    /// CONNACK has come.
+    is_greeted: bool,
     is_new: bool,
     inbox: Vec<Packet<'static>>,
     /// QoS 2 messages that came and were not released.
@@ -204,6 +206,10 @@ struct Run {
     pieces: Vec<(usize, Vec<Change>)>,
     cursor: Option<Cursor>,
     refused: bool,
+}
+
+fn client_id(client: usize) -> String {
+    format!("client {client}")
 }
 
 fn qos_of(qos: u8) -> QoS {
@@ -239,7 +245,7 @@ impl Run {
             self.clients[client].conn = None;
             return None;
         }
-        Some(conn)
+        self.clients[client].is_greeted.then_some(conn)
     }
 
     fn keep(&mut self, result: Result<(), Refusal>) {
@@ -260,6 +266,9 @@ impl Run {
         if let Some(conn) = self.clients[client].conn {
             let got = self.world.got(conn);
             for packet in &got {
+                if let Packet::ConnAck(ack) = packet {
+                    self.greet(client, ack);
+                }
                 if let Packet::Ack(Ack {
                     kind: AckKind::PubAck | AckKind::PubRec,
                     packet_id,
@@ -277,6 +286,15 @@ impl Run {
                 }
             }
             self.clients[client].inbox.extend(got);
+        }
+    }
+
+    fn greet(&mut self, client: usize, ack: &ConnAck<'_>) {
+        let known = &mut self.clients[client];
+        known.is_greeted = true;
+        if !ack.session_present {
+            known.received.clear();
+            known.seen.clear();
         }
     }
 
@@ -353,8 +371,8 @@ impl Run {
         } else {
             u32::MAX
         };
-        let name = format!("client {client}");
-        let ack = self.world.connect(
+        let name = client_id(client);
+        self.world.knock(
             conn,
             Connect {
                 clean,
@@ -371,13 +389,9 @@ impl Run {
         let known = &mut self.clients[client];
         known.conn = Some(conn);
         known.is_new = is_new;
+        known.is_greeted = false;
         known.inbox.clear();
-        if !ack.session_present {
-            known.received.clear();
-            known.seen.clear();
-        }
         known.sent.clear();
-        // What came behind the CONNACK was looked at by `connect`: it comes again with the next connection.
     }
 
     fn publish(&mut self, client: usize, topic: usize, qos: QoS, (retain, expires): (bool, bool)) {
