@@ -1,109 +1,67 @@
-"""An Apache Kafka broker for tests, in a process of its own."""
+"""The broker of the tests: listeners with users and certificates, and what others do there."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 
-from edgelake.bench.processes import free_port
-from tests.mqtt.brokers import PASSWORD, USER, Files, accepts
+from edgelake.bench.kafka_server import KafkaServer
+from tests.mqtt.brokers import PASSWORD, USER, Files
 
-LIBS = Path(__file__).parent / "java" / "libs"
-START_SECONDS = 60.0
-CLUSTER = "edgelakeTestsCluster00"
+LISTENERS = {"SASL": "SASL_PLAINTEXT", "TLS": "SSL", "MUTUAL": "SSL", "BOTH": "SASL_SSL"}
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
-CONFIG = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAIN
-listeners=PLAIN://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAIN://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls}
-listener.security.protocol.map=PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,CONTROLLER:PLAINTEXT
-listener.name.sasl.sasl.enabled.mechanisms=PLAIN
-listener.name.sasl.plain.sasl.jaas.config=\\
+USERS = """\
+listener.name.{name}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.{name}.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
-listener.name.tls.ssl.keystore.type=PEM
-listener.name.tls.ssl.keystore.location={keystore}
-log.dirs={folder}/data
-auto.create.topics.enable=false
-offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-group.initial.rebalance.delay.ms=0
+listener.name.{name}.scram-sha-256.sasl.jaas.config={scram} required;
+listener.name.{name}.scram-sha-512.sasl.jaas.config={scram} required;
+"""
+
+CERTIFICATE = """\
+listener.name.{name}.ssl.keystore.type=PEM
+listener.name.{name}.ssl.keystore.location={keystore}
+"""
+
+CLIENTS_CERTIFICATE = """\
+listener.name.{name}.ssl.client.auth=required
+listener.name.{name}.ssl.truststore.type=PEM
+listener.name.{name}.ssl.truststore.location={ca}
 """
 
 
-class Kafka:
-    """A broker in KRaft mode. ``kill`` and ``start`` keep the ports and what is on the disk."""
+class Kafka(KafkaServer):
+    """With a user of each mechanism on ``sasl_port``, TLS on ``tls_port``, certificates of clients on ``mutual_port``,
+    and TLS with users on ``both_port``."""
 
     def __init__(self, folder: Path, files: Files) -> None:
-        folder.mkdir(parents=True)
-        self.port, self.sasl_port, self.tls_port = free_port(), free_port(), free_port()
-        self._log = folder / "kafka.log"
-        self._config = folder / "server.properties"
-        keystore = folder / "keystore.pem"
+        keystore = files.key.with_name("keystore.pem")
         keystore.write_bytes(files.key.read_bytes() + files.cert.read_bytes())
-        ports = {"plain": self.port, "sasl": self.sasl_port, "tls": self.tls_port, "controller": free_port()}
-        self._config.write_text(CONFIG.format(**ports, folder=folder, keystore=keystore, user=USER, password=PASSWORD))
-        self._process: subprocess.Popen[bytes] | None = None
-        self._run("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c").wait(START_SECONDS)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        assert (LIBS / ".installed").exists(), "Apache Kafka is missing: make tests/kafka/java/libs/.installed"
-        java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*"]
-        with self._log.open("ab") as log:
-            return subprocess.Popen([*java, program, *arguments, str(self._config)], stdout=log, stderr=log)
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        self._process = self._run("kafka.Kafka")
-        ends = time.monotonic() + START_SECONDS
-        while not all(accepts(port) for port in (self.port, self.sasl_port, self.tls_port)):
-            alive = self._process.poll() is None and time.monotonic() < ends
-            assert alive, self._log.read_text()[-5000:]
-            time.sleep(0.05)  # nothing tells another process that a port is open
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(10)
-            self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
+        settings = "".join(
+            form.format(name=name, user=USER, password=PASSWORD, scram=SCRAM_MODULE, keystore=keystore, ca=files.ca)
+            for name, forms in {
+                "sasl": [USERS],
+                "tls": [CERTIFICATE],
+                "mutual": [CERTIFICATE, CLIENTS_CERTIFICATE],
+                "both": [CERTIFICATE, USERS],
+            }.items()
+            for form in forms
+        )
+        users = [part for name in SCRAM for part in ("--add-scram", f"{name}=[name={USER},password={PASSWORD}]")]
+        super().__init__(folder, more=LISTENERS, settings=settings, format_options=users)
+        self.sasl_port, self.tls_port = self.ports["SASL"], self.ports["TLS"]
+        self.mutual_port, self.both_port = self.ports["MUTUAL"], self.ports["BOTH"]
 
     # ---- what others do there
-
-    async def create(self, topic: str, partitions: int = 1) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
-        await admin.start()
-        try:
-            await admin.create_topics([NewTopic(topic, partitions, 1)])
-        finally:
-            await admin.close()
 
     async def delete(self, topic: str) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
@@ -132,6 +90,20 @@ class Kafka:
         await made.start()
         try:
             yield made
+        finally:
+            await made.stop()
+
+    async def send_batch(self, topic: str, values: Sequence[bytes], **options: Any) -> None:
+        """All values in one batch, as a producer with these options makes it; with ``transactional_id`` in a
+        transaction, whose end is a message of the broker's own behind them."""
+        made = AIOKafkaProducer(bootstrap_servers=self.address, max_batch_size=1 << 19, **options)
+        await made.start()
+        try:
+            async with made.transaction() if "transactional_id" in options else contextlib.nullcontext():
+                batch = made.create_batch()
+                for value in values:
+                    assert batch.append(key=None, value=value, timestamp=None)
+                await (await made.send_batch(batch, topic, partition=0))
         finally:
             await made.stop()
 

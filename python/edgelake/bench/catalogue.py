@@ -312,6 +312,18 @@ BENCHES: dict[str, Bench] = {
             ),
         },
     ),
+    "kafka": Bench(
+        "a topic of Apache Kafka",
+        {
+            "kafka-topic": Measure(
+                "a topic of 1,000,000 messages, each a row of workload W, to durable rows, until count(*) shows all",
+                "rows/s",
+                0.7,
+                "higher",
+                "aiokafka that consumes and counts them",
+            ),
+        },
+    ),
 }
 
 
