@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Final, Literal, Protocol, Self, final
+from typing import Final, Literal, Self, final
 
 from typing_extensions import Buffer
 
@@ -623,18 +623,12 @@ class MappingProgram:
 _Counters = tuple[int, int, int, int, int, str]
 """(messages, success, errors, last message, last error, its text); times in Unix microseconds, 0 = never"""
 
-class _Record(Protocol):
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def offset(self) -> int: ...
-
 @final
 class ReadMessages:
     """Messages as they were read from logs, such as Kafka's partitions; taken over from Python once."""
 
-    def __new__(cls, parts: Sequence[tuple[str, str, Sequence[_Record]]]) -> Self:
-        """Topic, name of the source, and its records in their order."""
+    def __new__(cls, parts: Sequence[tuple[str, str, Sequence[bytes | None], int]]) -> Self:
+        """Topic, name of the source, its values in their order, and where reading it goes on behind them."""
     @property
     def bytes(self) -> int:
         """Of all values."""

@@ -42,14 +42,57 @@ async def test_messages_of_all_partitions_become_rows_once(tmp_path: Path, share
         assert await rows(node, 3500) == list(range(3500))
 
 
-async def test_latest_begins_at_the_end_and_stays_there_over_a_stop(tmp_path: Path, shared: Kafka) -> None:
-    await shared.create("late")
+async def test_latest_begins_at_the_end_and_goes_on_where_it_was_after_that(tmp_path: Path, shared: Kafka) -> None:
+    command = run(shared.port, "late", "reset = latest and group = late")
+    await shared.create("late", 2)
     await shared.send("late", readings(0, 10))
     async with running(tmp_path) as node:
-        await node.execute(run(shared.port, "late", "reset = latest and group = late"))
+        await node.execute(command)
         await until(node, lambda one: one["Status"] == "Connected")
+        await shared.send("late", readings(10, 10))
+        assert await rows(node, 10) == list(range(10, 20))
         await node.execute("exit kafka")
         assert "No active Kafka consumers" in await shown(node, "get kafka clients")
+        await shared.send("late", readings(20, 10))  # while nobody reads
+        await node.execute(command)
+        assert await rows(node, 20) == list(range(10, 30))
+    await shared.send("late", readings(30, 10))
+    async with running(tmp_path) as node:
+        await node.execute(command)
+        assert await rows(node, 30) == list(range(10, 40))
+    async with running(tmp_path / "other", "other") as node:  # its journal knows nothing: the group's offsets count
+        await shared.send("late", readings(40, 10))
+        await node.execute(command)
+        assert await rows(node, 10) == list(range(40, 50))
+
+
+async def test_latest_is_the_same_place_when_nothing_came_before_the_stop(tmp_path: Path, shared: Kafka) -> None:
+    command = run(shared.port, "quiet", "reset = latest and group = quiet")
+    await shared.create("quiet")
+    await shared.send("quiet", readings(0, 10))
+    async with running(tmp_path) as node:
+        await node.execute(command)
+        await until(node, lambda one: one["Status"] == "Connected")
+    await shared.send("quiet", readings(10, 10))
+    async with running(tmp_path) as node:
+        await node.execute(command)
+        assert await rows(node, 10) == list(range(10, 20))
+
+
+async def test_batches_of_any_form_are_read_from_within_and_to_their_end(tmp_path: Path, shared: Kafka) -> None:
+    messages = [b'{"n": %d}' % n for n in range(5000)]
+    await shared.create("batches")
+    await shared.send_batch("batches", messages[:2500], compression_type="gzip")
+    await shared.send_batch("batches", messages[2500:4500], transactional_id="batches")
+    await shared.send_batch("batches", messages[4500:4600], transactional_id="batches")
+    await shared.commit("within", "batches", 1234)
+    async with running(tmp_path) as node:
+        await node.execute(run(shared.port, "batches", "reset = earliest and group = within"))
+        assert await rows(node, 4600 - 1234) == list(range(1234, 4600))
+        await shared.send_batch("batches", messages[4600:])
+        assert await rows(node, 5000 - 1234) == list(range(1234, 5000))
+        client = await until(node, lambda one: one["Lag"] == 0)
+        assert client["Messages"] == 5000 - 1234
 
 
 async def test_bad_messages_are_counted_and_passed(tmp_path: Path, shared: Kafka) -> None:
@@ -84,18 +127,23 @@ async def test_a_topic_that_is_missing_is_said_and_read_once_it_is_there(tmp_pat
         assert await rows(node, 3) == [0, 1, 2]
 
 
-async def test_user_and_password(tmp_path: Path, shared: Kafka) -> None:
-    await shared.create("secret")
-    await shared.send("secret", readings(0, 3))
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+async def test_user_and_password(tmp_path: Path, shared: Kafka, mechanism: str) -> None:
+    topic = f"secret{mechanism}"
+    await shared.create(topic)
+    await shared.send(topic, readings(0, 3))
+
+    def command(password: str) -> str:
+        login = f"user = {USER} and password = {password} and mechanism = {mechanism}"
+        return run(shared.sasl_port, topic, f"reset = earliest and {login}")
+
     async with running(tmp_path) as node:
-        wrong = f"reset = earliest and user = {USER} and password = wrong"
-        await node.execute(run(shared.sasl_port, "secret", wrong))
+        await node.execute(command("wrong"))
         client = await until(node, lambda one: one["Last Error"])
         assert "user and password" in client["Last Error"]
         assert "wrong" not in client["Last Error"]
         await node.execute(f"exit kafka {client['ID']}")
-        right = f"reset = earliest and user = {USER} and password = {PASSWORD}"
-        await node.execute(run(shared.sasl_port, "secret", right))
+        await node.execute(command(PASSWORD))
         assert await rows(node, 3) == [0, 1, 2]
 
 
@@ -108,6 +156,30 @@ async def test_tls(tmp_path: Path, shared: Kafka, files: Files) -> None:
         assert "ca = " in client["Last Error"]  # the authority is none of the system's
         await node.execute("exit kafka all")
         await node.execute(run(shared.tls_port, "sealed", f"reset = earliest and ca = {files.ca}"))
+        assert await rows(node, 3) == [0, 1, 2]
+
+
+async def test_a_broker_that_wants_certificates_of_its_clients(tmp_path: Path, shared: Kafka, files: Files) -> None:
+    await shared.create("mutual")
+    await shared.send("mutual", readings(0, 3))
+    authority = f"reset = earliest and ca = {files.ca}"
+    async with running(tmp_path) as node:
+        await node.execute(run(shared.mutual_port, "mutual", authority))
+        client = await until(node, lambda one: one["Last Error"])
+        assert str(shared.mutual_port) in client["Last Error"]
+        assert "cert" in client["Last Error"]
+        await node.execute("exit kafka all")
+        own = f"cert = {files.client_cert} and key = {files.client_key}"
+        await node.execute(run(shared.mutual_port, "mutual", f"{authority} and {own}"))
+        assert await rows(node, 3) == [0, 1, 2]
+
+
+async def test_tls_and_a_user(tmp_path: Path, shared: Kafka, files: Files) -> None:
+    await shared.create("both")
+    await shared.send("both", readings(0, 3))
+    login = f"user = {USER} and password = {PASSWORD} and mechanism = SCRAM-SHA-512"
+    async with running(tmp_path) as node:
+        await node.execute(run(shared.both_port, "both", f"reset = earliest and ca = {files.ca} and {login}"))
         assert await rows(node, 3) == [0, 1, 2]
 
 

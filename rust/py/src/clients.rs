@@ -8,7 +8,6 @@ use edgelake_core::intake::{
 };
 use edgelake_core::pipeline::{Position, now_us};
 use pyo3::exceptions::{PyKeyError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 
@@ -53,39 +52,25 @@ pub struct ReadMessages {
 
 #[pymethods]
 impl ReadMessages {
-    /// `parts`: topic, name of the source, and records with `value` (bytes or None) and `offset`, in their order.
+    /// `parts`: topic, name of the source, values in their order (bytes or None), and where reading goes on.
     #[new]
-    #[allow(clippy::needless_pass_by_value)] // what PyO3 extracts is owned
-    fn new(py: Python<'_>, parts: Vec<(String, String, Vec<Bound<'_, PyAny>>)>) -> PyResult<Self> {
-        let (value, offset) = (intern!(py, "value"), intern!(py, "offset"));
+    fn new(parts: Vec<(String, String, Vec<Option<PyBackedBytes>>, i64)>) -> Self {
         let (mut read, mut bytes, mut count) = (Vec::with_capacity(parts.len()), 0, 0);
-        for (topic, source, records) in parts {
-            let Some(last) = records.last() else { continue };
-            let last: i64 = last.getattr(offset)?.extract()?;
-            let payloads = records
-                .iter()
-                .map(|record| {
-                    let value = record.getattr(value)?;
-                    let payload: Option<PyBackedBytes> = value.extract()?;
-                    Ok(payload)
-                })
-                .collect::<PyResult<Vec<_>>>()?;
+        for (topic, source, payloads, next) in parts {
             bytes += payloads.iter().flatten().map(|p| p.len()).sum::<usize>();
             count += payloads.len();
+            let position = Position { source, next };
             read.push(ReadPart {
                 topic,
-                position: Position {
-                    source,
-                    next: last.saturating_add(1),
-                },
+                position,
                 payloads,
             });
         }
-        Ok(Self {
+        Self {
             parts: read,
             bytes,
             count,
-        })
+        }
     }
 
     /// Bytes of all payloads.

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import aiokafka
@@ -21,11 +22,14 @@ from aiokafka.conn import create_conn
 
 from edgelake._rust import ReadMessages
 from edgelake.errors import ServiceError
+from edgelake.inputs.kafka.blocks import Block, read_in_blocks
 from edgelake.inputs.kafka.config import Cluster, Source
 
 log = logging.getLogger(__name__)
 
-BATCH_MESSAGES = 10_000
+BATCH_BLOCKS = 32
+"""The most that is journalled at once, in blocks of 1,000 messages."""
+
 POLL_MS = 200
 CONNECT_MS = 10_000
 ANSWER_S = 15.0
@@ -74,6 +78,7 @@ class Link:
                 **security,
             )
             await asyncio.wait_for(self._consumer.start(), ANSWER_S)
+            read_in_blocks(self._consumer)
             missing = await self.missing_topics()
             if len(missing) == len(self._source.topics):
                 raise ServiceError(f"no topic {', '.join(missing)} there", hint="create it, it is looked for again")
@@ -101,11 +106,12 @@ class Link:
 
     async def _read(self) -> None:
         generation = self._generation
-        found: Mapping[Any, list[Any]] = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_MESSAGES)
+        found: Mapping[Any, list[Block]] = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_BLOCKS)
         if generation != self._generation:
             return  # what was read may be another's by now; whoever has the partition is set to its place
-        read = ReadMessages([(tp.topic, self._name(tp), records) for tp, records in found.items()])
-        ends = {tp: records[-1].offset + 1 for tp, records in found.items() if records}
+        ends = {tp: blocks[-1].next_offset for tp, blocks in found.items()}
+        values = {tp: [*chain.from_iterable(block.values for block in blocks)] for tp, blocks in found.items()}
+        read = ReadMessages([(tp.topic, self._name(tp), values[tp], end) for tp, end in ends.items()])
         await self._settle()
         if generation != self._generation or not len(read):
             return
@@ -263,7 +269,7 @@ def failures(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except (kafka_errors.KafkaError, OSError, TimeoutError) as problem:
-        raise ServiceError(f"{cluster.address}: {_text(problem)}", hint=_hint(problem)) from None
+        raise ServiceError(f"{cluster.address}: {_text(problem)}", hint=_hint(problem, cluster)) from None
     except ServiceError as problem:
         if cluster.address not in problem.detail:
             problem.detail = f"{cluster.address}: {problem.detail}"
@@ -283,11 +289,14 @@ def _text(problem: BaseException) -> str:
     return str(problem) or type(problem).__name__
 
 
-def _hint(problem: BaseException) -> str:
+def _hint(problem: BaseException, cluster: Cluster) -> str:
     if isinstance(problem, _NOT_LET_IN):
         return "user and password have to be those of the cluster"
     if isinstance(problem, kafka_errors.UnsupportedSaslMechanismError):
         return "mechanism = PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
     if isinstance(problem, ssl.SSLError):
         return "ca = the authority's certificate; its name has to be that of ip"
+    if isinstance(problem, kafka_errors.KafkaConnectionError) and cluster.tls is not None and not cluster.tls.cert:
+        # It hangs up without a word.
+        return "cert and key = those of the node, where the broker wants a certificate of its clients"
     return "ip and port of a broker; user, password and tls as its listener wants them"
