@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 BATCH_BLOCKS = 32
 """The most that is journalled at once, in blocks of 1,000 messages."""
 
+FETCH_BYTES = 4 << 20
+"""The most that a broker gives of a partition at once: with 1 MiB there is a round trip every few thousand messages."""
+
 POLL_MS = 200
 CONNECT_MS = 10_000
 ANSWER_S = 15.0
@@ -58,6 +61,8 @@ class Link:
         self._ready = asyncio.Event()
         self._generation = 0
         self._storing: asyncio.Task[None] | None = None
+        self._committing: asyncio.Task[None] | None = None
+        self._uncommitted: dict[Any, int] = {}
         self._leaving = False
         self._fault: Exception | None = None  # of a listener, which aiokafka keeps to itself
         self._at: dict[Any, int] = {}
@@ -75,6 +80,7 @@ class Link:
                 auto_offset_reset=self._source.reset,
                 metadata_max_age_ms=METADATA_MS,
                 request_timeout_ms=30_000,
+                max_partition_fetch_bytes=FETCH_BYTES,
                 **security,
             )
             await asyncio.wait_for(self._consumer.start(), ANSWER_S)
@@ -103,6 +109,7 @@ class Link:
                         await self._read()
             async with self._lock:
                 await self._settle()
+                await self._committed()
 
     async def _read(self) -> None:
         generation = self._generation
@@ -122,7 +129,23 @@ class Link:
         if not await self._store(read, lambda: generation != self._generation or self._leaving):
             return
         self._at.update(ends)
-        await self._commit(ends)
+        self._uncommitted.update(ends)
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_all())
+
+    async def _commit_all(self) -> None:
+        """Commit what is stored; what is stored meanwhile goes with the next commit, so that no batch waits for one."""
+        try:
+            while self._uncommitted:
+                ends, self._uncommitted = self._uncommitted, {}
+                await self._commit(ends)
+        except Exception as problem:  # noqa: BLE001 - raised by run
+            self._fault = problem
+
+    async def _committed(self) -> None:
+        """Returns when all that is stored is committed, or the broker has refused it."""
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
 
     async def _commit(self, ends: dict[Any, int]) -> None:
         """The rows are in whatever becomes of it: our own position stands with them."""
@@ -149,6 +172,7 @@ class Link:
         async with self._lock:
             try:
                 await self._settle()
+                await self._committed()
             except Exception as problem:  # noqa: BLE001 - raised by run
                 self._fault = problem
             self._at.clear()
@@ -217,6 +241,8 @@ class Link:
         if storing is not None:
             storing.cancel()
             await asyncio.wait([storing], timeout=LEAVE_S)
+        if self._committing is not None:
+            self._committing.cancel()
         if self._consumer is not None:
             with contextlib.suppress(kafka_errors.KafkaError, TimeoutError, OSError):
                 await _within(LEAVE_S, self._consumer.stop())
