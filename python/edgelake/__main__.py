@@ -23,6 +23,7 @@ from edgelake.errors import EdgeLakeError
 from edgelake.loop import run
 from edgelake.model import PROMPT, SCRIPT
 from edgelake.node import Node, version
+from edgelake.processes import LIFELINE
 from edgelake.tools.attached import Attached
 from edgelake.tools.systemd import notify, watched
 
@@ -155,6 +156,7 @@ async def _serve(commands: list[str], home: Path | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stopping.set)
+    _follow_parent(loop, stopping)
     write(f"EdgeLake Version: {version()}")
     if not await _started(node):
         return 1
@@ -175,6 +177,21 @@ async def _serve(commands: list[str], home: Path | None = None) -> int:
     if isinstance(fault, Exception):
         raise fault
     return 0
+
+
+def _follow_parent(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    """End with the program that started this node for its own use (``processes.NodeProcess``)."""
+    pipe = os.environ.pop(LIFELINE, "")
+    if not pipe.isdigit():
+        return
+
+    def ended() -> None:
+        if not os.read(int(pipe), 1):
+            loop.remove_reader(int(pipe))
+            stopping.set()
+
+    with contextlib.suppress(OSError):
+        loop.add_reader(int(pipe), ended)
 
 
 async def _started(node: Node) -> bool:

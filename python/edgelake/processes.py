@@ -16,6 +16,9 @@ AGENT: Final = "AnyLog/1.23"
 NODE: Final = ("-m", "edgelake", "process")
 """The node's own program, without its script."""
 
+LIFELINE: Final = "EDGELAKE_LIFELINE"
+"""In the environment of a node: number of a pipe whose end ends the node, since whoever started it is gone."""
+
 START_SECONDS = 30
 STOP_SECONDS = 10
 
@@ -34,6 +37,8 @@ class RefusedError(ProcessError):
 
 class NodeProcess:
     """A node in a process of its own, from a script; when REST answers on the loopback, the script is over.
+
+    It ends with this process, whatever ends that.
 
     Args:
         home: its folder, made when absent.
@@ -60,14 +65,16 @@ class NodeProcess:
         self.ready_seconds = 0.0
         self._log = home / "node.log"
         self.begin = time.perf_counter()
-        with self._log.open("wb") as log:
+        theirs, self._lifeline = os.pipe()
+        with self._log.open("wb") as log, open(theirs, "rb"):
             self.process = subprocess.Popen(
                 [sys.executable, *program, str(path)],
-                env={**_environment(), "EDGELAKE_HOME": str(home)},
+                env={**_environment(), "EDGELAKE_HOME": str(home), LIFELINE: str(theirs)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=apart,
+                pass_fds=(theirs,),
             )
 
     @property
@@ -100,6 +107,9 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
 
 
 def _environment() -> dict[str, str]:

@@ -132,6 +132,15 @@ def test_ctrl_c_ends_it(tmp_path: Path) -> None:
         nothing_left(tmp_path)
 
 
+def test_its_nodes_end_with_it_even_when_it_is_killed(tmp_path: Path) -> None:
+    with demo(tmp_path, seconds="60") as running:
+        running.until("this process")
+        assert len(left(tmp_path)) >= 3
+        running.process.kill()
+        running.process.wait()
+        nothing_left(tmp_path, [entry.name for entry in tmp_path.iterdir()])  # its files are
+
+
 @pytest.mark.parametrize("name", ["master", "south"])
 def test_a_node_that_does_not_start_is_named_with_its_cause(tmp_path: Path, name: str) -> None:
     home = tmp_path / "home"
