@@ -18,7 +18,7 @@ def test_status_names_the_node_and_its_address(ctx: Context) -> None:
 
 def test_status_takes_the_tcp_address_when_there_is_one(ctx: Context) -> None:
     async def body() -> object:
-        await ctx.services.start(Listening("tcp", "TCP", "10.0.0.1:32148"))
+        await ctx.services.start(Listening("tcp server", "TCP", "10.0.0.1:32148"))
         ctx.variables.set("disk_space", "77.5")
         await shown(ctx, "set node name edge-2")
         found = await ctx.execute("get status where format = json and include = !disk_space")

@@ -22,7 +22,7 @@ def basic(credentials: str) -> dict[str, str]:
 
 
 def call(node: Program, command: str, credentials: dict[str, str] | None = None) -> tuple[int, str]:
-    method = "GET" if command.startswith("get ") else "POST"
+    method = "GET" if command.startswith(("get ", "test ")) else "POST"
     status, body = node.request(method, {**AGENT, "command": command, **(credentials or {})})
     return status, body.decode()
 
@@ -169,3 +169,20 @@ def test_mqtt_clients_are_users_and_tokens_of_the_node(tmp_path: Path) -> None:
         assert publish("-u", "pump", "-P", token) != 0
         call(node, "set permissions where user = anonymous and entry = mqtt and classes = (data)", admin)
         assert publish() == 0
+
+
+def test_a_node_that_is_open_to_other_machines_says_so_until_there_is_a_user(tmp_path: Path) -> None:
+    port = free_port()
+    script = STANDALONE.replace("127.0.0.1", "0.0.0.0")
+    script = script.replace(
+        "run rest", f"run tcp server where external_ip = 0.0.0.0 and external_port = {port} and bind = true\nrun rest"
+    )
+    with Program(tmp_path / "home", script) as node:
+        told = "clients of other machines need no name"
+        shown = node.data("get processes")
+        assert [told in shown[row]["Details"] for row in ("REST", "TCP")] == [True, True]
+        assert told in call(node, "test node")[1]
+        call(node, "id add user where name = ops and password = x and type = admin")
+        assert told not in node.get("get processes")
+        call(node, "set user authentication on")
+        assert "it asks for a name" in call(node, "test node", basic("ops:x"))[1]

@@ -55,10 +55,18 @@ class Endpoints:
         return ("::" if ":" in host else "0.0.0.0"), port
 
 
+NAMELESS = "clients of other machines need no name"
+"""What the owner is told of a service that is open to others (design, section 4)."""
+
+
 class Addressed:
     """A service that listens: its addresses as text, for status commands."""
 
     config: Endpoints
+
+    def nameless(self, may: bool) -> str:
+        """The warning of a service that listens for other machines, when those may come without a name; else ""."""
+        return NAMELESS if may and not is_loopback(self.config.listening[0]) else ""
 
     @property
     def external(self) -> str:

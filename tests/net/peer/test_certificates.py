@@ -140,3 +140,12 @@ def _write_pem(pem_dir: Path, authority: trustme.CA) -> None:
     (pem_dir / "server-node-private-key.key").write_bytes(
         key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     )
+
+
+async def test_who_shows_a_certificate_needs_no_user(tmp_path: Path) -> None:
+    async with AsyncExitStack() as opened:
+        two = await pair(opened, tmp_path, DEMANDING)
+        await with_policy(two.b, two.a, two.at_a)
+        await two.b.execute("id add user where name = ops and password = x and type = admin")
+        await two.b.execute("set user authentication on")
+        assert await two.asked() == f"b@{two.at_b} running"

@@ -32,7 +32,7 @@ from edgelake.metadata.certificates import Certificates
 from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
-from edgelake.model import ALL_CLASSES, Caller, CommandClass, Reply
+from edgelake.model import ALL_CLASSES, LOOPBACK_CLASSES, OUTSIDE_CLASSES, Caller, CommandClass, Reply
 from edgelake.net.endpoints import is_loopback
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
 from edgelake.net.peer.asking import MAX_COMMAND_BYTES
@@ -99,11 +99,12 @@ async def run_tcp_server(
     certificates = Certificates()
     server = PeerServer(
         config,
-        Dispatch(_hooks(ctx)),
+        Dispatch(_hooks(ctx, are_named=ssl_client)),
         is_known=lambda host: _is_known(ctx, host),
         certificate_of=lambda peer: certificates.of(peer, ctx.policies.image),
         trusted=lambda: certificates.all(ctx.policies.image),
         reply_address=lambda: reply_address(ctx),
+        is_open=lambda: bool(gate_of(ctx).anonymous("peer", False)),
     )
     await ctx.services.start(server)
     ctx.parts[PEERS] = server
@@ -113,8 +114,18 @@ async def run_tcp_server(
     return Reply.done()
 
 
-def _hooks(ctx: Context) -> Hooks:
-    """What peers may have done here; each command runs with the rights of where it comes from."""
+def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
+    """What peers may have done here; each command runs with the rights of where it comes from.
+
+    Args:
+        are_named: each shows a certificate of the network, so that it needs no permission of clients without a name.
+    """
+
+    def classes(ip: str) -> frozenset[CommandClass]:
+        if are_named:
+            return LOOPBACK_CLASSES if is_loopback(ip) else OUTSIDE_CLASSES
+        return gate_of(ctx).anonymous("peer", is_loopback(ip))
+
     cluster: ClusterMessages = ctx.parts[CLUSTER]
 
     async def run(line: str, caller: Caller) -> tuple[str, bool]:
@@ -149,7 +160,7 @@ def _hooks(ctx: Context) -> Hooks:
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         files=ctx.parts[PEER_FILES],
         cluster=cluster,
-        caller=lambda ip: _caller(ip, gate_of(ctx).anonymous("peer", is_loopback(ip))),
+        caller=lambda ip: _caller(ip, classes(ip)),
         granted=lambda line, ip: _granted(ctx, line, ip),
         working_dir=lambda: ctx.directories.path("prep_dir"),
     )

@@ -62,6 +62,7 @@ class PeerServer(Addressed):
         certificate_of: the certificate in the policy of the node with that address, "" = none.
         trusted: the certificates in the policies of all nodes.
         reply_address: what ``set reply ip`` says; "" = the rules of section 4.
+        is_open: whether nodes of other machines that do not name themselves may do anything here.
     """
 
     name = "tcp server"
@@ -76,8 +77,10 @@ class PeerServer(Addressed):
         certificate_of: Callable[[str], str] = lambda _peer: "",
         trusted: Callable[[], frozenset[str]] = frozenset,
         reply_address: Callable[[], str] = lambda: "",
+        is_open: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config = config
+        self._is_open = is_open
         self.pool = Pool("TCP", config.threads, WAITING)
         self.jobs = Jobs()
         self.refused = 0
@@ -117,6 +120,8 @@ class PeerServer(Addressed):
             ) from problem
         self._since_us = time.time_ns() // 1000
         log.info("TCP Server initiated on %s", self.bound)
+        if self.warning:
+            log.warning("TCP Server: %s", self.warning)
 
     async def stop(self) -> None:
         """Close the listener and what is open; who waits for peers is told. Idempotent."""
@@ -133,6 +138,11 @@ class PeerServer(Addressed):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def warning(self) -> str:
+        """What the owner should know about nodes that do not name themselves; empty = nothing."""
+        return self.nameless(not self.config.tls_client and self._is_open())
+
     def status(self) -> Status:
         config = self.config
         details = f"Listening on: {self.external}, Threads Pool: {config.threads}"
@@ -140,6 +150,8 @@ class PeerServer(Addressed):
             details += ", TLS: with certificates of nodes"
         elif self.secure.takes:
             details += ", TLS: alone" if config.tls_only else ", TLS: for who asks"
+        if self.warning:
+            details += f", Warning: {self.warning}"
         counters: dict[str, int | float] = {
             "refused": self.refused,
             "late_replies": self.jobs.dropped,

@@ -79,7 +79,7 @@ class RestServer(Addressed):
         api: Api = no_api,
     ) -> None:
         self.config = config
-        gate = gate or Gate(Identities(Path))
+        self._gate = gate = gate or Gate(Identities(Path))
         callers = Callers(gate, (config.external[0], config.internal[0]))
         hooks = RestHooks(
             submit,
@@ -113,6 +113,8 @@ class RestServer(Addressed):
         self._watch = asyncio.create_task(self._tick(), name="rest watch")
         self._since_us = time.time_ns() // 1000
         log.info("REST Server initiated on %s", self.bound)
+        if self.warning:
+            log.warning("REST Server: %s", self.warning)
 
     async def stop(self) -> None:
         """Stop within 3 s: no new connections, running requests get 1.8 s, then 503."""
@@ -150,9 +152,16 @@ class RestServer(Addressed):
         listening = external if external == internal else f"{external} and {internal}"
         details = f"Listening on: {listening}, Threads Pool: {self.config.threads}"
         details += f", Timeout: {self.timeout_seconds:g}, SSL: {ssl_on}"
+        if self.warning:
+            details += f", Warning: {self.warning}"
         counters: dict[str, int | float] = {"requests": sum(r.processed for r in self.calls)}
         counters["errors"] = sum(r.errors for r in self.calls)
         return Status("REST", True, details, self._since_us, counters=counters)
+
+    @property
+    def warning(self) -> str:
+        """What the owner should know about clients without a name; empty = nothing."""
+        return self.nameless(bool(self._gate.anonymous("rest", False)))
 
     # -- what status and set commands read and write --------------------------------------------------------------
 
