@@ -27,7 +27,7 @@ from edgelake.processes import LIFELINE
 from edgelake.tools.attached import Attached
 from edgelake.tools.systemd import notify, watched
 
-TOOLS = ("attach", "backup", "config", "init", "restore", "service")
+TOOLS = ("attach", "backup", "config", "doctor", "init", "restore", "service")
 _STOP_SECONDS = 4.0
 _USAGE = """\
 EdgeLake: a data node for the edge.
@@ -41,6 +41,7 @@ usage:
   edgelake start [FILE.toml]        start a node as its configuration says (edgelake.toml)
   edgelake config check|show        look at a configuration
   edgelake attach [-c COMMAND]      a terminal at a node that runs in the same folder
+  edgelake doctor [FILE.toml]       what keeps a node from running well
   edgelake backup FOLDER            copy a node, also while it runs
   edgelake restore FOLDER           a node's folder out of a backup
   edgelake service show|install     the node as a service of systemd

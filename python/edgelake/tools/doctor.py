@@ -1,0 +1,202 @@
+"""``edgelake doctor``: looks for what keeps a node from running well, and says what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import resource
+import shutil
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import apsw
+
+from edgelake.command.console import write
+from edgelake.errors import EdgeLakeError, ServiceError
+from edgelake.identity.identities import FILE, Identities
+from edgelake.tools.configuration import NAME, SECTIONS, Configuration, commands, read
+from edgelake.tools.socket import home_of, short, socket_of
+
+Verdict = Literal["ok", "note", "fail"]
+LOW_BYTES: Final = 1 << 30
+FEW_FILES: Final = 4096
+SOON_S: Final = 30 * 24 * 3600
+EXTRAS: Final = {
+    "kafka": "aiokafka",
+    "grpc": "grpc",
+    "postgres": "psycopg",
+    "blobs": "obstore",
+    "ethereum": "web3",
+    "arrow": "pyarrow",
+    "numpy": "numpy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One look; ``advice`` says what to do."""
+
+    verdict: Verdict
+    what: str
+    advice: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code: 1 when something has to be done."""
+    parser = argparse.ArgumentParser("edgelake doctor", description=__doc__)
+    parser.add_argument("file", nargs="?", default="", help=f"a configuration; default: {NAME}, when it is there")
+    parser.add_argument("--home", default="", help="the node's folder (the configuration's, EDGELAKE_HOME, here)")
+    options = parser.parse_args(arguments)
+    found: Configuration | None = None
+    findings: list[Finding] = []
+    path = Path(options.file or NAME)
+    if options.file or path.exists():
+        try:
+            found = read(path.absolute(), os.environ)
+            findings.append(Finding("ok", f"{path}: {len(commands(found))} commands"))
+        except EdgeLakeError as problem:
+            findings.append(Finding("fail", str(problem)))
+    home = found.home if found is not None and found.home is not None and not options.home else home_of(options.home)
+    is_running = _is_running(home)
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _folder(home, is_running),
+        lambda: _limits(),
+        lambda: _identities(home),
+        lambda: _certificates(home),
+        lambda: _databases(home),
+        lambda: _ports(found, is_running),
+        lambda: _extras(),
+    )
+    for check in checks:
+        findings += check()
+    for finding in findings:
+        write(f"{finding.verdict:<5} {finding.what}" + (f"\n      {finding.advice}" if finding.advice else ""))
+    failed = sum(finding.verdict == "fail" for finding in findings)
+    write(f"\n{failed} to be done." if failed else "\nNothing has to be done.")
+    return 1 if failed else 0
+
+
+def _is_running(home: Path) -> bool:
+    try:
+        with short(socket_of(home)) as name, socket.socket(socket.AF_UNIX) as link:
+            return link.connect_ex(name) == 0
+    except OSError:
+        return False
+
+
+def _folder(home: Path, is_running: bool) -> Iterator[Finding]:
+    yield Finding("ok" if is_running else "note", f"{home}: a node {'runs' if is_running else 'does not run'} there")
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        yield Finding("fail", f"{there} cannot be written", "give it to the user of the node, or choose another --home")
+    free = shutil.disk_usage(there).free
+    if free < LOW_BYTES:
+        yield Finding("fail", f"{free / 1e6:,.0f} MB are free at {there}", "make room, or: help delete rows")
+    else:
+        yield Finding("ok", f"{free / 1e9:,.1f} GB are free at {there}")
+
+
+def _limits() -> Iterator[Finding]:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FEW_FILES:
+        yield Finding(
+            "note", f"{soft} files and connections may be open", f"ulimit -n {16 * FEW_FILES}, for many clients"
+        )
+    if time.time() < 1_750_000_000:
+        yield Finding("fail", f"the clock says {time.strftime('%Y-%m-%d')}", "set it: readings without a time get it")
+
+
+def _identities(home: Path) -> Iterator[Finding]:
+    path = home / "EdgeLake" / "anylog" / FILE
+    identities = Identities(lambda: path)
+    try:
+        identities.load()
+    except ServiceError as problem:
+        yield Finding("fail", str(problem))
+        return
+    content = identities.content
+    if not identities.has_any:
+        yield Finding(
+            "note", "there are no users or tokens", "other machines need no name, where a service listens there"
+        )
+        return
+    if path.stat().st_mode & 0o077:
+        yield Finding("fail", f"others can read {path}", f"chmod 600 {path}")
+    named = f"{len(content.users)} users, {len(content.tokens)} tokens"
+    yield Finding("ok", f"{named}; user authentication is {'on' if content.enforced else 'off'}")
+
+
+def _certificates(home: Path) -> Iterator[Finding]:
+    for path in sorted((home / "EdgeLake" / "data" / "pem").glob("*.crt")):
+        try:
+            ends_s = ssl.cert_time_to_seconds(str(_decoded(path)["notAfter"]))
+        except (OSError, KeyError, ValueError) as problem:
+            yield Finding("fail", f"{path} cannot be read: {problem}", "replace it")
+            continue
+        day = time.strftime("%Y-%m-%d", time.gmtime(ends_s))
+        if ends_s < time.time():
+            yield Finding("fail", f"{path.name} has expired on {day}", "replace it, and start the service again")
+        elif ends_s < time.time() + SOON_S:
+            yield Finding("note", f"{path.name} expires on {day}", "replace it before")
+        else:
+            yield Finding("ok", f"{path.name} is valid until {day}")
+
+
+def _decoded(path: Path) -> dict[str, object]:
+    """What Python's TLS reads out of a certificate file. Only this of its readers takes a file by itself."""
+    reader: Callable[[str], dict[str, object]] = ssl._ssl._test_decode_cert  # type: ignore[attr-defined]
+    return reader(str(path))
+
+
+def _databases(home: Path) -> Iterator[Finding]:
+    for path in sorted((home / "EdgeLake" / "data" / "dbms").glob("*.dbms")):
+        try:
+            flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+            with contextlib.closing(apsw.Connection(str(path), flags=flags)) as database:
+                database.set_busy_timeout(5000)
+                (said,) = (str(row[0]) for row in database.execute("PRAGMA quick_check(1)"))
+        except apsw.Error as problem:
+            said = str(problem)
+        size = path.stat().st_size / 1e6
+        if said == "ok":
+            yield Finding("ok", f"{path.name}, {size:,.0f} MB, is whole")
+        else:
+            yield Finding(
+                "fail", f"{path} is damaged: {said}", "stop the node, keep the file, edgelake restore a backup"
+            )
+
+
+def _ports(found: Configuration | None, is_running: bool) -> Iterator[Finding]:
+    """Whether the addresses of a configuration can be listened on."""
+    if found is None or is_running:
+        return
+    for section in SECTIONS:
+        values = found.values.get(section, {})
+        port = values.get("internal_port") or values.get("external_port")
+        if not isinstance(port, int):
+            continue
+        host = str(values.get("internal_ip") or values.get("external_ip") or "127.0.0.1") if values.get("bind") else ""
+        try:
+            with socket.create_server((host, port)):
+                yield Finding("ok", f"[{section}] port {port} is free")
+        except OSError as problem:
+            yield Finding("fail", f"[{section}] {host}:{port}: {problem.strerror}", "choose another port or address")
+
+
+def _extras() -> Iterator[Finding]:
+    there = [extra for extra, module in EXTRAS.items() if importlib.util.find_spec(module)]
+    missing = [extra for extra in EXTRAS if extra not in there]
+    if missing:
+        named = ", ".join(missing)
+        yield Finding(
+            "note", f"not installed: {named}", f"pip install 'edgelake[{','.join(missing)}]', where they are used"
+        )
+    yield Finding("ok", f"Python {sys.version.split()[0]}, SQLite {apsw.sqlite_lib_version()}")
