@@ -10,7 +10,7 @@ BLOBS_JS := tests/blobs/js
 KAFKA := tests/kafka/java/libs/.installed
 LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
-.PHONY: help demo test lint unit bench docs contract wheel clean require test-tools release
+.PHONY: help demo test lint unit bench docs site contract wheel clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ release: $(STAMP) ## release build in place
 
 docs: $(STAMP) ## the command reference, docs/commands.md
 	$(PY) -m edgelake.command.reference docs/commands.md
+
+site: $(STAMP) ## the documentation as a site, build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 contract: $(CHAIN_JS)/node_modules/.installed ## compile the Ethereum contract; its interface and bytecode are kept beside it
 	node $(CHAIN_JS)/compile.mjs $(LEDGER).sol > $(LEDGER).json.new && mv $(LEDGER).json.new $(LEDGER).json
