@@ -87,6 +87,20 @@ def test_arrow_and_parquet_have_types(node: Program, form: str) -> None:
     assert table.column("timestamp").to_pylist()[0].isoformat() == "2026-01-01T00:00:00+00:00"
 
 
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_many_rows_come_in_pieces_that_fit(node: Program, form: str) -> None:
+    lines = b"\n".join(b'{"v": %d}' % n for n in range(150_000))
+    table = f"many_{form}"
+    assert post(node, f"/v1/data/plant/{table}", lines, **{"Content-Type": "application/x-ndjson"})[0] == 200
+    node.post("flush buffers")
+    data = sql(node, f"select v from {table} order by v", format=form)
+    found = pyarrow.ipc.open_stream(data).read_all() if form == "arrow" else parquet.read_table(io.BytesIO(data))
+    assert found.column("v").to_pylist() == list(range(150_000))
+    empty = sql(node, f"select v from {table} where v < 0", format=form)
+    found = pyarrow.ipc.open_stream(empty).read_all() if form == "arrow" else parquet.read_table(io.BytesIO(empty))
+    assert (found.num_rows, found.column_names) == (0, ["v"])
+
+
 @pytest.mark.parametrize(
     ("form", "nothing"), [("json", b"[]"), ("ndjson", b""), ("csv", b"name,value\n")], ids=["json", "ndjson", "csv"]
 )

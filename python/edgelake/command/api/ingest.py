@@ -75,14 +75,14 @@ class Ingestion:
             return await asyncio.shield(known[1])
         future: asyncio.Future[Stored] = asyncio.ensure_future(self._store(call, payload))
         self._known[where] = (digest, future, time.monotonic())
-        try:
-            # A client that goes away does not undo what the next try is to find done.
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
+        future.add_done_callback(lambda ended: self._free_if_failed(where, ended))
+        # A client that goes away does not undo what its next try is to find done.
+        return await asyncio.shield(future)
+
+    def _free_if_failed(self, where: tuple[str, str], ended: asyncio.Future[Stored]) -> None:
+        """Nothing of it was stored: the key may come again, whether or not somebody still waits for the answer."""
+        if ended.cancelled() or ended.exception() is not None:
             self._known.pop(where, None)
-            raise
 
     def _forget(self) -> None:
         oldest = time.monotonic() - KEPT_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import io
@@ -75,35 +76,79 @@ async def _texts(answer: AnyAnswer, form: str) -> AsyncIterator[bytes]:
         yield b"\n"
 
 
-async def _arrow(answer: Answer, form: str) -> AsyncIterator[bytes]:
-    """A stream of record batches, or a Parquet file; a block of rows is held at a time."""
-    import pyarrow
-    from pyarrow import parquet
+class _Sink(io.RawIOBase):
+    """Takes what a writer writes, in its order, and gives it away piece by piece."""
 
-    out = io.BytesIO()
-    writer: Any = None
-    schema: Any = None
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._written += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._written
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+class _Encoder:
+    """Blocks of rows as an Arrow stream or a Parquet file; it holds a block at a time. For one thread at a time."""
+
+    def __init__(self, form: str, titles: list[str]) -> None:
+        self._form, self._titles = form, titles
+        self._sink = _Sink()
+        self._writer: Any = None
+        self._schema: Any = None
+
+    def block(self, block: Block) -> bytes:
+        import pyarrow
+
+        batch = _batch(pyarrow, block, self._schema)
+        if self._writer is None:
+            self._open(batch.schema)
+        self._writer.write_batch(batch)
+        return self._sink.taken()
+
+    def end(self) -> bytes:
+        import pyarrow
+
+        if self._writer is None:
+            self._open(pyarrow.schema([(title, pyarrow.null()) for title in self._titles]))
+        self._writer.close()
+        return self._sink.taken()
+
+    def _open(self, schema: Any) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        out = pyarrow.PythonFile(self._sink, mode="w")
+        self._schema = schema
+        is_stream = self._form == "arrow"
+        self._writer = pyarrow.ipc.new_stream(out, schema) if is_stream else parquet.ParquetWriter(out, schema)
+
+
+async def _arrow(answer: Answer, form: str) -> AsyncIterator[bytes]:
+    """The answer, encoded beside the loop."""
+    encoder = _Encoder(form, answer.titles)
     async with contextlib.aclosing(answer.blocks(BLOCK_ROWS)) as blocks:
         async for block in blocks:
-            batch = _batch(pyarrow, block, schema)
-            if writer is None:
-                schema = batch.schema
-                ipc = pyarrow.ipc.new_stream
-                writer = ipc(out, schema) if form == "arrow" else parquet.ParquetWriter(out, schema)
-            writer.write_batch(batch)
-            if form == "arrow":  # a Parquet file is written at its end: its writer keeps what it needs
-                yield out.getvalue()
-                out.seek(0)
-                out.truncate()
-    if writer is None:
-        schema = pyarrow.schema([(title, pyarrow.null()) for title in answer.titles])
-        writer = pyarrow.ipc.new_stream(out, schema) if form == "arrow" else parquet.ParquetWriter(out, schema)
-    writer.close()
-    yield out.getvalue()
+            if piece := await asyncio.to_thread(encoder.block, block):
+                yield piece
+    yield await asyncio.to_thread(encoder.end)
 
 
 def _batch(pyarrow: Any, block: Block, schema: Any) -> Any:
-    """A block as a record batch. Raises NotPermittedError when a column changes its type on the way."""
+    """A block as a record batch, with the types of the first one."""
     arrays, names = [], []
     for title, kind, code, data, nulls in block:
         names.append(title)

@@ -11,35 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from edgelake.errors import CommandError
 from edgelake.ingest.blobs.blobs import Blobs, Place
 from edgelake.ingest.blobs.names import Blob
+from edgelake.store.retention import Rule
 
 DAY: Final = "%y%m%d"
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """What stays of the blobs of a database, or of a table.
+class Retention(Rule):
+    """What stays of the blobs of a database, or of a table; ``most_bytes`` counts for each place by itself.
 
-    Attributes:
-        days: age in days up to which they stay; None = any.
-        most_bytes: room that they may take in each place; None = any.
-        free_bytes: room that has to be free where ``blobs_dir`` is; None = any. Only blobs in folders go for it.
+    ``free_bytes`` is wanted where ``blobs_dir`` is; only blobs in folders go for it.
     """
-
-    dbms: str
-    table: str = ""
-    days: int | None = None
-    most_bytes: int | None = None
-    free_bytes: int | None = None
-
-    def check(self) -> None:
-        """Raises CommandError."""
-        if self.days is None and self.most_bytes is None and self.free_bytes is None:
-            raise CommandError("nothing says what stays", hint="days = 30, size = 10 GB or free = 5 GB")
-        if self.days is not None and self.days < 1:
-            raise CommandError(f"days = {self.days}", hint="1 or more; blobs of today always stay")
 
     def covers(self, blob: Blob) -> bool:
         return blob.name.dbms == self.dbms and self.table in {"", blob.name.table}
