@@ -16,6 +16,7 @@ from tests.command.official import OFFICIAL
 from edgelake.command import assignment
 from edgelake.command.context import Context
 from edgelake.command.grammar import signature_grammar
+from edgelake.command.handlers.later import later_commands
 from edgelake.command.local import language_context
 from edgelake.command.registry import Command, Registry
 from edgelake.command.render import reply_text
@@ -177,6 +178,11 @@ def test_a_later_command_says_so_in_every_form(command: Command, ctx: Context) -
         with pytest.raises(NotAvailableError, match=re.escape(f"'{command.phrase}'")):
             asyncio.run(ctx.execute(form))
     assert "Not available yet" in (asyncio.run(ctx.execute(f"help {command.phrase}")).text or "")
+
+
+def test_no_row_of_the_later_table_is_left_over() -> None:
+    rows = {entry.phrase for entry in later_commands()}
+    assert rows == {command.phrase for command in LATER}
 
 
 def test_an_unknown_command_names_similar_ones(ctx: Context) -> None:

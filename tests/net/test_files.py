@@ -353,3 +353,61 @@ def test_files_of_a_table_stay_in_their_folder(files: Files, command: str) -> No
     method = "POST" if "store" in command else "GET"
     assert files.request(method, command, b"x" if method == "POST" else None)[0] == 400
     assert files.everything() == before
+
+
+def failure(files: Files, line: str) -> EdgeLakeError:
+    with pytest.raises(EdgeLakeError) as caught:
+        files.execute(line)
+    return caught.value
+
+
+def test_files_are_copied_and_deleted_on_the_node_itself(files: Files) -> None:
+    (files.tmp / "a.bin").write_bytes(CONTENT)
+    files.execute("file copy !tmp_dir/a.bin !tmp_dir/b.bin")
+    files.execute("file get !tmp_dir/a.bin !archive_dir")
+    assert (files.tmp / "b.bin").read_bytes() == CONTENT
+    assert (files.node.ctx.directories.path("archive_dir") / "a.bin").read_bytes() == CONTENT
+    files.execute("file delete !tmp_dir/a.bin")
+    assert files.names == ["b.bin"]
+    assert failure(files, "file delete !tmp_dir/a.bin").number == 12
+    assert failure(files, "file delete !tmp_dir").number == 12
+    assert failure(files, "file copy !tmp_dir/a.bin !tmp_dir/c.bin").number == 12
+    assert "source and destination" in str(failure(files, "file copy !tmp_dir/b.bin !tmp_dir"))
+
+
+def test_the_files_of_a_directory_are_copied_into_another(files: Files) -> None:
+    for name in ("day1.csv", "day2.csv", "other.csv"):
+        (files.tmp / name).write_text(name)
+    archive = files.node.ctx.directories.path("archive_dir")
+    reply = files.execute("file copy !tmp_dir/day* !archive_dir")
+    assert reply.data == ["day1.csv", "day2.csv"]
+    assert {path.name: path.read_text() for path in archive.iterdir()} == {n: n for n in ("day1.csv", "day2.csv")}
+    assert failure(files, "file copy !tmp_dir/day* !archive_dir/day1.csv").number == 78
+    assert failure(files, "file copy !tmp_dir/none* !archive_dir").number == 12
+
+
+def test_a_blob_is_got_by_its_id(files: Files) -> None:
+    (files.tmp / "p.png").write_bytes(CONTENT)
+    kept = files.execute("file store where dbms = plant and table = t and source = !tmp_dir/p.png").data["id"]
+    files.execute(f"file get (dbms = plant and table = t and id = {kept}) !archive_dir/q.png")
+    assert (files.node.ctx.directories.path("archive_dir") / "q.png").read_bytes() == CONTENT
+    assert failure(files, "file get (dbms = plant and table = t and id = 0a.png) !tmp_dir").number == 12
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "file delete !dbms_dir/plant.dbms",
+        "file delete !blockchain_dir/x.json",
+        "file copy !dbms_dir/plant.dbms !tmp_dir/x",
+        "file copy !tmp_dir/a.txt !dbms_dir/plant.dbms",
+        "file copy !tmp_dir/a.txt /etc/passwd2",
+        "file delete /etc/hostname",
+    ],
+)
+def test_nobody_copies_or_deletes_what_is_no_file_of_theirs(files: Files, line: str) -> None:
+    (files.tmp / "a.txt").write_text("a")
+    before = files.everything()
+    status, _, _ = files.request("POST", line)
+    assert status in (400, 403)
+    assert files.everything() == before

@@ -225,7 +225,7 @@ class PeerFiles:
             path = await self._blob(blob_of(source))
             await self._peers().send_file(peer, target, transfer.read(path), FileTarget.PATH)
             return
-        found = _files(source, lambda text: transfer.below(self._ctx, self._translated(text), self.allowed.read))
+        found = named_files(source, lambda text: transfer.below(self._ctx, self._translated(text), self.allowed.read))
         for path in found:
             name = f"{target.rstrip('/')}/{path.name}" if source.endswith("*") else target
             await self._peers().send_file(peer, name, transfer.read(path), FileTarget.PATH)
@@ -272,7 +272,7 @@ class PeerFiles:
         if len(names) not in (1, 2) or kind not in _TARGETS:
             raise CommandError("file copy", hint="file copy <source> <destination> [watch_dir|ledger]")
         source, target = names[0], names[-1]
-        found = _files(source, lambda text: transfer.usable(ctx, text))
+        found = named_files(source, lambda text: transfer.usable(ctx, text))
         folder = "" if kind == "watch_dir" else f"{target.removesuffix('*').rstrip('/')}/"
         sent = [(path, f"{folder}{path.name}" if source.endswith("*") else target) for path in found]
 
@@ -351,7 +351,7 @@ async def _until_quiet(wanted: Wanted, tasks: Sequence[asyncio.Future[Any]], tim
             break
 
 
-def _files(source: str, allowed: Callable[[str], Path]) -> list[Path]:
+def named_files(source: str, allowed: Callable[[str], Path]) -> list[Path]:
     """The file that is named, or those of a directory (``directory/*``). Raises EdgeLakeError (12, 212)."""
     if not source.endswith("*"):
         path = allowed(source)

@@ -1,6 +1,6 @@
 """Commands of the language whose service is not part of this version: they parse, show in help, and answer so.
 
-A command that another handler registers under the same phrase replaces its row here.
+Who builds one of them removes its row here; a test finds rows that are left over.
 """
 
 from __future__ import annotations
@@ -14,25 +14,13 @@ from edgelake.errors import NotAvailableError
 from edgelake.model import CommandClass, Reply
 
 # What brings a group of commands, then a phrase and an example of its form.
-_BROKER = "message broker and clients"
 _DEVICES = "device and stream inputs"
-_FILES = "publisher, distributor, archive"
-_BLOBS = "blobs and file transfer"
 _SECURITY = "users and keys"
 _MONITOR = "monitoring"
 _BUCKETS = "object storage"
 _AGENTS = "tools for assistants"
 
 LATER: dict[str, dict[str, str]] = {
-    _BROKER: {
-        "run msg client": "run msg client where broker = local and topic = (name = t and dbms = d and table = x)",
-        "get msg client": "get msg client where detailed = true",
-        "get msg clients": "get msg clients",
-        "get msg brokers": "get msg brokers",
-        "get msg pool": "get msg pool",
-        "exit msg client": "exit msg client all",
-        "message": "message local topic test",
-    },
     _DEVICES: {
         "run scheduled pull": "run scheduled pull where name = docker and type = docker and frequency = 60",
         "get scheduled pull": "get scheduled pull",
@@ -47,14 +35,6 @@ LATER: dict[str, dict[str, str]] = {
         "video connect": "video connect where name = camera and protocol = rtsp and address = !ip",
         "import function": "import function where import_name = f and lib = l and method = m",
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
-    },
-    _FILES: {
-        "delete archive": "delete archive where days = 30",
-    },
-    _BLOBS: {
-        "file copy": "file copy !source !destination",
-        "file delete": "file delete !file",
-        "file get": "file get !source !destination",
     },
     _SECURITY: {
         "id sign": "v = id sign !policy where key = !private_key and password = !password",
@@ -92,7 +72,6 @@ LATER: dict[str, dict[str, str]] = {
     },
     _AGENTS: {
         "run mcp server": "run mcp server",
-        "exit mcp": "exit mcp",
     },
 }
 
