@@ -16,8 +16,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgelake.command.console import execute, failure_text, write
+from edgelake.command.console import execute, write
 from edgelake.command.context import STARTED, Context
+from edgelake.command.faults import failure_text
 from edgelake.command.logs import mask
 from edgelake.errors import EdgeLakeError
 from edgelake.loop import run

@@ -12,7 +12,15 @@ class EdgeLakeError(Exception):
     """Base of all. ``detail`` says what and where, ``hint`` what to do about it.
 
     ``code`` is stable: logs, REST bodies and tests rely on it. ``number`` and ``text`` are the reference's.
+
+    Attributes:
+        source, place: the line of a command that is wrong, and the span of what is wrong in it; a terminal shows them.
+        usage: of that command.
     """
+
+    source = ""
+    place: tuple[int, int] | None = None
+    usage = ""
 
     code = "internal"
     number = 3

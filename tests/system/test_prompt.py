@@ -113,3 +113,13 @@ def test_tab_completes(terminal: Terminal) -> None:
     terminal.until("!my_long_name")
     terminal.type("\r")
     terminal.until("42")
+
+
+def test_earlier_lines_are_searched(terminal: Terminal) -> None:
+    terminal.asks("incr 41", "42")
+    terminal.asks("incr 11", "12")
+    terminal.until("EL >")
+    terminal.type("\x12cr 4")  # Ctrl-R
+    terminal.until("reverse-i-search")
+    terminal.type("\r\r")
+    terminal.until("42")

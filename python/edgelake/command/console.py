@@ -6,12 +6,18 @@ import codecs
 import io
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol, TextIO
+from typing import Final, Protocol, TextIO
 
 from edgelake.command.context import Context
+from edgelake.command.faults import failure_text
 from edgelake.command.render import reply_text
 from edgelake.errors import EdgeLakeError
 from edgelake.model import Reply
+
+TABLE_WIDTH: Final = "output table width"
+FORMAT: Final = "output format"
+PAGING: Final = "output paging"
+"""Settings: what ``set output ...`` chose."""
 
 BEGINNING_CHARS = 1000
 """What ``shown`` keeps of a reply."""
@@ -49,7 +55,9 @@ async def show_reply(reply: Reply, ctx: Context, show: Show = write, drain: Drai
     if reply.stream is not None:
         await _show_stream(reply.stream, show, drain)
         return
-    width = ctx.node.settings.get("output table width", 100)
+    width = ctx.node.settings.get(TABLE_WIDTH, 100)
+    if ctx.caller.entry == "prompt" and ctx.flow.frame is None and ctx.node.settings.get(FORMAT) == "json":
+        reply.json_wanted = True
     text = reply_text(reply, pretty=True, width=width)
     if text:
         show(text)
@@ -89,11 +97,6 @@ async def shown(line: str, ctx: Context) -> str:
 
     await show_reply(await ctx.execute(line), ctx, show)
     return "".join(kept)
-
-
-def failure_text(failure: EdgeLakeError) -> str:
-    """An error as the terminal shows it."""
-    return f"Error {failure.number}: {failure}"
 
 
 async def execute(

@@ -17,6 +17,7 @@ from edgelake import errors
 from edgelake.command import assignment
 from edgelake.command.audit import AUDITED
 from edgelake.command.context import Context, Standing
+from edgelake.command.faults import locate, unknown_place
 from edgelake.command.flow import Flow
 from edgelake.command.grammar import Grammar
 from edgelake.command.logs import mask
@@ -192,6 +193,7 @@ class Dispatcher:
             reply = await self._run(line, ctx)
         except EdgeLakeError as failure:
             self._note(failure, shown, ctx)
+            locate(failure, line)
             raise
         except Exception as fault:
             raise self._fault(fault, shown, ctx) from fault
@@ -258,11 +260,17 @@ class Dispatcher:
         try:
             args, kwargs = entry.grammar.parse(line, first + match.used, ctx.visible)
         except CommandError as failure:
+            failure.usage = entry.usage
             if not failure.hint and len(entry.usage) <= _LONGEST_USAGE:
                 failure.hint = f"usage: {entry.usage}"
             raise
-        given = entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
-        reply = await cast(Awaitable[Reply], given) if entry.waits else cast(Reply, given)
+        try:
+            given = entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
+            reply = await cast(Awaitable[Reply], given) if entry.waits else cast(Reply, given)
+        except UnknownCommandError as failure:
+            if not failure.source:
+                failure.place = unknown_place(self.registry, line.words[first:])
+            raise
         if json_wanted:
             reply.json_wanted = True
         return reply
@@ -289,7 +297,9 @@ class Dispatcher:
         text = line.source(first)[:80]
         near = self.registry.similar(text)
         hint = f"did you mean: {', '.join(near)}?" if near else "try: help index"
-        return UnknownCommandError(f"'{text}'", hint=hint)
+        failure = UnknownCommandError(f"'{text}'", hint=hint)
+        failure.place = unknown_place(self.registry, line.words[first:])
+        return failure
 
 
 def _lone_word(line: Line, first: int, match: Match) -> bool:

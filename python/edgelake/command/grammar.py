@@ -249,11 +249,21 @@ class _Reader:
             elif self.at < end and self._begins(param):
                 self._take(param, end, args, kwargs)
             elif param.required:
-                raise CommandError(f"Missing '{param.after or param.name}' in the command")
+                raise self._missing(f"'{param.after or param.name}' in the command")
         self._pairs(end, kwargs)
         if self.at < end:
-            raise CommandError(f"'{self.line.source(self.at, end)[:60]}' is not part of the command")
+            raise placed(
+                CommandError(f"'{self.line.source(self.at, end)[:60]}' is not part of the command"),
+                self.words[self.at : end],
+            )
         return args, kwargs
+
+    def _missing(self, what: str) -> CommandError:
+        """Something should stand at the word that is next, or at the end."""
+        failure = CommandError(f"Missing {what}")
+        at = self.words[self.at].start if self.at < len(self.words) else len(self.line.text.rstrip()) + 1
+        failure.place = (at, at)
+        return failure
 
     def _marked_tails(self, kwargs: dict[str, Any]) -> int:
         """Take the tails that a word begins; returns the index where the words before them end."""
@@ -267,7 +277,8 @@ class _Reader:
                 kwargs[param.name] = self._text(param.tail, start + 1, end)
                 end = start
             elif param.required:
-                raise CommandError(f"Missing '{param.tail.after}' in the command")
+                self.at = end
+                raise self._missing(f"'{param.tail.after}' in the command")
         return end
 
     def _open_tail(self, param: Param, end: int, kwargs: dict[str, Any]) -> None:
@@ -276,7 +287,7 @@ class _Reader:
             kwargs[param.name] = self._text(param.tail, self.at, end)
             self.at = end
         elif param.required:
-            raise CommandError(f"Missing '{param.name}' in the command")
+            raise self._missing(f"'{param.name}' in the command")
 
     def _text(self, tail: Tail, first: int, last: int) -> str:
         if tail.raw:
@@ -300,11 +311,15 @@ class _Reader:
         if param.after:
             self.at += 1
             if self.at >= end:
-                raise CommandError(f"Missing a value after '{param.after}'")
+                raise self._missing(f"a value after '{param.after}'")
         if param.many:
             taken: list[Any] = []
             while self.at < end and self._begins(param):
-                taken.append(self._checked(param, self._value(self.words[self.at]), f"'{param.name}'"))
+                word = self.words[self.at]
+                try:
+                    taken.append(self._checked(param, self._value(word), f"'{param.name}'"))
+                except CommandError as failure:
+                    raise placed(failure, [word]) from None
                 self.at += 1
             if param.rest:
                 args.extend(taken)
@@ -312,12 +327,15 @@ class _Reader:
                 kwargs[param.name] = taken
             return
         word = self.words[self.at]
-        value = word.text if param.kind.raw else self._value(word)
-        self.at += 1
-        if param.kind.units and self.at < end and self.words[self.at].text.lower() in param.kind.units:
-            value = f"{value} {self.words[self.at].text}"
+        try:
+            value = word.text if param.kind.raw else self._value(word)
             self.at += 1
-        kwargs[param.name] = self._checked(param, value, f"'{param.name}'")
+            if param.kind.units and self.at < end and self.words[self.at].text.lower() in param.kind.units:
+                value = f"{value} {self.words[self.at].text}"
+                self.at += 1
+            kwargs[param.name] = self._checked(param, value, f"'{param.name}'")
+        except CommandError as failure:
+            raise placed(failure, [word]) from None
 
     def _value(self, word: Word) -> Any:
         """A word of the line, translated; an unset reference is an error."""
@@ -349,7 +367,7 @@ class _Reader:
                 given = self._read_pairs(end)
                 self.at = end
             elif self.at < end:
-                raise CommandError(f"Missing '{grammar.where}' before '{self.words[self.at].text}'")
+                raise self._missing(f"'{grammar.where}' before '{self.words[self.at].text}'")
         for key, values in given.items():
             param = grammar.keys.get(key)
             if param is not None:
@@ -360,25 +378,36 @@ class _Reader:
                 kwargs[key] = values[0]
         for param in grammar.pairs:
             if param.required and param.name not in kwargs:
-                raise CommandError(f"Missing '{param.key}' in command variables")
+                raise self._missing(f"'{param.key}' in command variables")
 
     def _read_pairs(self, end: int) -> dict[str, list[Any]]:
         given: dict[str, list[Any]] = {}
         for key, words in split_pairs(self.words[self.at : end]):
-            param = self.grammar.keys.get(key)
-            if param is None:
-                if not self.grammar.open_keys or key in self.names:
-                    raise CommandError(f"Unknown key in EdgeLake command: {key}", hint=self._allowed(key))
-                given.setdefault(key, []).append(pair_value(key, words, self.variables))
-                continue
-            values = given.setdefault(key, [])
-            for value in self._pair_values(param, words):
-                if value in values:
-                    raise CommandError(f"Duplicate key value pair: '{key}' = '{value}'")
-                values.append(value)
-            if len(values) > 1 and not param.many:
-                raise CommandError(f"Multiple values to key: '{key}'")
+            try:
+                self._read_pair(key, words, given)
+            except CommandError as failure:
+                raise placed(failure, words) from None
         return given
+
+    def _read_pair(self, key: str, words: Sequence[Word], given: dict[str, list[Any]]) -> None:
+        param = self.grammar.keys.get(key)
+        if param is None:
+            if not self.grammar.open_keys or key in self.names:
+                unknown = CommandError(f"Unknown key in EdgeLake command: {key}", hint=self._allowed(key))
+                raise placed(unknown, [self._key_of(words)])
+            given.setdefault(key, []).append(pair_value(key, words, self.variables))
+            return
+        values = given.setdefault(key, [])
+        for value in self._pair_values(param, words):
+            if value in values:
+                raise CommandError(f"Duplicate key value pair: '{key}' = '{value}'")
+            values.append(value)
+        if len(values) > 1 and not param.many:
+            raise placed(CommandError(f"Multiple values to key: '{key}'"), [self._key_of(words)])
+
+    def _key_of(self, value: Sequence[Word]) -> Word:
+        """The word of the key that a value stands behind."""
+        return self.words[next(at for at, word in enumerate(self.words) if word is value[0]) - 2]
 
     def _pair_values(self, param: Param, words: Sequence[Word]) -> list[Any]:
         label = f"key '{param.key}'"
@@ -393,6 +422,13 @@ class _Reader:
         keys = list(self.grammar.keys)
         near = difflib.get_close_matches(key, keys, n=1)
         return (f"did you mean '{near[0]}'? " if near else "") + "allowed keys: " + ", ".join(keys)
+
+
+def placed(failure: CommandError, words: Sequence[Word]) -> CommandError:
+    """The failure with the span of the words that are wrong, when it has none that is closer."""
+    if failure.place is None and words:
+        failure.place = (words[0].start, words[-1].end)
+    return failure
 
 
 def translate_word(word: Word, variables: Resolver) -> Any:
@@ -420,12 +456,12 @@ def split_pairs(words: Sequence[Word]) -> list[tuple[str, Sequence[Word]]]:
         start = index + 1
         if not part:
             if index < len(words):
-                raise CommandError("Nothing stands before 'and'")
+                raise placed(CommandError("Nothing stands before 'and'"), [words[index]])
             continue
         if len(part) < 2 or not part[1].is_("="):
-            raise CommandError(f"Missing '=' sign for key: '{part[0].text}'")
+            raise placed(CommandError(f"Missing '=' sign for key: '{part[0].text}'"), part)
         if len(part) < 3:
-            raise CommandError(f"Missing value for key: '{part[0].text}'")
+            raise placed(CommandError(f"Missing value for key: '{part[0].text}'"), part)
         pairs.append((part[0].text, part[2:]))
     return pairs
 
@@ -460,10 +496,11 @@ def parse_pairs(text: str, variables: Resolver) -> Pairs:
         raise CommandError(line.fault[1])
     if not line.words:
         raise CommandError(f"'{text}' holds no pairs", hint="write (key = value and key = value)")
-    pairs = []
-    for key, words in split_pairs(line.words):
-        pairs.append((key, str(pair_value(key, words, variables))))
-    return Pairs(pairs)
+    try:
+        return Pairs([(key, str(pair_value(key, words, variables))) for key, words in split_pairs(line.words)])
+    except CommandError as failure:
+        failure.place = None  # of the inner text, which is no place in the line
+        raise
 
 
 def split_list(text: str, variables: Resolver) -> list[str]:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -22,10 +22,12 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from edgelake.command.completion import LanguageCompleter, LanguageLexer
-from edgelake.command.console import execute, prompt_text, write
+from edgelake.command.console import PAGING, execute, prompt_text, write
 from edgelake.command.context import Context
 from edgelake.command.handlers.repeat import ENTER
 from edgelake.command.logs import mask
+from edgelake.command.pager import Left, Pager, pager_command
+from edgelake.command.progress import followed
 from edgelake.command.tokenizer import balance
 
 _LEAVE = "Press Ctrl-C again to leave the node, or write: exit node"
@@ -45,6 +47,7 @@ def new_session(ctx: Context) -> PromptSession[str]:
         history=_history(),
         completer=LanguageCompleter(ctx),
         complete_while_typing=False,
+        enable_history_search=True,  # arrow up: earlier lines that begin as this one does; Ctrl-R searches in any case
         lexer=None if plain else LanguageLexer(ctx.registry),
         auto_suggest=None if plain else AutoSuggestFromHistory(),
     )
@@ -77,7 +80,8 @@ class Prompt:
         self._ctx = ctx
         self._session = new_session(ctx)
         self._late_interrupt = False  # Ctrl-C came when a command was over, but no prompt there again
-        ctx.parts[ENTER] = _enter
+        self._pager: Pager | None = None
+        ctx.parts[ENTER] = self._enter
 
     async def run(self) -> None:
         """Serve the terminal."""
@@ -125,29 +129,72 @@ class Prompt:
 
     async def _execute(self, line: str) -> None:
         """Run a command; Ctrl-C ends it, not the node."""
-        work = asyncio.create_task(execute(line, self._ctx, write, self._write_error))
+        pager = self._pager = new_pager(is_on=self._ctx.node.settings.get(PAGING, True))
+        work = asyncio.create_task(run_paged(pager, lambda: self._run(line, pager)))
         self._late_interrupt = False
 
         def interrupt() -> None:
-            self._late_interrupt = not work.cancel()
+            if pager is None or not pager.is_open:  # the pager has its own use for it
+                self._late_interrupt = not work.cancel()
 
         _on_interrupt(interrupt)
         try:
-            await asyncio.wait({work})
+            await followed(work, getattr(self._ctx.queries, "jobs", None), lambda text: show_progress(text, pager))
         finally:
             work.cancel()
         if work.cancelled():
-            self._write_error(f"Interrupted: {line[:60]}")
+            write_error(f"Interrupted: {line[:60]}")
         else:
             work.result()
 
-    def _write_error(self, text: str) -> None:
-        columns = max(shutil.get_terminal_size().columns - 1, 40)
-        lines = [textwrap.fill(line, columns, break_long_words=False) for line in text.splitlines()]
-        write(self._red("\n".join(lines)))
+    async def _enter(self) -> None:
+        """Until Enter is pressed: what goes on until then is to be seen as it comes."""
+        if self._pager is not None:
+            self._pager.is_wanted = False
+        await _enter()
 
-    def _red(self, text: str) -> str:
-        return text if _is_plain() else f"\x1b[31m{text}\x1b[0m"
+    async def _run(self, line: str, pager: Pager | None) -> None:
+        if pager is None:
+            await execute(line, self._ctx, write, write_error)
+            return
+        failed: list[str] = []
+        await execute(line, self._ctx, pager.show, failed.append, pager.drain)
+        await pager.finish()
+        for text in failed:
+            write_error(text)
+
+
+def new_pager(*, is_on: bool = True) -> Pager | None:
+    """For a reply that a person reads; None where texts are written as they come."""
+    command = pager_command(os.environ) if is_on and sys.__stdout__ is not None and sys.__stdout__.isatty() else []
+    return Pager(command, write) if command else None
+
+
+async def run_paged(pager: Pager | None, work: Callable[[], Awaitable[None]]) -> None:
+    """Run a command whose reply the pager takes, to the end of the reply, or until the reader leaves."""
+    try:
+        await work()
+    except Left:
+        pass
+    except asyncio.CancelledError:
+        if pager is not None:  # what came until then
+            await pager.finish()
+        raise
+
+
+def show_progress(text: str, pager: Pager | None = None) -> None:
+    """A line of its own on the terminal, which the next one replaces; "" = none any more."""
+    if sys.__stderr__ is not None and sys.__stderr__.isatty() and (pager is None or not pager.is_open):
+        sys.__stderr__.write(f"\r\x1b[K{text}")
+        sys.__stderr__.flush()
+
+
+def write_error(text: str) -> None:
+    """An error in its colour, broken at words. Lines that point at a place fit in any case."""
+    columns = max(shutil.get_terminal_size().columns - 1, 40)
+    lines = [textwrap.fill(line, columns, break_long_words=False) for line in text.splitlines()]
+    shown = "\n".join(lines)
+    write(shown if _is_plain() else f"\x1b[31m{shown}\x1b[0m")
 
 
 def _on_interrupt(action: Callable[[], object]) -> None:

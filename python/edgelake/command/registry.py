@@ -21,6 +21,7 @@ from edgelake.model import CommandClass, Reply
 Handler = Callable[..., Awaitable[Reply] | Reply]
 H = TypeVar("H", bound=Handler)
 _MARK = "__commands__"
+_LONGEST_PHRASE = 6
 
 
 @dataclass(frozen=True)
@@ -174,15 +175,28 @@ class Registry:
             node = found
         return sorted(node.children)
 
+    def begins(self, words: Sequence[str]) -> bool:
+        """Whether a command begins with these words, or is they."""
+        node = self._root
+        for word in words:
+            found = node.children.get(word.lower())
+            if found is None:
+                return False
+            node = found
+        return True
+
     def similar(self, text: str, limit: int = 3) -> list[str]:
-        """Names of commands that look like ``text``."""
-        wanted = text.lower()
+        """Names of commands that look like ``text``, which may have arguments behind a command's words."""
         names = list(self._commands)
-        close = difflib.get_close_matches(wanted, names, n=limit, cutoff=0.6)
-        if not close:
-            lengths = len(wanted.split())
-            heads = {" ".join(name.split()[:lengths]): name for name in reversed(names)}
-            close = [heads[key] for key in difflib.get_close_matches(wanted, list(heads), n=limit, cutoff=0.6)]
+        close = difflib.get_close_matches(text.lower(), names, n=limit, cutoff=0.6)
+        words = text.lower().split()[:_LONGEST_PHRASE]
+        for count in range(len(words), 0, -1):
+            if close:
+                break
+            heads = {" ".join(name.split()[:count]): name for name in reversed(names)}
+            cutoff = 0.6 if count == len(words) else 0.75
+            near = difflib.get_close_matches(" ".join(words[:count]), list(heads), n=limit, cutoff=cutoff)
+            close = [heads[key] for key in near]
         return close
 
     def get(self, phrase: str) -> Command | None:

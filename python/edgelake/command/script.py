@@ -368,6 +368,7 @@ class _Run:
             label=self.reached,
             number=failure.number,
         )
+        raised.source, raised.place, raised.usage = failure.source, failure.place, failure.usage
         if number is not None or failure.number in _STRICT_NUMBERS:
             raised.number, raised.text = failure.number, failure.text
         return raised

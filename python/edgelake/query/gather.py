@@ -11,6 +11,7 @@ from edgelake._rust import PeerMerge, PeerMessage
 from edgelake.errors import QueryStoppedError, TimeoutExpiredError
 from edgelake.peering import INCOMPLETE, NO_ANSWER, UNREACHABLE, PeerAnswer, failure_of
 from edgelake.query.exchange import RowEvent, RowQuery
+from edgelake.query.jobs import Job
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class Gathering:
         mark: told whether a node could be reached.
         mark_incomplete: told of a node that does not have all data yet.
         printed: how nodes are to print rows that are passed on; "" = they are read here.
+        job: told how far it is.
     """
 
     query: RowQuery
@@ -96,6 +98,7 @@ class Gathering:
     ask: Callable[..., Awaitable[list[PeerAnswer]]]
     is_active: Callable[[str], bool]
     printed: str = ""
+    job: Job | None = None
     messages: int = 0
     _awaited: dict[int, Share] = field(default_factory=dict)
     _waiting: asyncio.Timeout | None = None
@@ -160,6 +163,8 @@ class Gathering:
 
     async def _merged(self, messages: list[PeerMessage]) -> bytes:
         self.messages += len(messages)
+        if self.job is not None:
+            self.job.rows = self.merge.rows
         if len(messages) == 1:
             return self.merge.add(messages)
         return await asyncio.to_thread(self.merge.add, messages)
@@ -218,6 +223,8 @@ class Gathering:
             self._ask(share)
             return
         if not event.error:
+            if self.job is not None:
+                self.job.answered += 1
             return
         share.failure = f"{share.peer}: {event.text.removeprefix(f'{share.peer}: ') or f'error {event.error}'}"
         if share.has_rows or not self.subset:

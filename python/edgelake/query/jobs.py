@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,7 +25,10 @@ class Job:
         number: its slot, shown as ``Job``; ``identity`` counts all queries of the node.
         command: options and statement as the user gave them.
         operators: other nodes that were asked; none for a query of this node's own rows.
+        answered: those of the operators that have given all their rows.
         scans: statements over the physical tables; ``merge`` puts their groups together.
+        parts: scans of this node that are done, and all of them; (0, 0) = there are none.
+        task: that asks, while it runs.
     """
 
     number: int
@@ -37,6 +41,7 @@ class Job:
     merge: str = ""
     increments: str = ""
     operators: tuple[str, ...] = ()
+    answered: int = 0
     status: Status = "Sending"
     reason: str = ""
     rows: int = 0
@@ -45,6 +50,8 @@ class Job:
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     stop: Callable[[], None] | None = None
+    parts: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    task: object = field(default_factory=lambda: _task(), repr=False)
 
     @property
     def seconds(self) -> float:
@@ -57,6 +64,13 @@ class Job:
     @property
     def shown_time(self) -> str:
         return clock(self.seconds)
+
+
+def _task() -> object:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop: a test
+        return None
 
 
 def clock(seconds: float) -> str:
@@ -90,7 +104,7 @@ class Jobs:
         if job.ended is not None:
             return
         job.ended = time.monotonic()
-        job.stop = None
+        job.stop = job.task = None
         if failure is None:
             job.status = "Completed" if job.rows else "Empty Set"
         elif isinstance(failure, Exception) and not isinstance(failure, QueryStoppedError):
@@ -113,6 +127,11 @@ class Jobs:
     def latest(self) -> Job | None:
         """The query that began last."""
         return max([*self._running.values(), *self._ended], key=lambda job: job.identity, default=None)
+
+    def of_task(self, task: object) -> Job | None:
+        """The query that a task began last, while it runs."""
+        mine = (job for job in self._running.values() if job.task is task)
+        return max(mine, key=lambda job: job.identity, default=None)
 
     def stop(self, job: Job) -> None:
         """Interrupt a query and free its place at once, though nobody may be reading its answer. Idempotent."""

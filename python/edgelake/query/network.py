@@ -145,6 +145,7 @@ class NetworkQueries:
         gathering = self._gathering(shares, merge, asked, limit_s)
         if passed is not None:
             gathering.printed = printed_for(render)
+        gathering.job = job
         job.status, job.stop = "Processing", gathering.stop
         if passed is not None:
             return PassedAnswer(job, queries, gathering, titles, started)

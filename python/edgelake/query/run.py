@@ -40,6 +40,7 @@ class Run:
         self._stack = ExitStack()
         self._connections: list[apsw.Connection] = []
         self._limit_s = limit_s
+        self.parts = (0, 0)  # scans that are done, and all of them
         self._is_expired = False
         self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -181,6 +182,7 @@ class Run:
     async def _groups(self, plan: Plan) -> GroupScan:
         groups = GroupScan(plan.group_spec)
         scans = deque(await self._call(lambda: self._cut(plan)))
+        self.parts = (0, len(scans))
         workers = min(self._threads, len(scans))
         if workers <= 1:
             if scans:
@@ -226,6 +228,7 @@ class Run:
                 return
             connection = connections.get(dbms) or connections.setdefault(dbms, self._reader(dbms))
             groups.scan(connection.sqlite3_pointer(), sql, list(values))
+            self.parts = (self.parts[0] + 1, self.parts[1])
         raise QueryStoppedError
 
 

@@ -185,7 +185,7 @@ class Queries:
         started = time.monotonic()
         job = self.jobs.begin(dbms, command, options.destination or options.format)
         run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
-        job.stop = run.interrupt
+        job.stop, job.parts = run.interrupt, lambda: run.parts
         try:
             plan = await self._plan(run, dbms, sql, options, constant, is_leaf=bool(leaf))
             _note(job, plan)

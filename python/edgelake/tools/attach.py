@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from edgelake.command.console import write
+from edgelake.command.console import Show, write
 from edgelake.command.context import Context
 from edgelake.command.local import language_context
 from edgelake.loop import run
@@ -43,15 +43,26 @@ class Link:
         if said.stopping:
             raise NotRunningError(said.error or "the node is being stopped")
 
-    async def execute(self, line: str) -> bool:
+    async def execute(
+        self,
+        line: str,
+        show: Show = write,
+        fail: Callable[[str], None] = lambda text: write(text, sys.stderr),
+        drain: Callable[[], Awaitable[None]] | None = None,
+        progress: Callable[[str], None] = lambda _text: None,
+    ) -> bool:
         """Have a line run, and show what it says; False when it failed, or the node has gone."""
         self._send(Asked(run=line))
         while True:
             said = await self._next()
+            if said.progress:
+                progress(said.progress.removeprefix("-"))
             if said.out:
-                write(said.out, end="")
+                show(said.out, end="")
+                if drain is not None:
+                    await drain()
             if said.error:
-                write(said.error, sys.stderr)
+                fail(said.error)
             if said.done is not None:
                 return said.done
             if said.stopping:
@@ -98,19 +109,21 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("edgelake attach", description=__doc__)
     parser.add_argument("--home", default="", help="the node's folder (EDGELAKE_HOME, the current directory)")
     parser.add_argument("-c", dest="commands", action="append", default=[], metavar="COMMAND", help="run it and leave")
+    parser.add_argument("--no-pager", action="store_true", help="write replies that are longer than the screen, too")
     options = parser.parse_args(arguments)
     try:
-        return run(_attached(home_of(options.home), options.commands))
+        return run(_attached(home_of(options.home), options))
     except NotRunningError as problem:
         write(f"edgelake attach: {problem}", sys.stderr)
         return 1
 
 
-async def _attached(home: Path, commands: list[str]) -> int:
+async def _attached(home: Path, options: argparse.Namespace) -> int:
+    commands: list[str] = options.commands
     async with linked(home) as link:
         if commands or not sys.stdin.isatty():
             return await _batch(link, commands or sys.stdin.read().splitlines())
-        await _terminal(link)
+        await _terminal(link, is_paged=not options.no_pager)
         return 0
 
 
@@ -123,9 +136,9 @@ async def _batch(link: Link, commands: list[str]) -> int:
     return 1 if failed else 0
 
 
-async def _terminal(link: Link) -> None:
+async def _terminal(link: Link, *, is_paged: bool) -> None:
     """The prompt, until Ctrl-D; Ctrl-C ends the command that runs. The node goes on in any case."""
-    from edgelake.command.prompt import new_session, styled
+    from edgelake.command.prompt import new_session, styled, write_error
 
     ctx = language_context()
     session = new_session(ctx)
@@ -139,13 +152,49 @@ async def _terminal(link: Link) -> None:
         except EOFError:
             return
         if line.strip():
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGINT, link.interrupt)
-            try:
-                await link.execute(line)
-            finally:
-                loop.remove_signal_handler(signal.SIGINT)
+            for text in await _paged(link, line, is_paged=is_paged):
+                write_error(text)
     write("The node has ended.")
+
+
+async def _paged(link: Link, line: str, *, is_paged: bool) -> list[str]:
+    """Run a line; Ctrl-C, or who leaves the pager, ends the command. Returns its errors."""
+    from edgelake.command.pager import Left
+    from edgelake.command.prompt import new_pager, show_progress
+
+    pager = new_pager(is_on=is_paged)
+    failed: list[str] = []
+
+    def interrupt() -> None:
+        if pager is None or not pager.is_open:
+            link.interrupt()
+
+    def progress(text: str) -> None:
+        show_progress(text, pager)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        if pager is None:
+            await link.execute(line, write, failed.append, None, progress)
+            return failed
+        has_left = False
+
+        async def drain() -> None:
+            nonlocal has_left
+            try:
+                if not has_left:
+                    await pager.drain()
+            except Left:
+                has_left = True
+                link.interrupt()
+
+        await link.execute(line, pager.show, failed.append, drain, progress)
+        if not has_left:
+            await pager.finish()
+        return [] if has_left else failed
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 def _complete_from(ctx: Context, link: Link) -> None:

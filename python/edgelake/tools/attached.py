@@ -10,13 +10,14 @@ import pwd
 import socket
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from edgelake.command.console import execute, prompt_text
 from edgelake.command.context import Context
 from edgelake.command.flow import Flow
+from edgelake.command.progress import followed
 from edgelake.model import Caller
 from edgelake.tools.socket import LONGEST_BYTES, Asked, Said, short, socket_of
 
@@ -88,6 +89,7 @@ class _Terminal:
         self._ctx = ctx.at(caller=Caller("prompt", address="attached", user=user), flow=Flow(), console=self._show)
         self._reader, self._writer = reader, writer
         self._running: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         self._tell(Said(prompt=prompt_text(self._ctx), names=self._names()))
@@ -105,8 +107,9 @@ class _Terminal:
                 self._take(asked)
         finally:
             stopping.cancel()
-            if self._running is not None:
-                self._running.cancel()
+            for task in (self._running, self._following):
+                if task is not None:
+                    task.cancel()
         if self._running is not None:  # "exit node" itself: its end is told
             await asyncio.wait({self._running}, timeout=1)
         self._tell(Said(stopping=True))
@@ -130,6 +133,7 @@ class _Terminal:
             self._tell(Said(error="attach: a command is running"))
         else:
             self._running = asyncio.create_task(self._run(asked.run))
+            self._following = asyncio.create_task(followed(self._running, self._jobs(), self._tell_progress))
 
     async def _run(self, line: str) -> None:
         worked = False
@@ -138,6 +142,12 @@ class _Terminal:
         except asyncio.CancelledError:
             self._tell(Said(error=f"Interrupted: {line[:60]}"))
         self._tell(Said(done=worked, prompt=prompt_text(self._ctx), names=self._names()))
+
+    def _jobs(self) -> Any:
+        return getattr(self._ctx.queries, "jobs", None)
+
+    def _tell_progress(self, text: str) -> None:
+        self._tell(Said(progress=text or "-"))
 
     def _show(self, text: str, *, end: str = "\n") -> None:
         self._tell(Said(out=text.replace("\r\n", "\n").rstrip("\n") + end if end else text))

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgelake.command.console import failure_text, write
+from edgelake.command.console import write
+from edgelake.command.faults import failure_text
 from edgelake.errors import EdgeLakeError
 from edgelake.loop import run
 from edgelake.node import version

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgelake.command.console import failure_text, write
+from edgelake.command.console import write
+from edgelake.command.faults import failure_text
 from edgelake.command.logs import mask
 from edgelake.command.registry import Registry
 from edgelake.errors import EdgeLakeError

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edgelake.command.console import failure_text, write
+from edgelake.command.console import write
+from edgelake.command.faults import failure_text
 from edgelake.durable import write_whole
 from edgelake.errors import CommandError, EdgeLakeError
 from edgelake.identity.identities import FILE, Identities

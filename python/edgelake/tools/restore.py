@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgelake.command.console import failure_text, write
+from edgelake.command.console import write
+from edgelake.command.faults import failure_text
 from edgelake.errors import EdgeLakeError
 from edgelake.tools.archive import check, read, restore
 from edgelake.tools.backup import progress

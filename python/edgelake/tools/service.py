@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edgelake.command.console import failure_text, write
+from edgelake.command.console import write
+from edgelake.command.faults import failure_text
 from edgelake.errors import CommandError, EdgeLakeError
 from edgelake.tools.configuration import NAME, read
 

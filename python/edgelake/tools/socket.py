@@ -34,6 +34,7 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
         done: the command is over, and whether it worked.
         prompt: as the node's own terminal shows it; comes at first, too.
         names: of the dictionary, for completion.
+        progress: how far a long query is; "-" = it is over.
         stopping: the node ends.
     """
 
@@ -42,6 +43,7 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
     done: bool | None = None
     prompt: str = ""
     names: tuple[str, ...] = ()
+    progress: str = ""
     stopping: bool = False
 
 

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
-from edgelake.command.console import failure_text
 from edgelake.command.context import Context
+from edgelake.command.faults import failure_text
 from edgelake.command.grammar import Tail
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text
