@@ -403,6 +403,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     166: ("query.leading", "Failed to process a leading query", 400),
     170: ("policy.id", "Policy without an id", 400),
     171: ("table.create", "Table does not exist and create_table is false", 400),
+    168: ("query.ended", "The query was ended by its caller", 504),
     173: ("timezone", "Wrong timezone", 400),
     174: ("cluster.missing", "Operator without a cluster", 400),
     175: ("option", "Wrong option in the command", 400),

@@ -48,6 +48,20 @@ class PeerAnswer:
     error: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Another node that asks for rows.
+
+    Attributes:
+        address: where its rows go.
+        location, number: how it names the query.
+    """
+
+    address: str
+    location: int
+    number: int
+
+
 def failure_of(number: int, text: str) -> EdgeLakeError:
     """What another node says is wrong, as an error of ours; numbers of other editions become 3."""
     try:

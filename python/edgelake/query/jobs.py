@@ -29,6 +29,7 @@ class Job:
         scans: statements over the physical tables; ``merge`` puts their groups together.
         parts: scans of this node that are done, and all of them; (0, 0) = there are none.
         task: that asks, while it runs.
+        threads: that read at a time.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Job:
     rows: int = 0
     blocks: int = 0
     partitions: int = 0
+    threads: int = 1
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     stop: Callable[[], None] | None = None

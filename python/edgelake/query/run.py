@@ -30,13 +30,18 @@ _Scan = tuple[str, str, Sequence[int]]
 
 
 class Run:
-    """Runs plans on read-only connections in the threads of ``pool``. To be closed, whatever happened."""
+    """Runs plans on read-only connections in the threads of ``pool``. To be closed, whatever happened.
+
+    Attributes:
+        workers: threads that read at a time.
+    """
 
     def __init__(self, stores: Stores, pool: QueryPool, *, threads: int, limit_s: float | None = None) -> None:
         """``threads``: for the scans of one statement; ``limit_s``: for everything, None = no limit."""
         self._stores = stores
         self._pool = pool
         self._threads = threads
+        self.workers = 1
         self._stack = ExitStack()
         self._connections: list[apsw.Connection] = []
         self._limit_s = limit_s
@@ -183,8 +188,8 @@ class Run:
         groups = GroupScan(plan.group_spec)
         scans = deque(await self._call(lambda: self._cut(plan)))
         self.parts = (0, len(scans))
-        workers = min(self._threads, len(scans))
-        if workers <= 1:
+        self.workers = workers = max(min(self._threads, len(scans)), 1)
+        if workers == 1:
             if scans:
                 await self._call(lambda: self._scan(groups, scans))
             return groups

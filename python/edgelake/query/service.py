@@ -21,6 +21,7 @@ from edgelake.model import Status
 from edgelake.query import columns as python_columns
 from edgelake.query import leading
 from edgelake.query.jobs import Job, Jobs
+from edgelake.query.leaves import Leaves
 from edgelake.query.options import Options
 from edgelake.query.pool import QueryPool
 from edgelake.query.run import PIECE_BYTES, Run
@@ -131,6 +132,7 @@ class Queries:
         self.timezone = timezone
         self.limits = Limits()
         self.jobs = Jobs()
+        self.leaves = Leaves(self.jobs.stop)
         self.views = Views(views_file)
         self.pool = QueryPool()
         self._since_us = 0
@@ -167,6 +169,7 @@ class Queries:
         command: str = "",
         json_null: str = "empty",
         leaf: str = "",
+        begun: Callable[[Job], None] = lambda _job: None,
     ) -> Answer:
         """Begin a select; the answer is read from what this returns.
 
@@ -175,6 +178,7 @@ class Queries:
             command: as the user wrote it, for ``query status``.
             json_null: ``empty`` prints a null as ``""``, ``null`` as ``null``.
             leaf: for another node, which puts the answers of several together: how it wants rows printed.
+            begun: told of the query as soon as it has its place; what it raises ends the query.
 
         Raises QueryError, TableMissingError, DatabaseMissingError, TimeoutExpiredError, EdgeLakeError.
         """
@@ -187,6 +191,7 @@ class Queries:
         run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
         job.stop, job.parts = run.interrupt, lambda: run.parts
         try:
+            begun(job)
             plan = await self._plan(run, dbms, sql, options, constant, is_leaf=bool(leaf))
             _note(job, plan)
             outputs = await self._outputs(run, plan)
@@ -200,7 +205,7 @@ class Queries:
                 if not leaf:
                     raise
                 raise QueryError(f"how rows are to be printed: {wrong}") from None
-            job.status = "Processing"
+            job.status, job.threads = "Processing", run.workers
         except BaseException as failure:
             run.close()
             self.jobs.end(job, failure)

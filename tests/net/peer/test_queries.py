@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edgelake._rust import PeerReader, PeerRowWriter, Rows, parse_time
+from edgelake._rust import PeerMessage, PeerReader, PeerRowWriter, Rows, parse_time
 from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
 from edgelake.net.peer.jobs import QUEUED, RowEvent, RowJob
@@ -23,7 +24,8 @@ from edgelake.query import gather
 from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
 from edgelake.store.statement import create_statement
-from tests.net.peer.nodes import node, server
+from tests.net.peer import raw
+from tests.net.peer.nodes import node, server, until
 from tests.query.conftest import VECTORS
 from tests.query.test_vectors import INCREMENTS, QUERIES, ordered, plain, rows_of
 
@@ -387,3 +389,148 @@ async def test_grants_to_other_nodes_end_and_name_commands(tmp_path: Path) -> No
         await a.execute("reset peer commands")
         with pytest.raises(EdgeLakeError, match="not taken from other nodes"):
             await net.asks.execute(f"run client {at_a} set node name other")
+
+
+async def many(made: Node, count: int) -> None:
+    """More rows than what is sent ahead."""
+    row = json.dumps({"name": "n" * 100, "value": 1.5}) + "\n"
+    parsed = await asyncio.to_thread(Rows.parse, (row * count).encode(), timezone="utc")
+    await made.ctx.stores.get("edge").insert(Insertion("t", parsed, 0, tsd_name="128", tsd_id=2))
+
+
+async def executed(made: Node, which: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await made.execute(f"get operator execution{which}")).data
+    return found
+
+
+async def test_an_operator_shows_what_other_nodes_ask_and_where_the_time_goes(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        (a, _), _ = net.operators
+        assert await executed(a) == []
+        await net.rows("select name, avg(value) from t group by name limit 3")
+        await net.rows("select name, value from t limit 3")
+        grouped, passed = await executed(a)
+        assert (grouped["Status"], grouped["DBMS"], grouped["Limit"]) == ("Completed", "edge", "")
+        assert passed["Limit"] == "3"
+        assert passed["Rows"] <= 3
+        assert "sum(value), count(value)" in grouped["Command"]
+        asked_by = server(net.asks).source_for("127.0.0.1:1")
+        assert grouped["Node"] == asked_by
+        assert await executed(a, f" where node = {asked_by} and job = {passed['ID']}") == [passed]
+        assert await executed(a, " where node = 10.0.0.9:1") == []
+
+
+@asynccontextmanager
+async def endless(rows: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[tuple[str, tuple[int, ...]]]]]:
+    """An operator of the reference's kind that sends rows until nobody takes them; what it was told."""
+    told: asyncio.Queue[tuple[str, tuple[int, ...]]] = asyncio.Queue()
+    sending: set[asyncio.Task[None]] = set()
+
+    async def send(source: tuple[str, int], job: tuple[int, int, int, int]) -> None:
+        _, back = await asyncio.open_connection(*source)
+        writer = PeerRowWriter(("127.0.0.1", port), job)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                back.write(writer.rows(rows))
+                await back.drain()
+                await asyncio.sleep(0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (request,) = PeerReader(1 << 20).feed(await reader.readexactly(2048))
+        writer.close()
+        told.put_nowait((request.command, request.job))
+        if request.command.startswith("sql"):
+            sending.add(asyncio.create_task(send(request.source, request.job)))
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield f"127.0.0.1:{port}", told
+        for task in sending:
+            task.cancel()
+
+
+ROWS = b'{"Query":[{"0":"a","1":"1.5"}]}\n' * 200
+
+
+async def test_who_has_enough_rows_tells_an_operator_of_the_reference_to_stop(tmp_path: Path) -> None:
+    async with network(tmp_path) as net, endless(ROWS) as (operator, told):
+        assert len(await net.rows("select name, value from t limit 250", to=f"({operator})")) == 250
+        async with asyncio.timeout(20):
+            (command, job), (stop, _) = await told.get(), await told.get()
+        assert command.startswith("sql edge")
+        assert stop == f"event job_stop {job[0]} {job[1]}"
+
+
+async def test_a_query_that_is_stopped_stops_its_operators(tmp_path: Path) -> None:
+    async with network(tmp_path) as net, endless(ROWS) as (operator, told):
+        asking = asyncio.create_task(net.failure("select name, count(*) from t group by name", to=f"({operator})"))
+        async with asyncio.timeout(20):
+            _, job = await told.get()
+            await net.asks.execute("job stop all")
+            await asking
+            assert (await told.get())[0] == f"event job_stop {job[0]} {job[1]}"
+
+
+@pytest.mark.parametrize("upgraded", [True, False], ids=["links", "blocks"])
+async def test_an_operator_stops_what_nobody_wants_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upgraded: bool
+) -> None:
+    if not upgraded:
+        monkeypatch.setattr(Links, "is_known", lambda *_: False)
+    async with network(tmp_path) as net:
+        (a, at_a), _ = net.operators
+        await many(a, 300_000)
+        reply = await net.asks.execute(f"run client ({at_a}) sql edge stat = false select name, value from t")
+        assert reply.stream is not None
+        await anext(reply.stream)
+        assert (await executed(a))[-1]["Status"] == "Processing"
+        await reply.stream.aclose()  # type: ignore[attr-defined]
+
+        async def stopped() -> bool:
+            return bool((await executed(a))[-1]["Status"] == "Stopped")
+
+        await until(stopped)
+        assert (await executed(a))[-1]["Rows"] < 300_000
+
+
+async def test_a_stopped_query_ends_with_the_code_of_the_reference(tmp_path: Path) -> None:
+    """A query node of the reference that takes no more and stops its job: the stream ends with error 168."""
+    goes_on, answered = asyncio.Event(), asyncio.Queue[PeerMessage]()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        joined = PeerReader(1 << 20)
+        await goes_on.wait()
+        while data := await reader.read(2048 * 64):
+            for message in joined.feed(data):
+                answered.put_nowait(message)
+        writer.close()
+
+    async with network(tmp_path) as net, await asyncio.start_server(take, "127.0.0.1", 0, limit=2048) as listening:
+        (a, at_a), _ = net.operators
+        await many(a, 300_000)
+        source = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        await raw.send(at_a, raw.block("sql edge select\tname,\tvalue\tfrom\tt", source, job=(3, 77, 1, 0)))
+
+        async def begun() -> bool:
+            return any(one["Blocks"] for one in await executed(a))
+
+        await until(begun)
+        for not_this in (
+            f"event job_stop 3 78|{source}",
+            "event job_stop 3 77|127.0.0.1:9",
+            f"event job_stop 3|{source}",
+        ):
+            event, _, by = not_this.partition("|")
+            await raw.send(at_a, raw.block(event, by))
+        assert (await executed(a))[-1]["Status"] == "Processing"
+        await raw.send(at_a, raw.block("event job_stop 3 77", source))
+
+        async def stopped() -> bool:
+            return bool((await executed(a))[-1]["Status"] == "Stopped")
+
+        await until(stopped)
+        goes_on.set()
+        async with asyncio.timeout(20):
+            while not (message := await answered.get()).is_complete:
+                assert not message.error
+        assert message.error == 168

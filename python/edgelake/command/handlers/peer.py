@@ -148,9 +148,14 @@ def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
     return Hooks(
         run=run,
         standing=standing,
-        query=lambda line, caller, printed, knows_others: leaf_rows(
-            ctx.for_caller(caller), line, printed, declines=knows_others and not cluster.is_complete
+        query=lambda request, caller: leaf_rows(
+            ctx.for_caller(caller),
+            request.line,
+            request.asker,
+            request.printed,
+            declines=request.knows_others and not cluster.is_complete,
         ),
+        stop_query=lambda asker: ctx.queries.leaves.stop(asker),
         shown=shown,
         get_blockchain=lambda peer, words: ctx.parts[GET_BLOCKCHAIN](peer, words),
         pinged=lambda peer: peers_of(ctx).tell(peer, f"event {PONG}"),

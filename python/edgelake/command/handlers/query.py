@@ -15,12 +15,13 @@ from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Tail
 from edgelake.command.handlers.kafka import cluster_at
 from edgelake.command.registry import command
-from edgelake.errors import CommandError, NotPermittedError, error
+from edgelake.errors import CommandError, NotPermittedError, QueryStoppedError, error
 from edgelake.model import CommandClass, Reply, Table
-from edgelake.peering import INCOMPLETE
+from edgelake.peering import INCOMPLETE, Asker
 from edgelake.query import report
 from edgelake.query.destinations import file_path, messages_of, to_file, to_table
 from edgelake.query.jobs import Job
+from edgelake.query.leaves import Leaf, ended
 from edgelake.query.network import Asked, NetworkQueries, PassedAnswer
 from edgelake.query.options import Options, parse_options, split_statement
 from edgelake.query.service import AS_THEY_TRAVEL, Answer, Queries, with_json
@@ -136,10 +137,13 @@ async def network_select(ctx: Context, line: str, asked: Asked) -> Reply:
     return await _answered(ctx, options, ask)
 
 
-async def leaf_rows(ctx: Context, line: str, printed: str = "", *, declines: bool = False) -> AsyncIterator[bytes]:
+async def leaf_rows(
+    ctx: Context, line: str, asker: Asker, printed: str = "", *, declines: bool = False
+) -> AsyncIterator[bytes]:
     """Rows for another node, a line each. Raises EdgeLakeError.
 
     Args:
+        asker: who gets them, and may stop the query.
         printed: how that node wants them printed; "" = as rows travel (network protocol, section 3.3).
         declines: whether this node lacks data of its cluster: another member is to be asked first.
     """
@@ -162,10 +166,24 @@ async def leaf_rows(ctx: Context, line: str, printed: str = "", *, declines: boo
     )
     queries: Queries = ctx.queries
     options = replace(options, include=known, timezone="utc")
-    answer = await queries.ask(
-        dbms, text, options, constant=_constant(ctx), command=found[2], leaf=printed or AS_THEY_TRAVEL
-    )
-    return answer.pieces()
+    leaf = queries.leaves.begin(asker)
+    try:
+        answer = await queries.ask(
+            dbms,
+            text,
+            options,
+            constant=_constant(ctx),
+            command=found[2],
+            leaf=printed or AS_THEY_TRAVEL,
+            begun=leaf.follow,
+        )
+    except BaseException as failure:
+        queries.leaves.end(leaf)
+        if leaf.is_stopped and isinstance(failure, QueryStoppedError):
+            raise ended() from None
+        raise
+    leaf.begun()
+    return queries.leaves.measured(leaf, answer.pieces())
 
 
 def _written(what: str, rows: int) -> Reply:
@@ -333,6 +351,47 @@ async def query_explain(ctx: Context, job: str = "") -> Reply:
         )
     text = "\r\n\r\n".join("\r\n".join(f"{key:<15}: {value}" for key, value in one.items()) for one in data)
     return Reply.of_data(data, text=text)
+
+
+_EXECUTION: Final = (
+    *("Node", "Job", "ID", "Status", "Run Time", "DBMS", "Par", "Threads", "Limit", "Rows", "Blocks"),
+    *("SQL Time", "Fetch Time", "Network Time", "Command"),
+)
+
+
+@command(
+    "get operator execution",
+    cls=CommandClass.DATA,
+    topics=("query", "monitor", "operator"),
+    examples=(
+        "get operator execution",
+        "get operator execution where node = 10.0.0.78:7848",
+        "get operator execution where node = 10.0.0.78:7848 and job = 12",
+    ),
+)
+async def get_operator_execution(ctx: Context, *, node: str = "", job: int | None = None) -> Reply:
+    """Queries of other nodes that run here, and the last that ran: who asked, and where the time went.
+
+    node: the address that asked; job: its place or number there. Times in seconds: until the first row, reading rows,
+    while the other node took them.
+    """
+    queries: Queries = ctx.queries
+    shown = [
+        leaf
+        for leaf in queries.leaves
+        if node in ("", leaf.asker.address) and job in (None, leaf.asker.location, leaf.asker.number)
+    ]
+    rows = [_executed(leaf, one) for leaf in shown if (one := leaf.job) is not None]
+    return Reply.of_table(Table(_EXECUTION, rows), data=[dict(zip(_EXECUTION, row, strict=True)) for row in rows])
+
+
+def _executed(leaf: Leaf, job: Job) -> tuple[object, ...]:
+    return (
+        *(leaf.asker.address, leaf.asker.location, leaf.asker.number, job.shown_status, job.shown_time, job.dbms),
+        *(job.partitions, job.threads, leaf.limit, job.rows, job.blocks),
+        *(f"{seconds:.3f}" for seconds in (leaf.sql_s, leaf.fetch_s, leaf.network_s)),
+        job.command,
+    )
 
 
 @command(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
 from edgelake.errors import EdgeLakeError, NotPermittedError
 from edgelake.net.peer import rows
-from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, File
+from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, File, row_request
 from edgelake.net.peer.entrance import READ_BYTES, Closing
 from edgelake.net.peer.files import BLOCK_BYTES
 from edgelake.net.peer.jobs import RowEvent
@@ -224,8 +224,8 @@ class Blocks:
             async with self._server.pool.place():
                 if message.command.startswith("sql"):
                     is_ours = self._server.is_upgraded(reply_to)
-                    rows = await self._server.dispatch.query(message.command, ip, "", knows_others=is_ours)
-                    return message, reply_to, rows
+                    request = row_request(message, reply_to, "", knows_others=is_ours)
+                    return message, reply_to, await self._server.dispatch.query(request, ip)
                 if file is not None:
                     return message, reply_to, await self._server.dispatch.file(file, ip, reply_to)
                 return (

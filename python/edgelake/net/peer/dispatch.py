@@ -11,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from edgelake._rust import PeerMessage
 from edgelake.errors import EdgeLakeError, NotPermittedError, UnknownCommandError, error
 from edgelake.model import Caller
-from edgelake.peering import FileTarget, file_words
+from edgelake.peering import Asker, FileTarget, file_words
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ PING: Final = "metadata_ping"
 """Event that asks whether a node is there; it answers with ``PONG``."""
 
 PONG: Final = "metadata_pong"
+
+JOB_STOP: Final = "job_stop"
+"""Event of a node that wants no more rows of its query, named by location and number (section 6.2.4)."""
 
 _READY: Final = 512
 """Commands of peers that are kept ready, by text and address."""
@@ -86,14 +90,30 @@ class Ready(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class RowRequest:
+    """A select of a peer.
+
+    Attributes:
+        line: as it is run.
+        printed: how its rows are to be printed; "" = as they travel.
+        knows_others: who asks asks another member when this one declines.
+    """
+
+    line: str
+    asker: Asker
+    printed: str
+    knows_others: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Hooks:
     """What the node does for its peers.
 
     Attributes:
         run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
         standing: the same for a command that takes no waiting, as often as it comes; None: it is one for ``run``.
-        query: a select of a peer, and how its rows are to be printed ("": as they travel): the rows, a line each.
-            Raises EdgeLakeError.
+        query: a select of a peer: the rows, a line each. Raises EdgeLakeError.
+        stop_query: a peer wants no more rows of a query.
         shown: text that a peer sends for the console.
         get_blockchain: a peer asks for the ledger: where its answer goes, words of the command. Raises EdgeLakeError.
         pinged: a peer asks whether this node is there. Raises EdgeLakeError.
@@ -110,7 +130,8 @@ class Hooks:
 
     run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
     standing: Callable[[str, Caller], Ready | None]
-    query: Callable[[str, Caller, str, bool], Awaitable[AsyncIterator[bytes]]]
+    query: Callable[[RowRequest, Caller], Awaitable[AsyncIterator[bytes]]]
+    stop_query: Callable[[Asker], int]
     shown: Callable[[str, str], None]
     get_blockchain: Callable[[str, Sequence[str]], Awaitable[None]]
     pinged: Callable[[str], Awaitable[None]]
@@ -164,6 +185,9 @@ class Dispatch:
             if words[:2] == ["event", PONG]:
                 self._hooks.alive(reply_to)
                 return None
+            if words[:2] == ["event", JOB_STOP]:
+                self._stop_query(words[2:], reply_to)
+                return None
             if words[0] == "event" and await self._hooks.cluster.event(text.split(" ")[1:], ip, reply_to):
                 return None
             if words[0] in ("event", "job"):
@@ -179,6 +203,10 @@ class Dispatch:
         except Exception as failure:  # noqa: BLE001 - who waits is told of a fault, too
             return _failed(failure, words, reply_to)
         return Answer(said, is_json)
+
+    def _stop_query(self, words: Sequence[str], reply_to: str) -> None:
+        if len(words) == 2 and all(word.isdecimal() and word.isascii() for word in words):
+            self._hooks.stop_query(Asker(reply_to, int(words[0]), int(words[1])))
 
     def ready(self, text: str, ip: str) -> Ready | None:
         """A command that takes no waiting; None: it is one for ``command``."""
@@ -209,22 +237,14 @@ class Dispatch:
             return _not_done("get", failure)
         return Answer()
 
-    async def query(
-        self, text: str, ip: str, printed: str, *, knows_others: bool
-    ) -> AsyncIterator[bytes] | EdgeLakeError:
-        """Begin a select; its rows, or why there are none.
-
-        Args:
-            printed: how they are to be printed.
-            knows_others: who asks asks another member when this one declines.
-        """
-        line = _line(text)
+    async def query(self, request: RowRequest, ip: str) -> AsyncIterator[bytes] | EdgeLakeError:
+        """Begin a select; its rows, or why there are none."""
         try:
-            return await self._hooks.query(line, self._hooks.caller(ip), printed, knows_others)
+            return await self._hooks.query(request, self._hooks.caller(ip))
         except EdgeLakeError as failure:
             return failure
         except Exception as fault:  # who waits is told of a fault, too
-            log.exception("fault in a query of %s: %s", ip, line[:200])
+            log.exception("fault in a query of %s: %s", ip, request.line[:200])
             return error(3, f"{type(fault).__name__}: {fault}")
 
     async def file(self, arrived: File, ip: str, reply_to: str) -> Answer | None:
@@ -266,6 +286,12 @@ class Dispatch:
     def refused(self, failure: EdgeLakeError) -> Answer:
         """What the sender of a file is told."""
         return _not_done("write", failure)
+
+
+def row_request(message: PeerMessage, reply_to: str, printed: str, *, knows_others: bool) -> RowRequest:
+    """A select that came as a message."""
+    asker = Asker(reply_to, message.job[0], message.job[1])
+    return RowRequest(_line(message.command), asker, printed, knows_others)
 
 
 def _line(text: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgelake._rust import PeerMessage, PeerRowWriter, peer_blocks
 from edgelake.errors import EdgeLakeError, TableMissingError, error
+from edgelake.net.peer.dispatch import JOB_STOP
 from edgelake.net.peer.jobs import RowEvent, RowJob
 from edgelake.net.peer.link import ROWS_S, Link
 from edgelake.net.peer.send import address_of, finish, send
@@ -32,6 +33,7 @@ class RowExchange:
 
     def __init__(self, server: PeerServer) -> None:
         self._server = server
+        self._loop = asyncio.get_running_loop()
         self._job: RowJob = server.jobs.begin_rows()
         self._job.send_again = self._begin
         self._requests: list[tuple[str, str]] = []
@@ -126,9 +128,25 @@ class RowExchange:
         return await self._job.take()
 
     def close(self) -> None:
+        """Want nothing more; nodes that have not said all are told to stop."""
         for task in self._sending:
             task.cancel()
+        unfinished = [peer for receiver, peer in enumerate(self._job.peers) if self._job.streams[receiver] != 0]
         self._server.jobs.end_rows(self._job)
+        self._job.streams = [0] * len(self._job.peers)
+        if unfinished and not self._loop.is_closed():
+            # An answer that nobody read may be dropped from any thread.
+            self._loop.call_soon_threadsafe(self._stop_all, unfinished)
+
+    def _stop_all(self, peers: Sequence[str]) -> None:
+        for peer in peers:
+            self._server.keep(asyncio.ensure_future(self._stop(peer)))
+
+    async def _stop(self, peer: str) -> None:
+        try:
+            await self._server.tell(peer, f"event {JOB_STOP} {self._job.location} {self._job.number}")
+        except EdgeLakeError as failure:
+            log.info("%s is not told that its rows are not wanted: %s", peer, failure)
 
 
 Rows = AsyncIterator[bytes] | EdgeLakeError

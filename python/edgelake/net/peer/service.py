@@ -24,7 +24,7 @@ from edgelake.net.peer.asking import Asking
 from edgelake.net.peer.blocks import REPLIES, TEXT, Blocks, said
 from edgelake.net.peer.config import PeerConfig
 from edgelake.net.peer.deadlines import Deadlines
-from edgelake.net.peer.dispatch import Answer, Dispatch
+from edgelake.net.peer.dispatch import Answer, Dispatch, row_request
 from edgelake.net.peer.entrance import Entrance, is_whole
 from edgelake.net.peer.files import BLOCK_BYTES, file_blocks, once
 from edgelake.net.peer.jobs import Jobs
@@ -384,7 +384,9 @@ class PeerServer(Addressed):
             if message.command.startswith("sql"):
                 printed = message.data.decode(errors="replace")
                 async with self.pool.place():
-                    found = await self.dispatch.query(message.command, link.ip, printed, knows_others=True)
+                    found = await self.dispatch.query(
+                        row_request(message, reply_to, printed, knows_others=True), link.ip
+                    )
                 await rows.reply_on(link, message, found, "printed" if printed else "lines")
                 return
             if message.command.startswith("file write "):
