@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -58,6 +60,40 @@ def test_a_member_that_was_killed_for_a_while_catches_up_by_itself(tmp_path: Pat
         second.until(lambda: sorted(values(second)) == [*range(2 * READINGS)], limit_s=60)
         second.until(lambda: second.data("get consumer")["is_complete"], limit_s=60)
         assert sorted(values(first)) == sorted(values(second))
+
+
+def numbered(member: Program) -> list[tuple[int, str, int]]:
+    """Rows of a member: value, who took it in, number of its file there."""
+    reply = member.get('sql plant stat = false "select v, tsd_name, tsd_id from t order by v"')
+    return [(row["v"], str(row["tsd_name"]).strip(), row["tsd_id"]) for row in json.loads(reply)["Query"]]
+
+
+@pytest.mark.parametrize("how", ["empty", "backup"])
+def test_a_member_that_lost_its_disk_gets_back_what_it_took_in_itself(tmp_path: Path, how: str) -> None:
+    """Killed, set back or wiped, started again while readings flow: each is on both members once, under one number."""
+    first, second = members_in(tmp_path, 2)
+    data, backup = first.home / "EdgeLake" / "data", tmp_path / "backup"
+    with first, second:
+        sender = Sender(first)
+        sender.put(0)
+        if how == "backup":
+            second.until(lambda: sorted(values(second)) == [*range(READINGS)], limit_s=30)
+            first.kill()
+            shutil.copytree(data, backup)
+            first.start()
+        sender.put(READINGS)
+        second.until(lambda: sorted(values(second)) == [*range(2 * READINGS)], limit_s=30)
+        first.kill()
+        shutil.rmtree(data)
+        if how == "backup":
+            backup.rename(data)
+        first.start()
+        sender.put(2 * READINGS)
+        for member in (first, second):
+            member.until(lambda member=member: sorted(values(member)) == [*range(3 * READINGS)], limit_s=60)
+        first.until(lambda: first.data("get consumer")["is_complete"], limit_s=60)
+        assert numbered(first) == numbered(second)
+        assert {member for _, member, _ in numbered(first)} == {"1"}
 
 
 class Placed(Program):

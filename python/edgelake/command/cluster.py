@@ -28,6 +28,7 @@ from edgelake.ingest.delivery import (
 from edgelake.ingest.distributor import Distributor
 from edgelake.ingest.members import MemberFiles
 from edgelake.ingest.names import FileName
+from edgelake.ingest.numbers import OwnNumbers
 from edgelake.ingest.operator import Operator
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.metadata.address import ips_of
@@ -35,6 +36,7 @@ from edgelake.metadata.ids import body_of
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.routing import Operator as Member
 from edgelake.peering import Peers
+from edgelake.store.tsd import FileEntry
 
 CLUSTER: Final = "cluster"
 """Name of the node's part."""
@@ -48,6 +50,7 @@ class ClusterMessages:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self.files = MemberFiles(ctx.stores, self.operator)
+        self.numbers = OwnNumbers(self.files, self.peers, self.operator, self.members, self.hosts_of)
         self.delivery = Delivery(self.files, self.peers, self.operator, self._numbers, self._rows_of, self._sends)
 
     # ---- who belongs to it
@@ -118,6 +121,22 @@ class ClusterMessages:
         if lines:
             yield b"".join(lines)
 
+    async def held(self, member: int, after: int, upto: int) -> dict[int, FileEntry]:
+        """Files of a member whose rows stand in tables here, by number: a TSD table may have been lost alone."""
+        found: dict[int, FileEntry] = {}
+        for store in self._ctx.stores:
+            for info in list(store.tables.values()):
+                if not info.is_own or not {"tsd_name", "tsd_id"} <= {column.name for column in info.columns}:
+                    continue
+                sql = (
+                    f"select tsd_id, count(*) as rows from {info.dbms}.{info.name} where tsd_name = '{member}'"
+                    f" and tsd_id > {after} and tsd_id <= {upto} group by tsd_id"
+                )
+                async for row in self._ctx.queries.rows(sql, info.dbms):
+                    number, rows = int(row["tsd_id"]), int(row["rows"])
+                    found[number] = FileEntry(info.dbms, info.name, f"held-{number}", rows=rows, file_id=number)
+        return found
+
     # ---- what they ask and say
 
     async def event(self, words: Sequence[str], ip: str, reply_to: str) -> bool:
@@ -146,8 +165,10 @@ class ClusterMessages:
         return consumer is None or consumer.is_complete
 
     def _told_range(self, words: Sequence[str], ip: str) -> None:
+        if len(words) < 6 or not (words[3].isdigit() and words[5].isdigit()):
+            return
         consumer = self._consumer()
-        if consumer is None or len(words) < 6 or not (words[3].isdigit() and words[5].isdigit()):
+        if self.numbers.told(member_of(words[1]), int(words[5]), ip) or consumer is None:
             return
         safe = dict(safe_ids_of("".join(words[6:])))
         consumer.told_range(member_of(words[1]), int(words[3]), int(words[5]), safe, ip)

@@ -19,6 +19,7 @@ from edgelake.ingest import filing
 from edgelake.ingest.counters import OperatorCounters
 from edgelake.ingest.members import archived_file, name_of_entry
 from edgelake.ingest.names import INSERTED, FileName, batch_hash
+from edgelake.ingest.numbers import OwnNumbers
 from edgelake.ingest.outbox import Outbox
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.store.batches import StoredBatch
@@ -66,6 +67,7 @@ class BatchKeeper:
 
     Args:
         outbox: where files of batches go on to the other members; None = they do not.
+        numbers: holds back numbers that another file may have.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class BatchKeeper:
         counters: OperatorCounters,
         node_id: str,
         outbox: Outbox | None = None,
+        numbers: OwnNumbers | None = None,
     ) -> None:
+        self._numbers = numbers
         self.config = config
         self._stores = stores
         self._counters = counters
@@ -87,6 +91,8 @@ class BatchKeeper:
         hashes = [batch_hash(b.dbms, b.table, self._node_id, b.position, b.time_us) for b in batches]
         if not self.config.update_tsd_info:
             return [self._stamp(b, h, 0) for b, h in zip(batches, hashes, strict=True)]
+        if self._numbers is not None:
+            self._numbers.wait()
         entries = [
             FileEntry(b.dbms, b.table, h, b.source, b.instructions, b.time_us)
             for b, h in zip(batches, hashes, strict=True)

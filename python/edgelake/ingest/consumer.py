@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -22,7 +22,7 @@ from edgelake.metadata.routing import Operator as Member
 from edgelake.model import Status
 from edgelake.peering import Peers
 from edgelake.service import Streak
-from edgelake.store.tsd import tsd_name
+from edgelake.store.tsd import FileEntry, tsd_name
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ QUIET_S: Final = 5.0
 """A member that was asked for files and sends none for so long is left for the next round."""
 CHUNK: Final = 32
 """Files that are asked for at once."""
+
+OWN: Final = "this node"
+"""Stands for the address of the member that this node is itself."""
 
 Mode = Literal["active", "suspend"]
 
@@ -56,6 +59,7 @@ class Progress:
         complete_to: up to this number of the range nothing is missing here.
         missing: files that are known to be lacking.
         fetched: files that were asked for and came.
+        is_compared: it was complete once, so that what is not listed is not here.
         asks_owner: files are asked of the member itself now, not of another one.
         safe: by TSD table, the number up to which that member has all files.
     """
@@ -68,6 +72,7 @@ class Progress:
     missing: int = 0
     fetched: int = 0
     is_complete: bool = False
+    is_compared: bool = False
     asks_owner: bool = False
     last_error: str = ""
     safe: dict[str, int] = field(default_factory=dict)
@@ -90,6 +95,7 @@ class Consumer:
     Args:
         members: the other members of the cluster.
         hosts_of: addresses from which a member may answer.
+        held: files of a member (numbers above, up to) whose rows are here, by number.
         told: whether this node has all data, after each round and when that changes.
     """
 
@@ -103,6 +109,7 @@ class Consumer:
         operator: Callable[[], OperatorConfig | None],
         members: Callable[[], Sequence[Member]],
         hosts_of: Callable[[Member], frozenset[str]],
+        held: Callable[[int, int, int], Awaitable[dict[int, FileEntry]]],
         told: Callable[[bool], None] = lambda is_complete: None,
     ) -> None:
         self.config = config
@@ -111,7 +118,7 @@ class Consumer:
         self.last_error = ""
         self.last_round_s = 0.0
         self._files, self._peers, self._operator = files, peers, operator
-        self._members, self._hosts_of = members, hosts_of
+        self._members, self._hosts_of, self._held = members, hosts_of, held
         self._questions: list[_Question] = []
         self._waiting: dict[tuple[int, int], Progress] = {}
         self._moved = asyncio.Event()
@@ -186,11 +193,12 @@ class Consumer:
             self._tell("no operator of a cluster runs here")
             return
         members = list(self._members())
-        for gone in self.progress.keys() - {one.member for one in members}:
+        for gone in self.progress.keys() - {one.member for one in members} - {config.member}:
             del self.progress[gone]
         for one in members:
             self.progress.setdefault(one.member, Progress(one.member, one.address)).peer = one.address
-        await asyncio.gather(*(self._catch_up(one, members) for one in members))
+        own = self.progress.setdefault(config.member, Progress(config.member, OWN))
+        await asyncio.gather(*(self._catch_up(one, members) for one in members), self._recover(own, members))
         self.last_round_s, self.last_error = time.time(), ""
 
     async def _catch_up(self, member: Member, members: Sequence[Member]) -> None:
@@ -202,21 +210,44 @@ class Consumer:
                 continue
             progress.asks_owner, is_known = source is member, True
             own = found if source is member else own
-            is_whole = await self._fetch(source, member, progress, *found)
+            is_whole = await self._fetch(source, progress, *found)
             if is_whole and (source is member or progress.complete_to >= progress.last_id):
                 break
         else:
             if own is not None and await self._give_up(member.member):
-                await self._fetch(member, member, progress, *own)
+                await self._fetch(member, progress, *own)
         progress.is_complete = (is_known or progress.last_id > 0) and progress.complete_to >= progress.last_id
+        progress.is_compared |= progress.is_complete
 
-    async def _ask(self, source: Member, member: Member, progress: Progress) -> tuple[int, int] | None:
-        """The range of a member's files that a node has: (number before the first, number of the last)."""
+    async def _recover(self, progress: Progress, members: Sequence[Member]) -> None:
+        """Get what this node took in itself and lost: it was replaced, or came back from an old backup.
+
+        Numbers of files that are still to come go on behind those that members know.
+        """
+        answered = 0
+        for source in members:
+            found = await self._ask(source, None, progress)
+            if found is None:
+                continue
+            answered += 1
+            await self._files.reserve(found[1])
+            await self._fetch(source, progress, *found)
+        if answered == len(members) and await self._give_up(progress.member):
+            await self._fetch(members[0], progress, progress.complete_to, progress.last_id)
+        progress.is_complete = progress.complete_to >= progress.last_id
+        progress.is_compared |= progress.is_complete and answered == len(members)
+
+    async def _ask(self, source: Member, member: Member | None, progress: Progress) -> tuple[int, int] | None:
+        """The range of a member's files that a node has: (number before the first, number of the last).
+
+        None asks for this node's own, of any time.
+        """
         answer = asyncio.get_running_loop().create_future()
-        question = _Question(member.member, source.member, self._hosts_of(source), answer)
+        question = _Question(progress.member, source.member, self._hosts_of(source), answer)
         self._questions.append(question)
-        end = "0" if self.config.end_us is None else time_text(self.config.end_us)
-        text = f"event {GET_RANGE} {tsd_name(member.member)} {time_text(self.config.start_us)} {end}"
+        start_us, end_us = (0, None) if member is None else (self.config.start_us, self.config.end_us)
+        end = "0" if end_us is None else time_text(end_us)
+        text = f"event {GET_RANGE} {tsd_name(progress.member)} {time_text(start_us)} {end}"
         try:
             await self._peers().tell(source.address, text)
             async with asyncio.timeout(ANSWER_S):
@@ -235,12 +266,12 @@ class Consumer:
         progress.last_id = max(progress.last_id, found[1])
         return found
 
-    async def _fetch(self, source: Member, member: Member, progress: Progress, before: int, last: int) -> bool:
+    async def _fetch(self, source: Member, progress: Progress, before: int, last: int) -> bool:
         """Get the files of a range that are not here; whether all are now."""
-        number, at = member.member, max(before, progress.complete_to)
+        number, at = progress.member, max(before, progress.complete_to)
         is_whole = True
         while at < last:
-            lacking = await self._files.absent(number, at, last)
+            lacking = await self._lacking(progress, at, last)
             progress.missing = len(lacking)
             if len(lacking) > CHUNK:
                 self._lacks(progress)
@@ -251,6 +282,21 @@ class Consumer:
             if is_whole:
                 progress.complete_to, progress.missing = at, 0
         return is_whole
+
+    async def _lacking(self, progress: Progress, after: int, upto: int) -> list[int]:
+        """The first files that are not here.
+
+        Until the member was complete once, those whose rows are in the tables are entered: what lists them was lost.
+        """
+        lacking = await self._files.absent(progress.member, after, upto)
+        if not lacking or progress.is_compared:
+            return lacking
+        held = await self._held(progress.member, lacking[0] - 1, lacking[-1])
+        for number in (found := [one for one in lacking if one in held]):
+            await self._files.enter(progress.member, held[number])
+        if found:
+            log.warning("consumer: %d files of member %d were not listed any more", len(found), progress.member)
+        return [one for one in lacking if one not in held]
 
     async def _fetch_chunk(self, source: Member, member: int, progress: Progress, ids: Sequence[int]) -> None:
         """Ask for files and wait until each is taken in or known to be missing there, or nothing comes any more."""
@@ -315,5 +361,5 @@ class Consumer:
         progress = self._waiting.pop((member, file_id), None)
         if progress is not None:
             self._moved.set()
-            if progress.asks_owner:
+            if progress.asks_owner or progress.peer == OWN:
                 self._gone.add((member, file_id))

@@ -25,6 +25,7 @@ from edgelake.ingest.counters import OperatorCounters
 from edgelake.ingest.loading import Load, RowStamp
 from edgelake.ingest.members import MemberFiles, marker_of, name_of_marker
 from edgelake.ingest.names import INSERTED, FileName
+from edgelake.ingest.numbers import OwnNumbers
 from edgelake.ingest.outbox import Outbox
 from edgelake.ingest.rejects import Rejects
 from edgelake.ingest.settings import OperatorConfig
@@ -68,7 +69,9 @@ class Intake:
         map_rows: MapRows | None = None,
         files_of_members: MemberFiles | None = None,
         outbox: Outbox | None = None,
+        numbers: OwnNumbers | None = None,
     ) -> None:
+        self._numbers = numbers
         self._files_of_members = files_of_members if config.update_tsd_info else None
         self._outbox = outbox
         self._config = config
@@ -114,6 +117,11 @@ class Intake:
         if name.member == INSERTED:
             await self._archive_inserted(path, name)
             return
+        if name.member == self._config.member and self._is_of_member(name):
+            assert self._files_of_members is not None
+            if await self._files_of_members.number_is_taken(name, name.hash):
+                parts = (name.dbms, name.table, name.source, name.hash, name.instructions)
+                name = FileName(*parts, compressed=name.compressed)
         store = self._store(name.dbms)
         await self._clean_markers(store)
         with self._open(path, name) as source:
@@ -125,18 +133,18 @@ class Intake:
         return SourceFile(path, name, lambda: not self.stopping, known_as=known_as)
 
     def is_of_member(self, file_name: str) -> bool:
-        """Whether a file of that name is one that another member took in."""
+        """Whether a file of that name is one that a member took in and that came from another one."""
         try:
             return self._is_of_member(FileName.parse(file_name))
         except EdgeLakeError:
             return False
 
     def _is_of_member(self, name: FileName) -> bool:
-        """Whether it is a file that another member took in."""
+        """Whether it is a file that has its number already: of another member, or an own one that others have kept."""
         return (
             self._files_of_members is not None
             and isinstance(name.member, int)
-            and name.member != self._config.member
+            and (name.member != self._config.member or name.hash != "0")
             and name.kind == "json"
             and name.tsd_id > 0
         )
@@ -182,19 +190,25 @@ class Intake:
             return
         # Of equal files at once the second has to see that the first is entered.
         async with self._hashes.setdefault(content.hash, asyncio.Lock()):
-            if not await self._is_in(store, source, content.hash):
+            if not await self._is_in(store, source, content.hash, content.rows):
                 await self._load(store, source, content)
 
-    async def _is_in(self, store: Store, source: SourceFile, file_hash: str) -> bool:
+    async def _is_in(self, store: Store, source: SourceFile, file_hash: str, rows: int) -> bool:
         """Drop a file of a member whose rows are in. Others of that content, too: they are entered then."""
         name, files = source.name, self._files_of_members
         if files is None or not self._is_of_member(name) or await self._committed(store, source.marker(file_hash)):
             return False
         if not await files.is_in(name, file_hash):
             assert isinstance(name.member, int)
-            if not await files.is_listed(file_hash, but=name.member) and not await self._is_begun(store, file_hash):
+            own = name.member == self._config.member
+            if await files.knows_content(name, file_hash, rows):
+                await files.book(name, f"known-{name.tsd_id}", 0, KNOWN_CONTENT)
+            elif await files.is_listed(file_hash, but=None if own else name.member) or await self._is_begun(
+                store, file_hash
+            ):
+                await files.book(name, file_hash, 0, KNOWN_CONTENT)
+            else:
                 return False
-            await files.book(name, file_hash, 0, KNOWN_CONTENT)
         if source.is_in_place():
             await asyncio.to_thread(source.path.unlink)
         return True
@@ -212,7 +226,7 @@ class Intake:
         name, config = source.name, self._config
         tsd = await self._tsd_row(store, source, content.hash)
         stamp = RowStamp(create=config.create_table, widen=self._widens(name.dbms, name.table))
-        if isinstance(name.member, int) and name.member != config.member:
+        if isinstance(name.member, int) and (name.member != config.member or self._is_of_member(name)):
             time_us = filing.date_us(name.tsd_date) or 0  # rows are the same on every member
             stamp = replace(stamp, tsd_name=str(name.member), tsd_id=name.tsd_id, time_us=time_us)
         elif tsd is not None:
@@ -241,8 +255,12 @@ class Intake:
     async def _tsd_row(self, store: Store, source: SourceFile, file_hash: str) -> _TsdRow | None:
         """The file's row in tsd_info: a new one, or the one that an interrupted run left. Raises 86 for a duplicate."""
         name = source.name
-        if not self._config.update_tsd_info or (name.member is not None and name.member != self._config.member):
+        if not self._config.update_tsd_info or self._is_of_member(name):
             return None
+        if name.member is not None and name.member != self._config.member:
+            return None
+        if self._numbers is not None:
+            await self._numbers.settled()
         table = self._tsd_table()
         known = await table.details(Selection(file_hash=file_hash, limit=1))
         if known and known[0]["rows"] and not await self._committed(store, source.marker(file_hash)):

@@ -119,6 +119,37 @@ class MemberFiles:
         )
         self.tell(member, name.tsd_id, "missing" if status == MISSING_AT_SOURCE else "booked")
 
+    async def enter(self, member: int, entry: FileEntry) -> None:
+        """Enter a file whose rows are here."""
+        table = self.table_of(member)
+        if not table.exists:
+            await table.create()
+        await table.put(entry)
+        self.tell(member, entry.file_id, "booked")
+
+    async def reserve(self, number: int) -> None:
+        """Own files that are still to come get higher numbers than this."""
+        table = TsdTable(self._stores.get(TSD_DBMS))
+        if number and table.exists:
+            await table.reserve(number)
+
+    async def knows_content(self, name: FileName, file_hash: str, rows: int) -> bool:
+        """Whether these rows are in under another number of that member: it gave them one twice.
+
+        The hash of streamed rows names their place in the journal. A member that came back from a backup whose journal
+        held rows takes them in again; what it has under that hash itself may still be on its way into the table.
+        """
+        table = self.table_of(_member(name))
+        known = await table.of_hash(file_hash) if table.exists else None
+        is_own = table.name == tsd_name(None)
+        return known is not None and known.file_id != name.tsd_id and (is_own or known.rows == rows)
+
+    async def number_is_taken(self, name: FileName, file_hash: str) -> bool:
+        """Whether another file has the number."""
+        table = self.table_of(_member(name))
+        known = await table.entry(name.tsd_id) if table.exists else None
+        return known is not None and known.file_hash != file_hash and known.status1 != MISSING_AT_SOURCE
+
     async def book_missing(self, member: int, ids: Iterable[int]) -> None:
         """Enter files that no member has any more, so that nobody is asked for them again."""
         for file_id in ids:
@@ -151,8 +182,6 @@ class MemberFiles:
             raise NotPermittedError(
                 "files of members are told apart by the TSD tables", hint="run operator where update_tsd_info = true"
             )
-        if name.member == config.member:
-            raise error(86, f"{name.text()} is of this member")
 
     async def take(self, name: FileName, working: Path, arrive: Callable[[], Awaitable[object]], watch: Path) -> None:
         """Put a member's file into the watch directory, durable on return.

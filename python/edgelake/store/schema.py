@@ -100,6 +100,14 @@ class Transaction:
     def note_number(self, table: str, column: str, number: int) -> None:
         """A row was inserted with a number of its own; the engine's count goes on behind it."""
 
+    def reserve_numbers(self, table: str, column: str, number: int) -> None:
+        """The next number of a table that counts is a higher one."""
+        changed = self.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ? RETURNING 1", (number, table)
+        )
+        if not changed.fetchall():
+            self.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, number))
+
     def table(self, name: str) -> TableInfo | None:
         return self.changed[name] if name in self.changed else self._tables.get(name)
 

@@ -178,6 +178,17 @@ class TsdTable:
 
         await self.store.change(work)
 
+    async def reserve(self, number: int) -> None:
+        """The next own file gets a higher number than this."""
+        own = self._quoted()
+        sql = f"SELECT coalesce(max(file_id), 0) FROM {own}"
+
+        def work(tx: Transaction) -> None:
+            if int(tx.value(sql)) < number:
+                tx.reserve_numbers(self.name, "file_id", number)
+
+        await self.store.change(work)
+
     async def entry(self, file_id: int) -> FileEntry | None:
         """The row of a file; None = there is none."""
         sql = f"SELECT {_FIELDS} FROM {self._quoted()} WHERE file_id = ?"

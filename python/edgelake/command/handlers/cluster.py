@@ -17,7 +17,7 @@ from edgelake.command.handlers.peer import peers_of
 from edgelake.command.handlers.placement import routes_of
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, error
-from edgelake.ingest.consumer import Consumer, ConsumerConfig, Mode, Progress
+from edgelake.ingest.consumer import OWN, Consumer, ConsumerConfig, Mode, Progress
 from edgelake.ingest.distributor import Destination, Distributor, DistributorConfig
 from edgelake.model import CommandClass, Reply, Table
 
@@ -95,7 +95,7 @@ async def run_data_consumer(
     peers_of(ctx)
     cluster = cluster_of(ctx)
     config = ConsumerConfig(start_date, end_date, mode)
-    links = (cluster.files, cluster.peers, cluster.operator, cluster.members, cluster.hosts_of)
+    links = (cluster.files, cluster.peers, cluster.operator, cluster.members, cluster.hosts_of, cluster.held)
     await ctx.services.start(Consumer(config, *links, lambda is_complete: _tell(ctx, is_complete=is_complete)))
     return Reply.done()
 
@@ -163,14 +163,18 @@ def _destination(ctx: Context, one: Destination) -> tuple[str | int, ...]:
     examples=("get consumer", "get consumer where format = json"),
 )
 async def get_consumer(ctx: Context) -> Reply:
-    """For each member: its last file, up to which number its files are here, and what is wrong.
+    """For each member: its last file, up to which number its files are here, and what is wrong; then for this node's
+    own files that the others have.
 
     Complete: at the last round nothing was missing that is known of.
     """
     running = ctx.services.get(Consumer.name)
     if not isinstance(running, Consumer):
         return Reply.of_data({"status": "not active"}, text="Consumer not active")
-    rows = [_progress(ctx, one) for one in running.progress.values()]
+    progress = [one for one in running.progress.values() if one.peer != OWN]
+    own = [one for one in running.progress.values() if one.peer == OWN]
+    rows = [_progress(ctx, one) for one in progress]
+    own_rows = [_progress(ctx, one) for one in own]
     data = {
         "status": "active",
         "mode": running.config.mode,
@@ -179,15 +183,15 @@ async def get_consumer(ctx: Context) -> Reply:
         "is_complete": running.is_complete,
         "last_error": running.last_error,
         "members": [
-            {**_keyed(CONSUMER_TITLES, row), "safe_ids": one.safe}
-            for row, one in zip(rows, running.progress.values(), strict=True)
+            {**_keyed(CONSUMER_TITLES, row), "safe_ids": one.safe} for row, one in zip(rows, progress, strict=True)
         ],
+        "own": [_keyed(CONSUMER_TITLES, row) for row in own_rows],
     }
     totals = Table(
         ("Mode", "Start Date", "Last Round", "Complete", "Last Error"),
         [(running.config.mode, data["start_date"], data["last_round"], str(running.is_complete), running.last_error)],
     )
-    return Reply.of_table(totals, Table(CONSUMER_TITLES, rows), data=data)
+    return Reply.of_table(totals, Table(CONSUMER_TITLES, [*rows, *own_rows]), data=data)
 
 
 def _progress(ctx: Context, one: Progress) -> tuple[str | int, ...]:

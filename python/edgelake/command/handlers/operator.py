@@ -20,6 +20,7 @@ from edgelake.errors import AlreadyRunningError, CommandError, error
 from edgelake.ingest.batches import BatchKeeper
 from edgelake.ingest.counters import FileCount, OperatorCounters, clock
 from edgelake.ingest.intake import Intake
+from edgelake.ingest.numbers import OwnNumbers
 from edgelake.ingest.operator import Operator
 from edgelake.ingest.outbox import Outbox
 from edgelake.ingest.publisher import Publisher
@@ -116,14 +117,34 @@ async def run_operator(
     )
     if update_tsd_info:
         _check_tsd(ctx)
-    await ctx.services.start(make_operator(ctx, config))
+    await _start(ctx, make_operator(ctx, config))
     return Reply.done()
+
+
+def _numbers(ctx: Context) -> OwnNumbers | None:
+    return ctx.parts[CLUSTER].numbers if CLUSTER in ctx.parts else None
+
+
+async def _start(ctx: Context, operator: Operator) -> None:
+    """Start an operator; its files get numbers when the members have said how far it had come."""
+    numbers = _numbers(ctx)
+    if numbers is None:
+        await ctx.services.start(operator)
+        return
+    numbers.hold()
+    try:
+        await ctx.services.start(operator)
+    except BaseException:
+        numbers.release()
+        raise
+    numbers.ask()
 
 
 def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
     """An operator over the node's parts, not started."""
     counters, members = OperatorCounters(), _members(ctx, config)
     outbox = Outbox(config.distr_dir, lambda: bool(members() - {config.member})) if config.distributes else None
+    numbers = _numbers(ctx)
     intake = Intake(
         config,
         ctx.stores,
@@ -133,10 +154,11 @@ def make_operator(ctx: Context, config: OperatorConfig) -> Operator:
         map_rows=getattr(ctx.ingest, "map_rows", None),
         files_of_members=ctx.parts[CLUSTER].files if CLUSTER in ctx.parts else None,
         outbox=outbox,
+        numbers=numbers,
     )
     ownership = _ownership(ctx, config, counters)
     node_id = config.policy or ctx.node.name
-    batches = BatchKeeper(config, ctx.stores, counters, node_id, outbox)
+    batches = BatchKeeper(config, ctx.stores, counters, node_id, outbox, numbers)
     storing = ctx.ingest.set_storing if isinstance(ctx.ingest, Storing) else lambda keeper: None
     return Operator(
         config,

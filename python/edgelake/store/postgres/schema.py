@@ -51,6 +51,9 @@ class PostgresTransaction(Transaction):
             (number,),
         )
 
+    def reserve_numbers(self, table: str, column: str, number: int) -> None:
+        self.note_number(table, column, number)
+
     def reserve_row_ids(self, info: TableInfo, count: int) -> int:
         """Take row ids that nobody else gets; the first of them."""
         name = literal(sequence_name(info.name))
