@@ -7,10 +7,12 @@ STAMP := $(VENV)/.installed
 MQTT_JS := tests/mqtt/js
 CHAIN_JS := tests/chain/js
 BLOBS_JS := tests/blobs/js
+CONSOLE_JS := tests/console/js
+CONSOLE := python/edgelake/console
 KAFKA := tests/kafka/java/libs/.installed
 LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
-.PHONY: help demo test lint unit bench docs site contract wheel clean require test-tools release
+.PHONY: help demo test lint unit bench docs site contract console wheel clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,15 +22,16 @@ demo: require $(STAMP) ## a node with sample readings, status, two queries and a
 
 test: lint unit ## every check that CI runs
 
-lint: require $(STAMP) ## formatters, linters, type checkers
+lint: require $(CONSOLE)/node_modules/.installed $(STAMP) ## formatters, linters, type checkers
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(PY) -P -m mypy.stubtest edgelake._rust edgelake._cython.rows --allowlist tests/stubtest_allowlist.txt --mypy-config-file pyproject.toml --ignore-unused-allowlist
+	cd $(CONSOLE) && npx tsc
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(BLOBS_JS)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
+unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(BLOBS_JS)/node_modules/.installed $(CONSOLE_JS)/node_modules/.installed $(CONSOLE)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
 	cargo test --workspace --locked
 	$(PY) -m pytest
 
@@ -48,11 +51,14 @@ site: $(STAMP) ## the documentation as a site, build/site/index.html
 contract: $(CHAIN_JS)/node_modules/.installed ## compile the Ethereum contract; its interface and bytecode are kept beside it
 	node $(CHAIN_JS)/compile.mjs $(LEDGER).sol > $(LEDGER).json.new && mv $(LEDGER).json.new $(LEDGER).json
 
+console: $(CONSOLE)/node_modules/.installed ## the web console, $(CONSOLE)/dist, which is kept in the repository
+	cd $(CONSOLE) && npm run --silent build
+
 wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(BLOBS_JS)/node_modules $(dir $(KAFKA))
+	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(BLOBS_JS)/node_modules $(CONSOLE_JS)/node_modules $(CONSOLE)/node_modules $(dir $(KAFKA))
 	find python cython -name '*.so' -delete
 
 # What a fresh machine may lack; each message says how to get it.
@@ -69,10 +75,11 @@ require:
 # faketime sets the clock that a node sees; initdb stands for a PostgreSQL server.
 # Apache Kafka, out of Maven and run by Java, is the broker that Kafka consumers are tested with.
 # Azurite, out of npm, is the object storage of Azure that blobs are tested with.
+# The web console is looked at in Chromium.
 # nginx is what uploads of large files are compared with.
 # Debian starts a mosquitto, an nginx and a PostgreSQL when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql java:default-jre-headless mvn:maven; do \
+	@for tool in strace curl chromium mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql java:default-jre-headless mvn:maven; do \
 	  program=$${tool%%:*} package=$${tool##*:}; \
 	  PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$program >/dev/null && continue; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \

@@ -17,11 +17,12 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from edgelake.__main__ import split_commands
-from edgelake.command.completion import LanguageCompleter, LanguageLexer
+from edgelake.command.completion import LanguageLexer
 from edgelake.command.console import prompt_text, show_reply
 from edgelake.command.context import Context
 from edgelake.command.prompt import Prompt
 from edgelake.command.registry import Registry
+from edgelake.command.suggestions import Suggestions
 from edgelake.model import Reply
 
 
@@ -178,7 +179,7 @@ def test_the_prompt_reads_blocks_keeps_history_and_leaves_at_the_second_ctrl_c(
 )
 def test_completion(ctx: Context, before: str, last: str, holds: list[str]) -> None:
     ctx.variables.set("my_name", "x")
-    found = LanguageCompleter(ctx).words(before, last)
+    found = Suggestions(ctx).words(before, last)
     assert set(holds) <= set(found)
     if not holds:
         assert found == []

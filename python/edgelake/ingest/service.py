@@ -122,6 +122,11 @@ class Ingest:
         """Applies the mapping policy that rows name as their instructions; None = they are taken as they are."""
 
     @property
+    def limit_bytes(self) -> int:
+        """Readings that may be in memory before new ones are refused."""
+        return self._limits["limit_bytes"]
+
+    @property
     def pipeline(self) -> Pipeline:
         """Raises JournalError before ``start`` and after ``stop``."""
         if self._pipeline is None:

@@ -110,6 +110,10 @@ class Answer:
         finally:
             self._end(failure)
 
+    def drop(self) -> None:
+        """End the query unread."""
+        self._end(GeneratorExit())
+
     def _end(self, failure: BaseException | None) -> None:
         self._dropped.detach()
         self._run.close()

@@ -30,10 +30,17 @@ async def command(call: Call) -> ApiReply:
     try:
         async with asyncio.timeout(limit_s):
             reply = await call.ctx.execute(line)
-            result = await _result(reply)
+            result = await (_text(reply) if values["format"] == "text" else _result(reply))
     except TimeoutError:
         raise TimeoutExpiredError(f"no reply within {limit_s} s", hint="timeout = seconds") from None
     return json_reply({"result": result, "elapsed_ms": round((time.monotonic() - begun) * 1000, 3)})
+
+
+async def _text(reply: Reply) -> str:
+    """As the prompt shows it."""
+    if reply.stream is None:
+        return reply_text(reply)
+    return b"".join([piece async for piece in reply.stream]).decode(errors="replace")
 
 
 async def _result(reply: Reply) -> Any:

@@ -65,10 +65,10 @@ def metrics(ctx: Context) -> str:
     text.add("edgelake_info", "gauge", "Version and name of the node.", [(_info(ctx), 1)])
     started_s = ctx.node.started_us / 1e6
     text.add("process_start_time_seconds", "gauge", "Start of the node, Unix time.", [((), started_s)])
-    text.add("process_resident_memory_bytes", "gauge", "Memory of the process.", [((), _memory_bytes())])
+    text.add("process_resident_memory_bytes", "gauge", "Memory of the process.", [((), memory_bytes())])
     text.add("process_cpu_seconds_total", "counter", "Processor time of the process.", [((), time.process_time())])
     text.add("process_open_fds", "gauge", "Open files and sockets.", [((), len(os.listdir("/proc/self/fd")))])
-    free, total = _disk(ctx.directories.root)
+    free, total = disk(ctx.directories.root)
     text.add("edgelake_disk_free_bytes", "gauge", "Room on the disk of the node's folder.", [((), free)])
     text.add("edgelake_disk_size_bytes", "gauge", "Size of that disk.", [((), total)])
     _services(ctx, text)
@@ -81,11 +81,13 @@ def _info(ctx: Context) -> Labels:
     return (("version", ctx.node.version), ("name", ctx.node.name))
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """What the process has in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
-def _disk(folder: Path) -> tuple[int, int]:
+def disk(folder: Path) -> tuple[int, int]:
+    """Free bytes and size of the disk that a folder is (or will be) on."""
     while not folder.exists():
         folder = folder.parent
     found = shutil.disk_usage(folder)

@@ -83,7 +83,8 @@ def _operation(route: Route) -> dict[str, Any]:
             "required": [p.name for p in own if p.required],
             "additionalProperties": False,
         }
-        made["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": schema}}}
+        is_needed = any(p.required for p in own)
+        made["requestBody"] = {"required": is_needed, "content": {JSON_TYPE: {"schema": schema}}}
     elif route.body:
         made["requestBody"] = {"required": True, "content": {kind: {"schema": {}} for kind in route.body}}
     if route.cls is not None:

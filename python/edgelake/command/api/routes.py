@@ -43,6 +43,14 @@ class ParameterError(RequestError):
     text = "A parameter is wrong"
 
 
+class ContentTypeError(RequestError):
+    """A body is of a type that is not taken."""
+
+    code = "api.content_type"
+    text = "The body has another type than the one that is taken"
+    http_status = 415
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One value of the path, the query, or (with POST) the JSON body."""
@@ -122,7 +130,7 @@ class Router:
             ctx = ctx.for_caller(caller)
         given: dict[str, Any] = {**request.query}
         if route.method == "POST" and not route.body:
-            given |= _object(await request.body.whole())
+            given |= _object(request.headers.get("content-type") or "", await request.body.whole())
         values = checked(route.parameters, {**given, **in_path})
         for parameter in route.headers:
             if (text := request.headers.get(parameter.name.lower())) is not None:
@@ -143,9 +151,14 @@ class Router:
         raise NoRouteError(request.path[:200], hint="/openapi.json lists what there is")
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(kind: str, body: bytes) -> dict[str, Any]:
+    """The parameters in a body. A form of another site cannot send this type, a script there has to ask before."""
+    if not body.strip():
+        return {}
+    if kind.partition(";")[0].strip().lower() != JSON_TYPE:
+        raise ContentTypeError(f"Content-Type: {kind[:100] or 'none'}", hint=JSON_TYPE)
     try:
-        return msgspec.json.decode(body, type=dict[str, Any]) if body.strip() else {}
+        return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise ParameterError(f"the body is no JSON object: {problem}") from None
 

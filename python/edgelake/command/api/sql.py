@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from edgelake import _rust
-from edgelake.command.api.routes import Call, ParameterError
+from edgelake.command.api.routes import Call, ParameterError, json_reply
 from edgelake.command.handlers.query import NETWORK_QUERIES, AnyAnswer
-from edgelake.errors import NotAvailableError, NotPermittedError
+from edgelake.errors import NotAvailableError, NotPermittedError, RequestError
 from edgelake.net.rest.api import ApiReply
 from edgelake.query.columns import Block
+from edgelake.query.jobs import Job
 from edgelake.query.network import Asked, NetworkQueries
 from edgelake.query.options import Format, Options
 from edgelake.query.service import Answer, Queries
@@ -30,15 +31,54 @@ FORMATS: Final[dict[str, str]] = {
 _NATIVE: Final[dict[str, Format]] = {"json": "json:list", "ndjson": "json:output", "csv": "csv"}
 _NOTHING: Final = {"json": b"[]", "ndjson": b"", "csv": b""}
 BLOCK_ROWS: Final = 65_536
+MOST_NAMED: Final = 1000
 
 
-async def sql(call: Call) -> ApiReply:
-    """Run a select. Raises EdgeLakeError."""
-    values, form = call.values, call.values["format"]
-    if _rust.statement_word(values["sql"]) not in {"select", "with"}:
+class NoQueryError(RequestError):
+    """A query that is to be stopped does not run."""
+
+    code = "api.no_query"
+    text = "No query of this caller runs under this id"
+    http_status = 404
+
+
+class Running:
+    """Queries that their callers can stop, by the ids that these gave them."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[tuple[str, str], Job] = {}
+
+    def begun(self, call: Call, job: Job) -> None:
+        if len(self._jobs) >= MOST_NAMED:
+            self._jobs = {key: one for key, one in self._jobs.items() if one.ended is None}
+        if (name := call.values["id"]) and len(self._jobs) < MOST_NAMED:
+            self._jobs[call.ctx.caller.user, name] = job
+
+    async def cancel(self, call: Call) -> ApiReply:
+        """Stop one. Raises NoQueryError."""
+        job = self._jobs.pop((call.ctx.caller.user, call.values["id"]), None)
+        if job is None or job.ended is not None:
+            raise NoQueryError(call.values["id"][:100])
+        call.ctx.queries.jobs.stop(job)
+        return json_reply({"stopped": True})
+
+    async def sql(self, call: Call) -> ApiReply:
+        """Run a select. Raises EdgeLakeError."""
+        return await _sql(call, self)
+
+
+def check_select(statement: str) -> None:
+    """Raises NotPermittedError for what may change something."""
+    if _rust.statement_word(statement) not in {"select", "with"}:
         raise NotPermittedError("/v1/sql reads: the statement is no select")
+
+
+async def _sql(call: Call, running: Running) -> ApiReply:
+    values, form = call.values, call.values["format"]
+    check_select(values["sql"])
     if form in _NATIVE:
         answer = await _ask(call, _NATIVE[form])
+        running.begun(call, answer.job)
         return ApiReply(stream=_texts(answer, form), media_type=FORMATS[form])
     if importlib.util.find_spec("pyarrow") is None:
         raise NotAvailableError(f"format = {form}", hint="pip install pyarrow, at the node")
@@ -46,6 +86,7 @@ async def sql(call: Call) -> ApiReply:
         raise ParameterError(f"format = {form} is for this node alone", hint="network with json, ndjson or csv")
     answer = await _ask(call, "json")
     assert isinstance(answer, Answer)
+    running.begun(call, answer.job)
     return ApiReply(stream=_arrow(answer, form), media_type=FORMATS[form])
 
 
@@ -170,3 +211,25 @@ def _array(pyarrow: Any, kind: str, code: str, data: Any, nulls: bytes | None) -
     mask = None if nulls is None else numpy.frombuffer(nulls, dtype="?")
     made = pyarrow.array(values, mask=mask)
     return made.cast(pyarrow.timestamp("us", "UTC")) if kind == "timestamp" and code == "q" else made
+
+
+async def explain(call: Call) -> ApiReply:
+    """How a select is planned; none of its rows is read. Raises EdgeLakeError."""
+    values = call.values
+    check_select(values["sql"])
+    text = values["sql"].strip().rstrip(";")
+    options = Options(format="json:list", statistics=False, timezone=values["timezone"], destination="rest")
+    dbms = (values["dbms"] or database_of(text)).lower()
+    queries: Queries = call.ctx.queries
+    answer = await queries.ask(dbms, text, options, command=text)
+    job = answer.job
+    answer.drop()
+    plan = {
+        "dbms": job.dbms,
+        "columns": answer.titles,
+        "partitions": job.partitions,
+        "scans": job.scans,
+        "merge": job.merge or None,
+        "increments": job.increments or None,
+    }
+    return json_reply(plan)

@@ -6,8 +6,11 @@ from typing import Final
 
 import msgspec
 
-from edgelake.command.api import commands, openapi, sql, state
+from edgelake.command.api import commands, completion, openapi, overview, sql, state
+from edgelake.command.api.assets import Assets
 from edgelake.command.api.ingest import KEY, NDJSON_TYPE, Ingestion
+from edgelake.command.api.live import MEDIA_TYPE as EVENT_STREAM
+from edgelake.command.api.live import Events
 from edgelake.command.api.metrics import MEDIA_TYPE
 from edgelake.command.api.routes import Call, Parameter, Route, Router
 from edgelake.command.context import Context
@@ -27,7 +30,9 @@ _SQL: Final = (
     Parameter("network", "ask the nodes that hold the table, instead of this one", "boolean", default=False),
     Parameter("subset", "with network: the answers of some nodes are enough", "boolean", default=False),
     Parameter("timeout", "seconds, at most", "integer", most=86_400),
+    Parameter("id", "a name of your choice, by which /v1/cancel stops the query", default=""),
 )
+_EXPLAINED: Final = tuple(one for one in _SQL if one.name in ("sql", "dbms", "timezone"))
 _LIMIT: Final = Parameter("limit", "of policies in the answer", "integer", default=1000, most=100_000)
 _TYPE: Final = Parameter("type", "of policies", required=True, example="operator")
 _COMMAND: Final = (
@@ -35,13 +40,20 @@ _COMMAND: Final = (
     Parameter("destination", "other nodes: ip:port, or a selection of policies", default=""),
     Parameter("subset", "with destination: the answers of some nodes are enough", "boolean", default=False),
     Parameter("timeout", "seconds, at most", "integer", most=86_400),
+    Parameter("format", "of the result: data, or the text of the prompt", choices=("json", "text"), default="json"),
 )
+_LINE: Final = Parameter("line", "as far as it is typed", default="", example="get stat")
+_ID: Final = Parameter("id", "as it was given to /v1/sql", required=True)
+_FILE: Final = Parameter("file", "its name", required=True)
+_SECONDS: Final = (Parameter("seconds", "after which the stream ends; absent: it does not", "integer", most=86_400),)
+_EVENTS: Final = {200: ("Events, without an end", (EVENT_STREAM,))}
+_FILES: Final = {200: ("The file", ("text/html", "text/javascript", "text/css", "image/svg+xml"))}
 _ROWS: Final = {200: ("The rows", tuple(kind.partition(";")[0] for kind in sql.FORMATS.values()))}
 
 
 def router(ctx: Context) -> Router:
     """The API of a node."""
-    ingestion = Ingestion()
+    ingestion, running, events, console = Ingestion(), sql.Running(), Events(ctx), Assets()
     made: list[Route] = []
 
     async def document(call: Call) -> ApiReply:
@@ -56,9 +68,11 @@ def router(ctx: Context) -> Router:
     ready = {200: ("Ready", (JSON_TYPE,)), 503: ("Not ready, with the reasons", (JSON_TYPE,))}
     metrics = {200: ("The metrics", (MEDIA_TYPE.partition(";")[0],))}
     made += [
-        Route("GET", "/v1/sql", "Run a select.", sql.sql, DATA, _SQL, answers=_ROWS),
-        Route("POST", "/v1/sql", "Run a select.", sql.sql, DATA, _SQL, answers=_ROWS),
-        Route("POST", "/v1/query", "The same as /v1/sql.", sql.sql, DATA, _SQL, answers=_ROWS),
+        Route("GET", "/v1/sql", "Run a select.", running.sql, DATA, _SQL, answers=_ROWS),
+        Route("POST", "/v1/sql", "Run a select.", running.sql, DATA, _SQL, answers=_ROWS),
+        Route("POST", "/v1/query", "The same as /v1/sql.", running.sql, DATA, _SQL, answers=_ROWS),
+        Route("POST", "/v1/cancel", "Stop a query of your own.", running.cancel, DATA, (_ID,), answers=_OK),
+        Route("POST", "/v1/explain", "How a select is planned.", sql.explain, DATA, _EXPLAINED, answers=_OK),
         Route(
             "POST",
             "/v1/data/{dbms}/{table}",
@@ -71,6 +85,17 @@ def router(ctx: Context) -> Router:
             answers={200: ("Rows that are stored, and those that fit no column", (JSON_TYPE,))},
         ),
         Route("POST", "/v1/command", "Run a command of the language.", commands.command, DATA, _COMMAND, answers=_OK),
+        Route("POST", "/v1/complete", "How a command line goes on.", completion.complete, DATA, (_LINE,), answers=_OK),
+        Route("GET", "/v1/overview", "Services and numbers.", overview.get_overview, DATA, answers=_OK),
+        Route(
+            "GET",
+            "/v1/events",
+            "The same as it changes, and log entries.",
+            events.listen,
+            DATA,
+            _SECONDS,
+            answers=_EVENTS,
+        ),
         Route("GET", "/v1/databases", "The connected databases.", state.databases, DATA, answers=_OK),
         Route("GET", "/v1/databases/{dbms}", "Its tables with columns.", state.tables, DATA, (_DBMS,), answers=_OK),
         Route("GET", "/v1/status", "The node and its services.", state.status, DATA, answers=_OK),
@@ -82,5 +107,8 @@ def router(ctx: Context) -> Router:
         Route("GET", "/readyz", "Whether the node should get work.", state.ready, None, answers=ready),
         Route("GET", "/openapi.json", "What there is, for programs.", document, None, answers=_OK),
         Route("GET", "/docs", "This page.", page, None, answers=html),
+        Route("GET", "/ui", "The web console.", console.page, None, answers=html),
+        Route("GET", "/ui/", "The web console.", console.page, None, answers=html),
+        Route("GET", "/ui/{file}", "A file of it.", console.file, None, (_FILE,), answers=_FILES),
     ]
     return Router(ctx, made)

@@ -5,6 +5,7 @@ What answers them is handed in (``RestHooks.api``); here they become requests wi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +13,16 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from edgelake.errors import EdgeLakeError, NotPermittedError, RequestError
+from edgelake.errors import EdgeLakeError, NotPermittedError, RequestError, StoppingError
 from edgelake.model import Caller
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.callers import Callers
 from edgelake.net.rest.exchange import Exchange, HeaderList, Headers, Scope
 from edgelake.net.rest.replies import JSON_TYPE, send_failure
-from edgelake.net.rest.streams import send_stream
+from edgelake.net.rest.streams import send_live, send_stream
 
-PREFIXES = ("/v1/", "/docs", "/metrics", "/readyz", "/openapi.json")
+PREFIXES = ("/v1/", "/ui/", "/docs", "/metrics", "/readyz", "/openapi.json")
+CONSOLE = "/ui"
 PROBLEM_TYPE = "application/problem+json"
 NO_SNIFFING: HeaderList = [("x-content-type-options", "nosniff"), ("cache-control", "no-store")]
 LONGEST_QUERY = 64 << 10
@@ -55,12 +57,18 @@ class ApiRequest:
 
 @dataclass(slots=True)
 class ApiReply:
-    """What answers it: a body, or pieces of one."""
+    """What answers it: a body, or pieces of one.
+
+    Attributes:
+        live: the pieces have no end: each is sent at once, until the client or the server leaves.
+        headers: beside the usual ones, or in their place.
+    """
 
     body: bytes = b""
     media_type: str = JSON_TYPE
     status: int = 200
     stream: AsyncIterator[bytes] | None = None
+    live: bool = False
     headers: HeaderList = field(default_factory=list)
 
 
@@ -74,13 +82,30 @@ async def no_api(request: ApiRequest) -> ApiReply:
 
 def is_api(scope: Scope) -> bool:
     """Whether a request belongs to the API; with a command in a header it is one of the old kind."""
-    return scope.path.startswith(PREFIXES) and "command" not in scope.headers
+    of_api = scope.path == CONSOLE or scope.path.startswith(PREFIXES)
+    return of_api and "command" not in scope.headers
 
 
-async def answer(
-    scope: Scope, proto: Exchange, body: Body, api: Api, callers: Callers, silence_s: float | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What answering needs of the server.
+
+    Attributes:
+        silence_s: longest silence inside a stream; None = no limit.
+        ending: set when the server is being stopped.
+        live: requests whose answers have no end.
+    """
+
+    api: Api
+    callers: Callers
+    silence_s: float | None
+    ending: asyncio.Event
+    live: set[asyncio.Task[Any]]
+
+
+async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) -> None:
     """Answer it. Raises ApiFailedError before anything was sent."""
+    callers = serving.callers
 
     def caller() -> Caller:
         # A page of another site must not call in the name of whoever looks at it, not even to read.
@@ -90,14 +115,33 @@ async def answer(
 
     try:
         request = ApiRequest(scope.method, unquote(scope.path), _query(scope), scope.headers, body, caller)
-        reply = await api(request)
-        headers = [("content-type", reply.media_type), *NO_SNIFFING, *reply.headers]
-        if reply.stream is not None:
-            await send_stream(proto, reply.stream, headers, silence_s, scope.client)
+        reply = await serving.api(request)
+        headers = list({"content-type": reply.media_type, **dict(NO_SNIFFING), **dict(reply.headers)}.items())
+        if scope.method == "HEAD" and (reply.live or reply.stream is None):
+            proto.response_bytes(reply.status, headers, b"")
+        elif reply.live and reply.stream is not None:
+            await _answer_live(scope, proto, reply.stream, headers, serving)
+        elif reply.stream is not None:
+            await send_stream(proto, reply.stream, headers, serving.silence_s, scope.client)
         else:
-            proto.response_bytes(reply.status, headers, b"" if scope.method == "HEAD" else reply.body)
+            proto.response_bytes(reply.status, headers, reply.body)
     except EdgeLakeError as problem:
         raise ApiFailedError(problem) from problem
+
+
+async def _answer_live(
+    scope: Scope, proto: Exchange, stream: AsyncIterator[bytes], headers: HeaderList, serving: Serving
+) -> None:
+    """Raises StoppingError when it is too late to begin."""
+    if serving.ending.is_set():
+        raise StoppingError("The REST server is being stopped")
+    task = asyncio.current_task()
+    assert task is not None
+    serving.live.add(task)
+    try:
+        await send_live(proto, stream, headers, serving.ending, scope.client)
+    finally:
+        serving.live.discard(task)
 
 
 def send_api_error(proto: Exchange, problem: EdgeLakeError) -> None:

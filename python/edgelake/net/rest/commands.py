@@ -21,6 +21,7 @@ from edgelake.errors import (
 from edgelake.model import Reply
 from edgelake.net.pool import Pool
 from edgelake.net.rest import data
+from edgelake.net.rest.api import CONSOLE, no_api
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.downloads import send_file
 from edgelake.net.rest.exchange import Exchange, Scope
@@ -51,6 +52,7 @@ from edgelake.net.rest.streams import send_stream
 from edgelake.net.rest.uploads import Upload
 
 HEALTH = {"/health", "/healthz"}
+_PROGRAMS = COMMAND_PRODUCTS | {"grafana"}
 _NAME = re.compile(r"[A-Za-z_][\w.\-]{0,99}")
 _UNREADABLE = (
     "The header '{}' holds characters outside ASCII, which HTTP headers can't carry reliably",
@@ -74,7 +76,7 @@ async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) ->
         if name not in headers and name in scope.headers:
             raise RequestError(_UNREADABLE[0].format(name), hint=_UNREADABLE[1])
     method = "GET" if scope.method == "HEAD" else scope.method
-    if "command" not in headers and method == "GET" and _answer_plain(scope, proto, headers):
+    if "command" not in headers and method == "GET" and _answer_plain(scope, proto, headers, serving):
         return
     if method == "POST" and headers.get("command", "").strip().lower() == "data":
         serving.hooks.callers.check_put(scope)
@@ -99,10 +101,18 @@ def in_url(scope: Scope) -> bool:
     return scope.method in {"GET", "HEAD", "POST"} and "command" in scope.query_string.lower()
 
 
-def _answer_plain(scope: Scope, proto: Exchange, headers: dict[str, str]) -> bool:
-    """Requests without a command that are no command: health, Grafana's connection test, ping."""
+def _wants_console(scope: Scope, headers: dict[str, str]) -> bool:
+    """Whether a person opens the address of the node in a browser."""
+    is_page = "text/html" in headers.get("accept", "").lower()
+    return is_page and scope.path == "/" and not scope.query_string and product_of(headers) not in _PROGRAMS
+
+
+def _answer_plain(scope: Scope, proto: Exchange, headers: dict[str, str], serving: Serving) -> bool:
+    """Requests without a command that are no command: a browser's first, health, Grafana's connection test, ping."""
     path = scope.path
-    if path in HEALTH:
+    if _wants_console(scope, headers) and serving.hooks.api is not no_api:
+        proto.response_empty(303, [("location", CONSOLE), ("vary", "Accept"), ("cache-control", "no-store")])
+    elif path in HEALTH:
         state = {"status": "healthy", "service": "anylog-rest-server", "timestamp": round(time.time(), 2)}
         send_text(proto, json_text(state))
     elif path == "/api/status":

@@ -48,6 +48,8 @@ class Entry:
         self._running: dict[asyncio.Task[None], int] = {}
         self._slow: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._live: set[asyncio.Task[Any]] = set()
 
     async def handle(self, scope: Scope, proto: Exchange) -> None:
         """Answer one request; whatever happens, it is answered."""
@@ -93,7 +95,11 @@ class Entry:
 
     async def _api(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
-        await api.answer(scope, proto, body, self.hooks.api, self.hooks.callers, self.timeout_seconds or None)
+        hooks = self.hooks
+        if scope.method in {"GET", "HEAD"}:
+            self._waiting(task, False)  # nobody reads a body that is not there, so nobody else says so
+        serving = api.Serving(hooks.api, hooks.callers, self.timeout_seconds or None, self._ending, self._live)
+        await api.answer(scope, proto, body, serving)
 
     async def _other(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         method = scope.method
@@ -128,6 +134,7 @@ class Entry:
     def accept(self) -> None:
         """Take requests (again)."""
         self.stopping = False
+        self._ending.clear()
         if self.short is not None:
             self.short.closed = False
 
@@ -136,6 +143,16 @@ class Entry:
         self.stopping = True
         if self.short is not None:
             self.short.closed = True
+
+    async def end_live(self, seconds: float) -> None:
+        """End the answers that have no end.
+
+        Before the HTTP server ends: of a client that has left unnoticed, its thread waits for what we send next, and
+        the end of the server waits for the thread.
+        """
+        self._ending.set()
+        if self._live:
+            await asyncio.wait(self._live, timeout=seconds)
 
     def _busy(self) -> int:
         return len(self._running) + (len(self.short.running) if self.short is not None else 0)

@@ -125,6 +125,7 @@ class RestServer(Addressed):
         if watch is not None:
             watch.cancel()
         self._since_us = 0
+        await self._entry.end_live(CLOSE_SECONDS)
         if not await listener.close(CLOSE_SECONDS):
             log.warning("REST Server %s: the listening socket is not closed yet", self.bound)
         if self._entry.is_serving(asyncio.current_task()):  # "exit rest" over REST: its own reply goes out first

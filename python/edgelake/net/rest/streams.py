@@ -13,7 +13,7 @@ import errno
 import logging
 import os
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from edgelake.errors import EdgeLakeError, TimeoutExpiredError
@@ -62,6 +62,30 @@ async def send_stream(
         await source.close()
 
 
+async def send_live(
+    out: Exchange, stream: AsyncIterator[bytes], headers: HeaderList, ending: asyncio.Event, address: str
+) -> None:
+    """Send a stream without an end: each piece as it comes up, until the client leaves or ``ending`` is set.
+
+    The stream is closed then, and nothing is raised. While the client takes nothing, no piece is asked for.
+    """
+    source = _Source(stream, None)
+    leaving = [asyncio.ensure_future(_wait(out.client_disconnect())), asyncio.ensure_future(ending.wait())]
+    gone = asyncio.ensure_future(_first(leaving))
+    try:
+        await _through_pipe(out, source, b"", headers, gone, address)
+    except ClientGoneError:
+        log.debug("REST client %s: the end of its events", address)
+    finally:
+        for one in (gone, *leaving):
+            one.cancel()
+        await source.close()
+
+
+async def _first(futures: Iterable[asyncio.Future[Any]]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
 async def _wait(awaitable: Awaitable[None]) -> None:
     await awaitable  # granian's object is awaitable, yet no coroutine
 
@@ -74,6 +98,10 @@ class _Source:
 
     async def next(self) -> bytes:
         """The next piece; b"" with ``ended`` set at the end."""
+        if self._silence is None:
+            piece = await anext(self._stream, None)
+            self.ended = piece is None
+            return piece or b""
         try:
             async with asyncio.timeout(self._silence):
                 return await anext(self._stream)
