@@ -441,6 +441,7 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
     167: ("msg.agent", "HTTP server received POST message from unknown 'User-Agent'", 400),
     180: ("policy.not_unique", "Policy attribute is not unique", 400),
     209: ("metadata.contract", "Failed to work with the contract of a blockchain platform", 400),
+    244: ("grafana.payload", "Missing Data Source info", 400),
     247: ("policy.id_mismatch", "Policy id does not match", 400),
     248: ("policy.wrong", "Policy is not valid", 400),
     263: ("policy.attribute", "Missing or wrong attribute in policy", 400),

@@ -20,7 +20,7 @@ def blocks(page: str, kind: str) -> list[str]:
     return [text for found, text in _FENCE.findall((ROOT / page).read_text()) if found == kind]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/rest.md", "docs/api.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/rest.md", "docs/api.md", "docs/grafana.md"])
 def test_curl_lines_of_a_page_work_on_the_node_of_the_readme(page: str, tmp_path: Path) -> None:
     script = blocks("README.md", "script")[0].replace("32049", "{port}")
     lines = blocks(page, "sh")
@@ -36,6 +36,7 @@ def test_curl_lines_of_a_page_work_on_the_node_of_the_readme(page: str, tmp_path
         node.post("flush buffers")
         assert node.count("motor") >= 1
     assert all(said) or page != "README.md"
+    assert not [one for one in said if one.startswith('{"message"')]  # how Grafana is told of failures
 
 
 def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
         upload=upload,
         profiler=profiler_of(ctx),
         api=_api_of(ctx),
+        grafana=_grafana_of(ctx),
     )
 
 
@@ -142,6 +143,21 @@ def _api_of(ctx: Context) -> Api:
             from edgelake.command.api.table import router
 
             made = router(ctx)
+        return await made(request)
+
+    return answer
+
+
+def _grafana_of(ctx: Context) -> Api:
+    """Grafana's data source. Its modules are loaded with the first request."""
+    made: Api | None = None
+
+    async def answer(request: ApiRequest) -> ApiReply:
+        nonlocal made
+        if made is None:
+            from edgelake.command.grafana.datasource import datasource
+
+            made = datasource(ctx)
         return await made(request)
 
     return answer

@@ -86,6 +86,18 @@ def is_api(scope: Scope) -> bool:
     return of_api and "command" not in scope.headers
 
 
+def is_from_grafana(headers: Headers) -> bool:
+    """Whether the server of a Grafana sends it."""
+    return "grafana" in (headers.get("user-agent") or "").lower()
+
+
+def is_for_grafana(scope: Scope) -> bool:
+    """Whether a request is one of Grafana's JSON data source (its tests of the connection are plain GETs)."""
+    if scope.method != "POST" or scope.path.startswith("/v1/") or "command" in scope.headers:
+        return False
+    return is_from_grafana(scope.headers)
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """What answering needs of the server.
@@ -108,8 +120,9 @@ async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) ->
     callers = serving.callers
 
     def caller() -> Caller:
-        # A page of another site must not call in the name of whoever looks at it, not even to read.
-        if callers.is_foreign(scope):
+        # A page of another site must not call in the name of whoever looks at it, not even to read. (Grafana's server
+        # is no page; it may call this node by a name that the node does not know, and then reads at most.)
+        if callers.is_foreign(scope) and not is_for_grafana(scope):
             raise NotPermittedError("pages of other sites may not use the API")
         return callers.caller(scope)
 

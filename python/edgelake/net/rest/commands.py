@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from edgelake.errors import (
     CommandError,
     EdgeLakeError,
-    NotAvailableError,
     RequestError,
     TimeoutExpiredError,
     error,
@@ -21,7 +20,7 @@ from edgelake.errors import (
 from edgelake.model import Reply
 from edgelake.net.pool import Pool
 from edgelake.net.rest import data
-from edgelake.net.rest.api import CONSOLE, no_api
+from edgelake.net.rest.api import CONSOLE, is_from_grafana, no_api
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.downloads import send_file
 from edgelake.net.rest.exchange import Exchange, Scope
@@ -117,7 +116,7 @@ def _answer_plain(scope: Scope, proto: Exchange, headers: dict[str, str], servin
         send_text(proto, json_text(state))
     elif path == "/api/status":
         send_text(proto, json_text({"status": "ok"}))
-    elif product_of(headers) == "grafana":
+    elif is_from_grafana(scope.headers):
         proto.response_bytes(200, HTML_HEADERS, b"OK")
     elif product_of(headers) not in COMMAND_PRODUCTS and not in_url(scope):
         proto.response_empty(200, TEXT_HEADERS)
@@ -141,11 +140,8 @@ async def _asked(scope: Scope, method: str, headers: dict[str, str], body: Body)
     if command is None and in_url(scope):
         values = {**headers, **url_values(scope.query_string)}
         return Asked(method, values.get("command", ""), values, _lines(headers, content))
-    if command is None and method == "POST":
-        if product_of(headers) == "grafana":
-            raise NotAvailableError("The Grafana data source is not part of this version")
-        if (found := json_values(content)) is not None:
-            return Asked("GET", found.get("command", ""), {**headers, **found})
+    if command is None and method == "POST" and (found := json_values(content)) is not None:
+        return Asked("GET", found.get("command", ""), {**headers, **found})
     if command is None and product_of(headers) == "curl" and method == "GET":
         command = "get status"
     if command is None:

@@ -11,7 +11,7 @@ from typing import Any
 from edgelake.errors import EdgeLakeError, MethodError, SlowBodyError, StoppingError
 from edgelake.net.pool import Pool
 from edgelake.net.rest import api, commands, data
-from edgelake.net.rest.api import ApiFailedError, is_api, send_api_error
+from edgelake.net.rest.api import Api, ApiFailedError, is_api, is_for_grafana, send_api_error
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.calls import CallRecord, CallStatistics
 from edgelake.net.rest.config import BodyLimits
@@ -64,8 +64,10 @@ class Entry:
             if self.stopping:
                 raise StoppingError("The REST server is being stopped")
             await self.hooks.callers.admit(scope)
-            if is_api(scope):
-                await profiled(scope.method.lower(), self._api(scope, proto, task))
+            if is_for_grafana(scope):
+                await profiled("post", self._api(scope, proto, task, self.hooks.grafana))
+            elif is_api(scope):
+                await profiled(scope.method.lower(), self._api(scope, proto, task, self.hooks.api))
             elif scope.method == "PUT":
                 await profiled("put", self._put(scope, proto, task))
             else:
@@ -78,7 +80,7 @@ class Entry:
         except ApiFailedError as failure:
             problem, of_api = failure.problem, True
         except Exception as failure:  # noqa: BLE001 - the border of a request
-            problem, of_api = as_error(failure, scope.method), is_api(scope)
+            problem, of_api = as_error(failure, scope.method), is_api(scope) or is_for_grafana(scope)
         finally:
             del self._running[task]
             self.ended()
@@ -93,12 +95,12 @@ class Entry:
         headers, reply = await data.put(scope.headers, body, self.hooks, self.limits)
         proto.response_bytes(200, headers, reply)
 
-    async def _api(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
+    async def _api(self, scope: Scope, proto: Exchange, task: asyncio.Task[None], handler: Api) -> None:
         body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
         hooks = self.hooks
         if scope.method in {"GET", "HEAD"}:
             self._waiting(task, False)  # nobody reads a body that is not there, so nobody else says so
-        serving = api.Serving(hooks.api, hooks.callers, self.timeout_seconds or None, self._ending, self._live)
+        serving = api.Serving(handler, hooks.callers, self.timeout_seconds or None, self._ending, self._live)
         await api.answer(scope, proto, body, serving)
 
     async def _other(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:

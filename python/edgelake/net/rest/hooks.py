@@ -83,6 +83,7 @@ class RestHooks:
         log_call, log_all: gets the failed requests, or all of them while ``log_all()`` is true.
         profiler: counts the work on requests while their method is on.
         api: answers requests of the public API.
+        grafana: answers those of Grafana's data source.
         render: a reply that has no stream as text (JSON when it asks for it).
     """
 
@@ -99,3 +100,4 @@ class RestHooks:
     upload: Upload = no_upload
     profiler: Profiler = field(default_factory=Profiler)
     api: Api = no_api
+    grafana: Api = no_api

@@ -56,6 +56,7 @@ class RestServer(Addressed):
         upload: runs a command line with the file that came along.
         profiler: counts the work on requests while their method is on.
         api: answers requests of the public API.
+        grafana: answers those of Grafana's data source.
     """
 
     name = "rest"
@@ -77,6 +78,7 @@ class RestServer(Addressed):
         upload: Upload = no_upload,
         profiler: Profiler | None = None,
         api: Api = no_api,
+        grafana: Api = no_api,
     ) -> None:
         self.config = config
         self._gate = gate = gate or Gate(Identities(Path))
@@ -94,6 +96,7 @@ class RestServer(Addressed):
             upload,
             profiler or Profiler(),
             api,
+            grafana,
         )
         self.pool = Pool("REST", config.threads, config.waiting)
         self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)
