@@ -78,6 +78,10 @@ class Browser:
     def texts(self, selector: str) -> list[str]:
         return list(self.call("texts", selector))
 
+    def contents(self, selector: str) -> list[str]:
+        """As ``texts``, of drawings."""
+        return list(self.call("contents", selector))
+
     def count(self, selector: str) -> int:
         return int(self.call("count", selector))
 

@@ -23,8 +23,25 @@ run scheduler 1
 run message broker where external_ip = 127.0.0.1 and external_port = {{broker}} and bind = true
 run msg client where broker = rest and user-agent = anylog and topic = (name = pumps and dbms = plant and table = pump \
 and column.timestamp.timestamp = now and column.value.float = "bring [value]")
+set schema widening where value = off
+partition plant motor using timestamp by 1 day
+run tcp server where external_ip = 127.0.0.1 and external_port = {{tcp}} and bind = true
+p = create policy cluster where name = berlin and company = acme
+blockchain insert where policy = !p and local = true
+c = blockchain get cluster bring.first [cluster][id]
+p = create policy operator where name = edge-1 and company = acme and cluster = !c and ip = 127.0.0.1 \
+and port = {{tcp}} and loc = "52.52,13.40"
+blockchain insert where policy = !p and local = true
+p = create policy operator where name = edge-2 and company = acme and cluster = !c and ip = 127.0.0.1 and port = 9 \
+and loc = "53.55,9.99"
+blockchain insert where policy = !p and local = true
 """
 )
+
+
+def script() -> str:
+    """The commands of a node, with ports that are free."""
+    return SCRIPT.replace("{{broker}}", str(free_port())).replace("{{tcp}}", str(free_port()))
 
 
 class Readings:
@@ -67,8 +84,7 @@ class Readings:
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    script = SCRIPT.replace("{{broker}}", str(free_port()))
-    with Program(tmp_path_factory.mktemp("node"), script) as running, Readings(running):
+    with Program(tmp_path_factory.mktemp("node"), script()) as running, Readings(running):
         yield running
 
 

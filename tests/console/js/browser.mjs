@@ -67,6 +67,7 @@ const calls = {
   },
   text: (selector) => context.page.locator(selector).first().innerText(),
   texts: (selector) => context.page.locator(selector).allInnerTexts(),
+  contents: (selector) => context.page.locator(selector).allTextContents(),
   count: (selector) => context.page.locator(selector).count(),
   run: (code) => context.page.evaluate(code),
   download: async (selector) => {

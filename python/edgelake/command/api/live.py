@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import math
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -83,11 +84,13 @@ class Events:
         """A listener. Raises OverloadedError when there are too many."""
         if self._listeners >= LISTENERS:
             raise OverloadedError(f"{LISTENERS} clients listen to the events of this node already")
-        return ApiReply(
-            media_type=MEDIA_TYPE, live=True, stream=self._stream(call), headers=[("x-accel-buffering", "no")]
-        )
+        self._listeners += 1
+        place = [True]  # given back once: by the stream, or with it when it never began
+        stream = self._stream(call, place)
+        weakref.finalize(stream, self._leave, place)
+        return ApiReply(media_type=MEDIA_TYPE, live=True, stream=stream, headers=[("x-accel-buffering", "no")])
 
-    async def _stream(self, call: Call) -> AsyncIterator[bytes]:
+    async def _stream(self, call: Call, place: list[bool]) -> AsyncIterator[bytes]:
         self._begin()
         try:
             at, first = self._start(call.request.headers.get("last-event-id") or "")
@@ -111,16 +114,18 @@ class Events:
                 at = self._number
                 yield pieces
         finally:
-            self._leave()
+            self._leave(place)
 
     def _begin(self) -> None:
-        self._listeners += 1
         if self._sampler is None:
             self._skip_logs()
             self._sample()
             self._sampler = asyncio.create_task(self._run(), name="events")
 
-    def _leave(self) -> None:
+    def _leave(self, place: list[bool]) -> None:
+        if not place:
+            return
+        place.clear()
         self._listeners -= 1
         if not self._listeners and self._sampler is not None:
             self._sampler.cancel()

@@ -6,7 +6,19 @@ from typing import Final
 
 import msgspec
 
-from edgelake.command.api import commands, completion, openapi, overview, sql, state
+from edgelake.command.api import (
+    commands,
+    completion,
+    network,
+    openapi,
+    overview,
+    preview,
+    problems,
+    sources,
+    sql,
+    state,
+    tables,
+)
 from edgelake.command.api.assets import Assets
 from edgelake.command.api.ingest import KEY, NDJSON_TYPE, Ingestion
 from edgelake.command.api.live import MEDIA_TYPE as EVENT_STREAM
@@ -41,6 +53,14 @@ _COMMAND: Final = (
     Parameter("subset", "with destination: the answers of some nodes are enough", "boolean", default=False),
     Parameter("timeout", "seconds, at most", "integer", most=86_400),
     Parameter("format", "of the result: data, or the text of the prompt", choices=("json", "text"), default="json"),
+)
+_PREVIEW: Final = (
+    Parameter("payload", "as it would be sent: JSON", required=True, example='{"speed": 1480.5}'),
+    Parameter("client", "number of the message client that would get it", "integer"),
+    Parameter("topic", "of that client; absent: its first", default=""),
+    Parameter("policy", "id of the policy that maps it", default=""),
+    Parameter("dbms", "name of the database, without a client", default="", example="plant"),
+    Parameter("table", "name of the table, without a client", default="", example="motor"),
 )
 _LINE: Final = Parameter("line", "as far as it is typed", default="", example="get stat")
 _ID: Final = Parameter("id", "as it was given to /v1/sql", required=True)
@@ -98,6 +118,12 @@ def router(ctx: Context) -> Router:
         ),
         Route("GET", "/v1/databases", "The connected databases.", state.databases, DATA, answers=_OK),
         Route("GET", "/v1/databases/{dbms}", "Its tables with columns.", state.tables, DATA, (_DBMS,), answers=_OK),
+        Route("GET", "/v1/databases/{dbms}/{table}", "A table.", tables.table, DATA, (_DBMS, _TABLE), answers=_OK),
+        Route("GET", "/v1/clients", "Message clients, topics, mappings.", sources.clients, DATA, answers=_OK),
+        Route("GET", "/v1/rejected", "Rows that were kept out.", sources.rejected, DATA, answers=_OK),
+        Route("POST", "/v1/preview", "What a payload would become.", preview.preview, DATA, _PREVIEW, answers=_OK),
+        Route("GET", "/v1/network", "Nodes, clusters and tables.", network.network, DATA, answers=_OK),
+        Route("GET", "/v1/problems", "What is wrong, and what helps.", problems.get_problems, DATA, answers=_OK),
         Route("GET", "/v1/status", "The node and its services.", state.status, DATA, answers=_OK),
         Route("GET", "/v1/processes", "As get processes.", state.processes, DATA, answers=_OK),
         Route("GET", "/v1/connections", "As get connections.", state.connections, DATA, answers=_OK),

@@ -1,6 +1,6 @@
 // The frame around the pages: menu, state of the node, login, light and dark.
 import type { ComponentType } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { identity, whenRefused } from "./lib/api";
 import { live, useLive, type Link } from "./lib/live";
 import { link, useRoute, type Route } from "./lib/route";
@@ -8,8 +8,12 @@ import { theme, toggle } from "./lib/theme";
 import { Icon } from "./parts/icons";
 import { Dot, type Tone } from "./parts/ui";
 import { Console } from "./pages/Console";
+import { Data } from "./pages/Data";
+import { Ingest } from "./pages/Ingest";
 import { Login } from "./pages/Login";
+import { Network } from "./pages/Network";
 import { Overview } from "./pages/Overview";
+import { Problems } from "./pages/Problems";
 import { Sql } from "./pages/Sql";
 
 interface Page {
@@ -20,7 +24,11 @@ interface Page {
 
 const PAGES: Page[] = [
   { key: "overview", title: "Overview", shows: Overview },
+  { key: "data", title: "Data", shows: Data },
   { key: "sql", title: "SQL", shows: Sql },
+  { key: "ingest", title: "Ingest", shows: Ingest },
+  { key: "network", title: "Network", shows: Network },
+  { key: "problems", title: "Problems", shows: Problems },
   { key: "console", title: "Console", shows: Console },
 ];
 
@@ -37,7 +45,8 @@ export function App() {
   const main = useRef<HTMLElement>(null);
   const page = PAGES.find((one) => one.key === route.page) ?? PAGES[0]!;
 
-  useEffect(() => whenRefused(() => setAsked(true)), []);
+  // Before the first request is sent, which a later effect might not be.
+  useLayoutEffect(() => whenRefused(() => setAsked(true)), []);
   useEffect(() => {
     document.title = `${page.title} · EdgeLake`;
   }, [page.key]);

@@ -39,7 +39,8 @@ const FUNCTIONS: Record<string, string> = {
   substr: "substr(text, from, length)",
 };
 
-const AUTOMATIC = new Set(["row_id", "insert_timestamp", "tsd_name", "tsd_id"]);
+/** Columns that the node fills. */
+export const AUTOMATIC = new Set(["row_id", "insert_timestamp", "tsd_name", "tsd_id"]);
 
 /** How the word at the end of a text may go on. */
 export function offersAt(before: string, statement: string, dbms: string, known: Catalogue): Offer[] {

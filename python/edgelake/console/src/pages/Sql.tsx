@@ -50,25 +50,20 @@ export function Sql({ route }: { route: Route }) {
   const running = useRef<AbortController | null>(null);
   const [busy, setBusy] = useState(false);
 
-  useEffect(() => {
-    const asked = values.get("q");
-    if (asked !== null) setStatement(asked);
-    if (values.get("dbms")) setDbms(values.get("dbms")!);
-  }, [values.get("q"), values.get("dbms")]);
-
   const columns = catalogue.get(dbms)?.get(tablesIn(statement)[0] ?? "");
-  const complete = (text = statement): string => ranged(text, condition(range, timeColumn(columns)));
+  const complete = (text = statement, within = range): string => ranged(text, condition(within, timeColumn(columns)));
 
-  const run = async (): Promise<void> => {
-    if (!statement.trim() || running.current) return;
+  const run = async (text = statement, within = range): Promise<void> => {
+    if (!text.trim() || running.current) return;
     const stop = (running.current = new AbortController());
     setBusy(true);
     setProblem(null);
     setPlan(null);
-    replace("sql", { dbms, q: statement, range: range.preset, from: range.from, to: range.to, network: network ? "true" : "" });
-    setHistory(keep("sql", statement));
+    const address = { dbms, q: text, range: within.preset, from: within.from, to: within.to };
+    replace("sql", { ...address, network: network ? "true" : "" });
+    setHistory(keep("sql", text));
     try {
-      setAnswer(await ask({ sql: complete(), dbms, network, timezone: "utc" }, stop));
+      setAnswer(await ask({ sql: complete(text, within), dbms, network, timezone: "utc" }, stop));
     } catch (failed) {
       setAnswer(null);
       setProblem(stop.signal.aborted ? new ApiError(0, "The query was cancelled") : failed);
@@ -94,9 +89,16 @@ export function Sql({ route }: { route: Route }) {
     if (next.preset) setStatement((text) => withRange(text));
   };
 
+  // An address with a statement, of a link or of the browser's history, is run.
   useEffect(() => {
-    if (values.get("q") && dbms) void run();
-  }, [dbms === ""]);
+    const [asked, wanted] = [values.get("q"), values.get("dbms") ?? dbms];
+    if (!asked || !dbms) return;
+    if (wanted !== dbms) return setDbms(wanted);
+    const within = { preset: values.get("range") ?? "", from: values.get("from") ?? "", to: values.get("to") ?? "" };
+    setStatement(asked);
+    setRange(within);
+    void run(asked, within);
+  }, [values.toString(), dbms === (values.get("dbms") ?? dbms) && dbms !== ""]);
 
   return (
     <>
@@ -144,7 +146,7 @@ export function Sql({ route }: { route: Route }) {
           label="Statement"
           offers={(before) => offersAt(before, statement, dbms, catalogue)}
           onInput={setStatement}
-          onRun={run}
+          onRun={() => void run()}
         />
         <div class="tools">
           {busy ? (
@@ -152,7 +154,7 @@ export function Sql({ route }: { route: Route }) {
               Cancel
             </button>
           ) : (
-            <button type="button" class="primary" onClick={run} disabled={!statement.trim()}>
+            <button type="button" class="primary" onClick={() => void run()} disabled={!statement.trim()}>
               Run
             </button>
           )}
