@@ -239,6 +239,12 @@ def format_time(us: int) -> str:
 
 # --- store
 
+def add_functions(pointer: int) -> None:
+    """Give a connection of apsw the function ``content_hash(half, value, ...)``: 32 bits of a hash of the values.
+
+    ``half`` 0 or 1 of its 64 bits. The same on every machine and for whole numbers of any kind.
+    """
+
 def sqlite_ready() -> bool:
     """Whether apsw's SQLite interface has been handed over (``store.engine.load_native``)."""
 
@@ -761,12 +767,14 @@ class Select:
         timezone: str | None = None,
         reference_order: bool = False,
         leading: tuple[int | None] | None = None,
+        also: str | None = None,
         part: Literal["whole", "leaf", "query"] = "whole",
     ) -> Plan:
         """The plan over ``tables``: those of ``Select.tables``, in their order.
 
         ``extend``: (title, ``table``, ``dbms`` or ``text``, the text, kind, casts). ``timezone``: of times that name
         none; None = the machine's. ``leading``: what a plan of the kind ``leading`` found, None in it = no row.
+        ``also``: a condition beside that of the statement, on the rows of each table.
         Raises QueryError, EdgeLakeError (195, 296).
         """
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from edgelake.bench.postgres_server import PostgresServer
+from edgelake.command.handlers.consistency import hashed
 from edgelake.errors import (
     CommandError,
     DatabaseAwayError,
@@ -101,6 +102,21 @@ def test_rows_come_back_as_from_sqlite(store: PostgresStore, tmp_path: Path) -> 
         "SELECT a.row_id, b.row_id FROM t a JOIN t b ON a.row_id = b.row_id + 1 ORDER BY 1",
     ):
         assert fetch(store, sql) == fetch(sqlite, sql), sql
+    sqlite.close_blocking()
+
+
+def test_hashes_of_contents_are_the_same_on_both_engines(store: PostgresStore, tmp_path: Path) -> None:
+    sqlite = SqliteStore("plant", tmp_path / "plant.dbms")
+    for payload in PAYLOADS:
+        for one in (sqlite, store):
+            one.store_many([insertion(*payload)])
+    values = ", ".join(hashed(column) for column in store.tables["t"].user_columns)
+    for half in (0, 1):
+        sql = f"SELECT content_hash({half}, {values}) FROM t ORDER BY row_id"
+        found = fetch(store, sql)
+        assert found == fetch(sqlite, sql)
+        assert len({row[0] for row in found}) == len({*fetch(store, f"SELECT {values} FROM t")})
+        assert all(0 <= row[0] < 1 << 32 for row in found)
     sqlite.close_blocking()
 
 
@@ -326,6 +342,42 @@ async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
     await stores.connect("plant")  # in a file now
     await stores.close()
     server.stop()
+
+
+async def test_one_statement_reads_tables_of_two_servers(empty: PostgresServer, tmp_path: Path) -> None:
+    """Two servers of their own, and a file of SQLite beside them."""
+    far = PostgresServer()
+    try:
+        async with asking(tmp_path, empty) as (stores, queries):
+            await stores.connect("far", kind="psql", server=far.server())
+            await stores.connect("here", memory=True)
+            for dbms, values in (("plant", (1, 2, 3)), ("far", (3, 4)), ("here", (5,))):
+                rows = [{"v": value, "n": dbms, "at": "2024-02-03T10:11:12Z"} for value in values]
+                await stores.get(dbms).insert(insertion(*rows))
+            both = "stat = false and include = (far.t, here.t)"
+            assert await answer(queries, "select count(*) as n, sum(v) as s, avg(v) as a from t", both) == [
+                {"n": "6", "s": "18", "a": "3.0"}
+            ]
+            named = f"{both} and extend = (@dbms_name)"
+            assert await answer(queries, "select max(v) as m from t order by dbms_name", named) == [
+                {"dbms_name": "far", "m": "4"},
+                {"dbms_name": "here", "m": "5"},
+                {"dbms_name": "plant", "m": "3"},
+            ]
+            assert await answer(queries, "select v from t where v > 2 order by v desc limit 3", both) == [
+                {"v": "5"},
+                {"v": "4"},
+                {"v": "3"},
+            ]
+            joined = "select a.v as v, b.n as n from t as a join far.t as b on a.v = b.v"
+            assert await answer(queries, joined) == [{"v": "3", "n": "far"}]
+            far.crash()
+            with pytest.raises(EdgeLakeError) as failure:
+                await answer(queries, "select count(*) from t", both)
+            assert str(far.port) in str(failure.value)
+            assert await answer(queries, "select count(*) as n from t") == [{"n": "3"}]
+    finally:
+        far.stop()
 
 
 async def test_kinds_do_not_mix(empty: PostgresServer, tmp_path: Path) -> None:

@@ -164,6 +164,25 @@ class ClusterMessages:
         consumer = self._consumer()
         return consumer is None or consumer.is_complete
 
+    async def safe_ids(self) -> dict[int, int] | None:
+        """By member, the number up to which every member has its files; None without others.
+
+        Raises EdgeLakeError 175 where nothing tells what the others have.
+        """
+        config, members = self.operator(), self.members()
+        if config is None or not members:
+            return None
+        consumer = self._consumer()
+        if consumer is None:
+            raise error(175, "committed: nothing tells what the other members have", hint="run data consumer")
+        found = {}
+        for one in self.all_members():
+            table = self.files.table_of(one.member)
+            own = await table.safe_id() if table.exists else 0
+            others = [consumer.safe_id_at(other.member, one.member) for other in members if other is not one]
+            found[one.member] = min([own, *others])
+        return found
+
     def _told_range(self, words: Sequence[str], ip: str) -> None:
         if len(words) < 6 or not (words[3].isdigit() and words[5].isdigit()):
             return

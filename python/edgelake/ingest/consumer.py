@@ -353,8 +353,13 @@ class Consumer:
             if question.member == member and host in question.hosts and not question.answer.done():
                 question.answer.set_result((first, last))
                 if (source := self.progress.get(question.source)) is not None:
-                    source.safe = safe
+                    source.safe.update(safe)  # an answer leaves out the files that it is about
                 return
+
+    def safe_id_at(self, holder: int, member: int) -> int:
+        """Up to which number a member (``holder``) has the files of another one, as far as it has said."""
+        progress = self.progress.get(holder)
+        return progress.safe.get(tsd_name(member), 0) if progress is not None else 0
 
     def told_missing(self, member: int, file_id: int) -> None:
         """A member says that it does not have a file any more."""

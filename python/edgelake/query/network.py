@@ -239,6 +239,7 @@ def _command(dbms: str, statement: str, options: Options) -> str:
     """The request: the options that the rows depend on, then the statement (network protocol, section 6.2)."""
     written = [f"include = {f'{d}.{t}' if d else t}" for d, t in options.include]
     written += [f"extend = {_extended(item)}" for item in options.extend]
+    written += ["committed = true"] if options.committed else []
     written += ["incomplete = true"] if options.incomplete else []
     between = f"{' and '.join(written)} " if written else ""
     return f"sql {dbms} {between}{statement}"

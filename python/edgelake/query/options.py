@@ -47,6 +47,7 @@ class Options:
         table, drop: keep the result in ``system_query.<table>``; False adds to what is there.
         all_nodes: members of a cluster are asked in turn, not the main one.
         incomplete: a member answers that does not have all data of its cluster yet.
+        committed: rows alone that every member of the cluster has.
         max_time_s: longest time for the answer; None = no limit.
         test: print the answer as a test case, under ``title``; ``source`` is a file to compare it with.
     """
@@ -64,6 +65,7 @@ class Options:
     drop: bool = True
     all_nodes: bool = False
     incomplete: bool = False
+    committed: bool = False
     max_time_s: float | None = None
     output: bool = True
     test: bool = False
@@ -301,7 +303,7 @@ _READERS: Final[dict[str, Callable[[str, str], dict[str, Any]]]] = {
     "extend": _extend,
     "nodes": _nodes,
     "incomplete": _flag("incomplete"),
-    "committed": _flag(""),  # a node alone has no other members to wait for
+    "committed": _flag("committed"),
     "dest": _destination,
     "file": _text("file"),
     "table": lambda _key, value: {"table": value.lower()},

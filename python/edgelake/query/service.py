@@ -174,6 +174,7 @@ class Queries:
         json_null: str = "empty",
         leaf: str = "",
         begun: Callable[[Job], None] = lambda _job: None,
+        also: str = "",
     ) -> Answer:
         """Begin a select; the answer is read from what this returns.
 
@@ -182,6 +183,7 @@ class Queries:
             command: as the user wrote it, for ``query status``.
             json_null: ``empty`` prints a null as ``""``, ``null`` as ``null``.
             leaf: for another node, which puts the answers of several together: how it wants rows printed.
+            also: a condition on the rows of each table, beside that of the statement.
             begun: told of the query as soon as it has its place; what it raises ends the query.
 
         Raises QueryError, TableMissingError, DatabaseMissingError, TimeoutExpiredError, EdgeLakeError.
@@ -189,14 +191,14 @@ class Queries:
         self.check_timezone(options.timezone)
         command = command or sql
         if "{" in sql:
-            sql = await leading.resolved(sql, lambda one: self._value(dbms, one, options, constant))
+            sql = await leading.resolved(sql, lambda one: self._value(dbms, one, options, constant, also))
         started = time.monotonic()
         job = self.jobs.begin(dbms, command, options.destination or options.format)
         run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
         job.stop, job.parts = run.interrupt, lambda: run.parts
         try:
             begun(job)
-            plan = await self._plan(run, dbms, sql, options, constant, is_leaf=bool(leaf))
+            plan = await self._plan(run, dbms, sql, options, constant, is_leaf=bool(leaf), also=also)
             _note(job, plan)
             outputs = await self._outputs(run, plan)
             render = self.render(plan, outputs, options, json_null)
@@ -260,10 +262,10 @@ class Queries:
 
     # --- inside
 
-    async def _value(self, dbms: str, sql: str, options: Options, constant: Callable[[str], str]) -> Any:
+    async def _value(self, dbms: str, sql: str, options: Options, constant: Callable[[str], str], also: str) -> Any:
         """Value of a leading query. Raises EdgeLakeError 166 unless it is one row of one column."""
         limited = Options(timezone="utc", include=options.include, max_time_s=options.max_time_s)
-        answer = await self.ask(dbms, sql, limited, constant=constant)
+        answer = await self.ask(dbms, sql, limited, constant=constant, also=also)
         found = [list(row.values()) async for block in answer.blocks(2) for row in python_columns.rows(block)]
         if len(found) != 1 or len(found[0]) != 1:
             raise error(166, f"'{sql[:100]}' gives no single value", hint="select one function, such as max(timestamp)")
@@ -273,13 +275,21 @@ class Queries:
         return Planner(self.stores, self.views, self.timezone, constant, self.limits.reference_order)
 
     async def _plan(
-        self, run: Run, dbms: str, sql: str, options: Options, constant: Callable[[str], str], *, is_leaf: bool = False
+        self,
+        run: Run,
+        dbms: str,
+        sql: str,
+        options: Options,
+        constant: Callable[[str], str],
+        *,
+        is_leaf: bool,
+        also: str,
     ) -> Plan:
         planner = self.planner(constant)
         select = Select(sql)
-        plan = planner.plan(select, dbms, options, is_leaf=is_leaf)
+        plan = planner.plan(select, dbms, options, is_leaf=is_leaf, also=also)
         if plan.kind == "leading":
-            plan = planner.plan(select, dbms, options, (await run.value(plan),), is_leaf=is_leaf)
+            plan = planner.plan(select, dbms, options, (await run.value(plan),), is_leaf=is_leaf, also=also)
         for warning in plan.warnings:
             log.warning("%s: %s", dbms, warning)
         return plan

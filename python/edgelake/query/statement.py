@@ -45,8 +45,11 @@ class Planner:
         latest: tuple[int | None] | None = None,
         *,
         is_leaf: bool = False,
+        also: str = "",
     ) -> Plan:
         """The plan of a select; ``latest`` holds what a plan of the kind ``leading`` found.
+
+        ``also``: a condition on the rows of each table, beside that of the statement.
 
         Raises QueryError, TableMissingError, DatabaseMissingError, EdgeLakeError 194, 195, 296.
         """
@@ -60,6 +63,7 @@ class Planner:
             timezone=self.timezone,
             reference_order=self.reference_order,
             leading=latest,
+            also=also or None,
             part="leaf" if is_leaf else "whole",
         )
 

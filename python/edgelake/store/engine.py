@@ -104,6 +104,7 @@ def open_reader(location: str, others: Mapping[str, str] | None = None) -> apsw.
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         attach(connection, others or {})
         connection.execute("PRAGMA query_only=1")
+        _rust.add_functions(connection.sqlite3_pointer())
     except apsw.Error as error:
         raise to_error(error, location) from error
     connection.authorizer = authorize_read

@@ -64,8 +64,8 @@ mod _rust {
     use crate::proto::ProtoDecoder;
     #[pymodule_export]
     use crate::query::{
-        GroupScan, PeerMerge, Plan, RowReader, Select, change_statement, statement_word,
-        time_expression, time_text,
+        GroupScan, PeerMerge, Plan, RowReader, Select, add_functions, change_statement,
+        statement_word, time_expression, time_text,
     };
     #[pymodule_export]
     use crate::rows::{

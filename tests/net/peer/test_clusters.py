@@ -336,6 +336,29 @@ async def test_what_differs_between_members_is_named(tmp_path: Path) -> None:
         assert (alone["members"], alone["differences"], len(alone["silent"])) == (1, [], 1)
 
 
+async def test_contents_that_counts_and_sums_do_not_tell_apart_are_named(tmp_path: Path) -> None:
+    """One value for another that the column has as well; values that changed places between two rows."""
+    async with cluster(tmp_path, 2) as members:
+        members.drop(0, b'{"v": 1, "d": 0.5, "name": "a"}\n{"v": 2, "d": 2, "name": "b"}\n{"v": 3, "name": "c"}\n')
+        members.drop(1, b'{"v": 4, "d": 1.5, "name": "x"}\n{"v": 5, "d": 7.25, "name": "y"}\n', "plant.t.0.1.0.json")
+        await members.hold([*range(1, 6)])
+        await members.quiet()
+
+        async def is_known() -> bool:
+            return len(await members.data(0, "get data nodes")) == 2
+
+        await until(is_known)
+        command = "test cluster rows where end_date = +1d"
+        assert (await members.data(0, command))["differences"] == []
+        for change in ("set name = 'c' where v = 2", "set name = 'y' where v = 4", "set name = 'x' where v = 5"):
+            await members.node(1).execute(f"sql plant update t {change}")
+        found = (await members.data(0, command))["differences"]
+        assert [(one["member"], one["file_id"], one["differs"]) for one in found] == [
+            ("1", 1, "name hash"),
+            ("2", 1, "content 0"),
+        ]
+
+
 async def test_a_file_that_a_member_has_forgotten_is_fetched_again(tmp_path: Path) -> None:
     async with cluster(tmp_path) as members:
         await members.node(0).ingest("plant", "t", [{"v": 1}])

@@ -1,7 +1,8 @@
 """Whether the members of a cluster hold the same rows, and which files differ.
 
-Members are compared by counts and sums of every column, for the rows of each member that took them in; where these
-differ, the numbers of files are halved until the files stand alone.
+Members are compared by counts, sums and hashes of every column and of the rows as a whole, for the rows of each member
+that took them in; where these differ, the numbers of files are halved until the files stand alone. Hashes are made in
+native code and added up, so that the order of rows does not count.
 Source: spec "Security and high availability", sections 13 and 14.
 """
 
@@ -23,8 +24,10 @@ from edgelake.command.registry import command
 from edgelake.errors import TableMissingError
 from edgelake.metadata.routing import Operator
 from edgelake.model import CommandClass, Reply, Table
-from edgelake.store.base import TableInfo
+from edgelake.store.base import ColumnInfo, TableInfo
 
+CONTENT: Final = "content "
+"""Begins the names of the two sums over whole rows."""
 MAX_COLUMNS: Final = 60
 MAX_NAMED: Final = 20
 """Files that are named for a table; the others are counted among its rows."""
@@ -33,7 +36,7 @@ SETTLE_S: Final = 60.0
 _NUMBERS: Final = ("int", "bigint", "float", "decimal", "boolean")
 
 Facts = dict[str, Any]
-"""Counts, sums and ends, by what they are of."""
+"""Counts, sums, ends and hashes, by what they are of."""
 
 
 @command(
@@ -56,7 +59,7 @@ async def get_table_digest(
     start_date: Timestamp | None = None,
     end_date: Timestamp | None = None,
 ) -> Reply:
-    """Counts and sums of the columns of a table, for the rows of each member that took them in.
+    """Counts, sums and hashes of the columns of a table, for the rows of each member that took them in.
 
     What members of a cluster compare (``test cluster rows``). member, first, last: the rows of files with these
     numbers; dates: of insert_timestamp.
@@ -85,13 +88,25 @@ async def get_table_digest(
 def _asked(info: TableInfo) -> tuple[list[str], str]:
     """What is asked of each column: its name in the digest, and the select."""
     names, asked = ["rows", "first file", "last file"], ["count(*)", "min(tsd_id)", "max(tsd_id)"]
-    for column in info.user_columns[:MAX_COLUMNS]:
+    columns = info.user_columns[:MAX_COLUMNS]
+    values = {column.name: hashed(column) for column in columns}
+    for half in (0, 1):
+        names.append(f"{CONTENT}{half}")
+        asked.append(f"sum(content_hash({half}, {', '.join(values.values()) or 'tsd_id'}))")
+    for column in columns:
         quoted = f'"{column.name}"'
         names += [f"{column.name} values", f"{column.name} min", f"{column.name} max"]
         asked += [f"count({quoted})", f"min({quoted})", f"max({quoted})"]
         names.append(f"{column.name} sum")
         asked.append(f"sum({quoted})" if column.kind in _NUMBERS else f"sum(length({quoted}))")
+        names.append(f"{column.name} hash")
+        asked.append(f"sum(content_hash(0, {values[column.name]}))")
     return names, ", ".join(f"{one} as f{at}" for at, one in enumerate(asked))
+
+
+def hashed(column: ColumnInfo) -> str:
+    """A column as it is hashed: a decimal is a text on one engine and a number on the other."""
+    return f'"{column.name}" * 1.0' if column.kind == "decimal" else f'"{column.name}"'
 
 
 def _plain(value: Any) -> Any:
@@ -187,6 +202,7 @@ def _differing(facts: Sequence[Facts | None]) -> list[str]:
     """What is not the same at all members that answered: rows first."""
     answered = [one for one in facts if one is not None]
     names = dict.fromkeys(["rows", *(name for one in answered for name in one)])
+    names = dict.fromkeys(sorted(names, key=lambda name: name.startswith(CONTENT)))  # a column says more
     return [name for name in names if any(not _is_same(answered[0].get(name), one.get(name)) for one in answered)]
 
 
@@ -220,7 +236,8 @@ async def check_cluster_rows(
 ) -> Reply:
     """Compare the rows of the members of the own cluster, and name what differs: table, file, column.
 
-    Rows, and for each column the number of values, their sum (of texts: of their lengths), the least and the greatest.
+    Rows, and for each column the number of values, their sum (of texts: of their lengths), the least and the greatest,
+    and a hash of all values; and a hash of all rows.
     Rows of the last minute are left out, which may be on their way, unless end_date says otherwise.
     """
     cluster, _ = own_cluster(ctx)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from edgelake import _rust
+from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.console import show_reply, write
 from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Tail
@@ -57,7 +58,8 @@ async def sql(ctx: Context, dbms: str, *, statement: Annotated[str, Tail()]) -> 
     queries: Queries = ctx.queries
 
     async def ask(options: Options) -> Answer:
-        return await queries.ask(dbms, text, options, constant=_constant(ctx), command=statement)
+        also = await committed_rows(ctx) if options.committed else ""
+        return await queries.ask(dbms, text, options, constant=_constant(ctx), command=statement, also=also)
 
     return await _answered(ctx, options, ask)
 
@@ -176,6 +178,7 @@ async def leaf_rows(
             command=found[2],
             leaf=printed or AS_THEY_TRAVEL,
             begun=leaf.follow,
+            also=await committed_rows(ctx) if options.committed else "",
         )
     except BaseException as failure:
         queries.leaves.end(leaf)
@@ -184,6 +187,19 @@ async def leaf_rows(
         raise
     leaf.begun()
     return queries.leaves.measured(leaf, answer.pieces())
+
+
+async def committed_rows(ctx: Context) -> str:
+    """The condition that rows satisfy which every member of the own cluster has; "" on a node without others.
+
+    Raises EdgeLakeError 175 where nothing tells what the others have.
+    """
+    cluster: ClusterMessages | None = ctx.parts.get(CLUSTER)
+    safe = await cluster.safe_ids() if cluster is not None else None
+    if safe is None:
+        return ""
+    known = [f"(tsd_name = '{member}' and tsd_id <= {number})" for member, number in sorted(safe.items()) if number]
+    return " or ".join(known) or "tsd_id < 0"
 
 
 def _written(what: str, rows: int) -> Reply:

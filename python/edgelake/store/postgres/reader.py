@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import apsw
 
-from edgelake._rust import RemoteTables
+from edgelake._rust import RemoteTables, add_functions
 from edgelake.store import engine
 from edgelake.store.base import TableInfo
 from edgelake.store.postgres.names import physical
@@ -96,6 +96,7 @@ def open_remote(remotes: Mapping[str, Remote], files: Mapping[str, str] | None =
             for name, info in remote.infos.items()
         ]
         RemoteTables(connection.sqlite3_pointer(), _Sources(connection.sources), tables)
+        add_functions(connection.sqlite3_pointer())
         for schema, name, *_ in tables:
             own = f"{engine.quote(schema)}.{engine.quote(name)}"
             connection.execute(f"CREATE VIRTUAL TABLE {own} USING edgelake_remote")

@@ -37,6 +37,13 @@ pub struct Prepared {
     pub warnings: Vec<String>,
 }
 
+/// A condition, as it stands behind `where`.
+pub fn condition(source: &str) -> Result<Expr> {
+    let prepared = prepare(&format!("select 1 from t where {source}"))?;
+    let selection = prepared.select().and_then(|s| s.selection.clone());
+    selection.ok_or_else(|| QueryError::Parse(format!("'{source}' is no condition")))
+}
+
 /// The statement's first word in lower case: `select`, `insert` ...
 pub fn first_word(source: &str) -> String {
     tokens(source)

@@ -77,7 +77,7 @@ fn is_distinct(function: &Function) -> bool {
 fn takes_any(name: &str) -> bool {
     matches!(
         name,
-        "count" | "typeof" | "likelihood" | "likely" | "unlikely"
+        "count" | "content_hash" | "typeof" | "likelihood" | "likely" | "unlikely"
     )
 }
 
@@ -94,7 +94,7 @@ fn result_kind(name: &str, arguments: &[Sql]) -> Kind {
         "abs" | "sign" if first.is_number() => first,
         "round" | "sqrt" | "exp" | "ln" | "log" | "log10" | "log2" | "pow" | "power" | "sin"
         | "cos" | "tan" | "julianday" | "random_float" => Kind::Float,
-        "length" | "instr" | "unicode" | "unixepoch" | "octet_length" => Kind::Int,
+        "length" | "content_hash" | "instr" | "unicode" | "unixepoch" | "octet_length" => Kind::Int,
         "lower" | "upper" | "trim" | "ltrim" | "rtrim" | "replace" | "substr" | "substring"
         | "printf" | "format" | "hex" | "strftime" | "time" | "typeof" | "concat" | "concat_ws"
         | "quote" | "date" | "datetime" => Kind::Text,

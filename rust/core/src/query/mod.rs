@@ -4,6 +4,7 @@ pub mod bucket;
 pub mod cast;
 pub mod catalogue;
 mod compare;
+pub mod content;
 pub mod dialect;
 mod emit;
 mod engine_functions;

@@ -1,5 +1,6 @@
 //! Queries: the planner, and its engine on apsw's connections: grouped scans, rows as text or columns.
 
+mod functions;
 mod merge;
 mod plan;
 mod reader;
@@ -11,6 +12,7 @@ use pyo3::{PyErr, Python};
 
 use crate::errors;
 
+pub use functions::add_functions;
 pub use merge::PeerMerge;
 pub use plan::{Plan, Select, change_statement, statement_word, time_expression, time_text};
 pub use reader::RowReader;

@@ -131,7 +131,7 @@ impl Select {
         })
     }
 
-    #[pyo3(signature = (tables, *, dbms, now_us, included = vec![], extend = vec![], timezone = None, reference_order = false, leading = None, part = "whole"))]
+    #[pyo3(signature = (tables, *, dbms, now_us, included = vec![], extend = vec![], timezone = None, reference_order = false, leading = None, also = None, part = "whole"))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
         &self,
@@ -144,8 +144,13 @@ impl Select {
         timezone: Option<&str>,
         reference_order: bool,
         leading: Option<(Option<i64>,)>,
+        also: Option<&str>,
         part: &str,
     ) -> PyResult<Plan> {
+        let also = also
+            .map(dialect::condition)
+            .transpose()
+            .map_err(|e| errors::query(py, &e))?;
         let part = match part {
             "leaf" => Part::Leaf,
             "query" => Part::Query,
@@ -163,6 +168,7 @@ impl Select {
                 extend: Vec::new(),
                 reference_order,
                 leading: leading.map(|(us,)| Leading(us)),
+                also,
                 part,
             },
         );

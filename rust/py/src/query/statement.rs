@@ -42,6 +42,11 @@ impl Connection {
             .ok_or_else(|| PyValueError::new_err("the connection is closed"))
     }
 
+    /// For calls of SQLite; the promise above holds for them.
+    pub const fn raw(self) -> *mut ffi::sqlite3 {
+        self.0.as_ptr()
+    }
+
     fn failure(self, code: c_int) -> Failure {
         if code & 0xff == ffi::SQLITE_INTERRUPT {
             return Failure::Interrupted;

@@ -14,6 +14,8 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+use sqlparser::ast::Expr;
+
 use super::cast::Cast;
 use super::catalogue::Table;
 use super::dialect::Prepared;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub reference_order: bool,
     /// What the leading query found (`period`); `None`: it has not run yet.
     pub leading: Option<Leading>,
+    /// A condition beside that of the statement, on rows of each table that is read.
+    pub also: Option<Expr>,
     pub part: Part,
 }
 
@@ -156,6 +160,9 @@ pub fn plan(
                 if !included.is_empty() || !settings.extend.is_empty() {
                     return parse_error(format!("{reason} does not go with include and extend"));
                 }
+                if settings.also.is_some() {
+                    return parse_error(format!("{reason} does not go with 'committed'"));
+                }
                 if prepared.per_column.is_some() {
                     return parse_error(format!("{reason} does not go with 'limit ... per'"));
                 }
@@ -190,7 +197,8 @@ fn dialect_plan(
         &settings.extend,
         moments,
         statement.has_wildcard(),
-    )?;
+    )?
+    .with(settings.also.as_ref());
     statement.expand_wildcards(main)?;
     if let Some(filter) = &statement.selection
         && let Some(period) = period::find(filter, moments)?

@@ -16,6 +16,7 @@ pub struct Sources<'a> {
     pub main: &'a Table,
     pub extend: &'a [Extend],
     pub moments: &'a Moments,
+    also: Option<&'a Expr>,
     tables: Vec<&'a Table>,
 }
 
@@ -59,8 +60,15 @@ impl<'a> Sources<'a> {
             main,
             extend,
             moments,
+            also: None,
             tables,
         })
+    }
+
+    /// The same with a condition that every row has to satisfy besides.
+    pub const fn with(mut self, also: Option<&'a Expr>) -> Self {
+        self.also = also;
+        self
     }
 
     /// Databases beside the main table's.
@@ -92,10 +100,15 @@ impl<'a> Sources<'a> {
                 source: table,
                 ..self.columns()
             };
-            let condition = selection
-                .map(|expr| emit(expr, &mut columns))
-                .transpose()?
-                .map(|sql| sql.text);
+            let mut parts = Vec::with_capacity(2);
+            for expr in [selection, self.also].into_iter().flatten() {
+                parts.push(emit(expr, &mut columns)?.text);
+            }
+            let condition = match &parts[..] {
+                [] => None,
+                [one] => Some(one.clone()),
+                _ => Some(format!("({})", parts.join(") AND ("))),
+            };
             let ranges = |column: &str| {
                 selection.map_or_else(Ranges::all, |expr| {
                     Ranges::of_condition(expr, column, self.moments)

@@ -63,6 +63,7 @@ pub fn settings() -> Settings {
         extend: Vec::new(),
         reference_order: false,
         leading: None,
+        also: None,
         part: Part::Whole,
     }
 }
@@ -110,6 +111,38 @@ fn rows_are_one_statement() {
     assert_eq!(
         sql_of("select distinct(name) as nm from edge.t order by nm"),
         r#"SELECT DISTINCT "name" FROM "t" ORDER BY "name""#
+    );
+}
+
+#[test]
+fn a_condition_besides_bounds_every_table_that_is_read() {
+    let also = crate::query::dialect::condition("id <= 7 or name = 'x'").expect("a condition");
+    let settings = Settings {
+        also: Some(also),
+        ..settings()
+    };
+    let sql = |text: &str| {
+        let table = by_day("t", 2);
+        let made = plan(&prepare(text).expect(text), &[&table], &[], &settings).expect(text);
+        match made.work {
+            Work::Groups { scans, .. } => scans.into_iter().map(|s| s.sql).collect(),
+            Work::Rows { sql } | Work::Leading { sql } => vec![sql],
+            other => panic!("{other:?}"),
+        }
+    };
+    let also = r#"WHERE ("id" <= 7) OR ("name" = 'x')"#;
+    for one in sql("select sum(value) from t") {
+        assert!(one.ends_with(also), "{one}");
+    }
+    let both = r#"(("value" > 1) OR ("id" = 2)) AND (("id" <= 7) OR ("name" = 'x'))"#;
+    for one in sql("select value from t where value > 1 or id = 2") {
+        assert_eq!(one.matches(both).count(), 2, "{one}");
+    }
+    let leading = sql("select value from t where period(minute, 1, '2025-01-01', timestamp)");
+    assert_eq!(
+        leading[0].matches(r#""name" = 'x'"#).count(),
+        1,
+        "{leading:?}"
     );
 }
 
