@@ -16,7 +16,6 @@ from edgelake.model import CommandClass, Reply
 # What brings a group of commands, then a phrase and an example of its form.
 _DEVICES = "device and stream inputs"
 _SECURITY = "users and keys"
-_MONITOR = "monitoring"
 _BUCKETS = "object storage"
 _AGENTS = "tools for assistants"
 
@@ -60,10 +59,6 @@ LATER: dict[str, dict[str, str]] = {
         "id validate": "id validate where key = !key and command = sql",
         "id generate certificate authority": "id generate certificate authority where country = US and org = o",
         "id generate certificate request": "id generate certificate request where org = o and ip = !ip",
-    },
-    _MONITOR: {
-        "monitor": "monitor operators where info = !status",
-        "get monitored": "get monitored operators",
     },
     _BUCKETS: {
         "bucket provider connect": "bucket provider connect where group = g and provider = p and region = r",

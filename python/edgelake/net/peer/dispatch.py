@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -30,6 +30,9 @@ PONG: Final = "metadata_pong"
 
 JOB_STOP: Final = "job_stop"
 """Event of a node that wants no more rows of its query, named by location and number (section 6.2.4)."""
+
+MONITOR: Final = "monitor"
+"""Command by which a node says how it is."""
 
 _READY: Final = 512
 """Commands of peers that are kept ready, by text and address."""
@@ -193,6 +196,10 @@ class Dispatch:
             if words[0] in ("event", "job"):
                 log.info("%s of %s is not known here", " ".join(words[:2]), reply_to)
                 return None
+            if words[0] == MONITOR:
+                # Kept under the address that the peer's replies go to: several nodes may share a machine.
+                said, is_json = await self._hooks.run(line, replace(self._hooks.caller(ip), address=reply_to))
+                return Answer(said, is_json)
             if f"{line} ".startswith((*ALLOWED, *LEDGER) if self._hooks.is_master() else ALLOWED):
                 caller = self._hooks.caller(ip)
             elif (granted := self._hooks.granted(" ".join(words).lower(), ip)) is not None:
