@@ -272,7 +272,7 @@ class Node:
         await self.ctx.scheduler.stop()
         await engine(self.ctx).stop()
         await self.ctx.services.stop_all(but=Operator.name)
-        await self.ctx.parts[CLUSTER].delivery.stop()
+        await self.ctx.parts[CLUSTER].stop()
         await self.ctx.parts[MESSAGE_CLIENTS].close()
         await self.ctx.parts[GRPC_MAPPING].close()
         await self.ctx.services.stop(Operator.name)  # it books what came in up to here

@@ -12,7 +12,7 @@ import pytest
 from edgelake.bench.processes import free_port
 from tests.net.peer.clusters import member_script, write_members
 from tests.system.partition import Cut, Space, missing, pair
-from tests.system.program import Program
+from tests.system.program import AGENT, Program
 from tests.system.test_publisher import READINGS, REST, Sender, values
 
 
@@ -94,6 +94,53 @@ def test_a_member_that_lost_its_disk_gets_back_what_it_took_in_itself(tmp_path: 
         first.until(lambda: first.data("get consumer")["is_complete"], limit_s=60)
         assert numbered(first) == numbered(second)
         assert {member for _, member, _ in numbered(first)} == {"1"}
+
+
+AGGREGATES = (
+    "select min(timestamp), max(timestamp), count(*) from t",
+    "select min(v), max(v), avg(v) from t",
+    "select room, count(*), sum(v), avg(v) from t group by room order by room",
+    "select increments(minute, 10, timestamp), min(timestamp), count(*), avg(v) from t",
+    "select count(*), sum(v), max(v) from t where period(minute, 30, '2026-01-02 00:00:00', timestamp)",
+)
+"""What the notes of the official suite compare between the members of a cluster."""
+
+
+def test_members_give_the_same_answers_also_when_the_main_one_is_killed(tmp_path: Path) -> None:
+    first, second = members_in(tmp_path, 2)
+    with first, second:
+        rows = [
+            {"timestamp": f"2026-01-01T{n // 60:02}:{n % 60:02}:30.5Z", "v": n / 3, "room": f"r{n % 4}"}
+            for n in range(300)
+        ]
+        for member, part in ((first, rows[:200]), (second, rows[200:])):
+            status, _ = member.put(json.dumps(part).encode())
+            assert status == 200
+        for member in (first, second):
+            member.until(lambda member=member: len(values(member)) == len(rows), limit_s=30)
+            member.until(lambda member=member: len(member.data("get data nodes where table = t")) == 2, limit_s=30)
+
+        def answers(member: Program, **where: str) -> list[object]:
+            found: list[object] = []
+            for sql in AGGREGATES:
+                command = f'sql plant timezone = utc and stat = false "{sql}"'
+                status, text = member.request("GET", {**AGENT, "command": command, **where})
+                assert status == 200, text
+                found.append(json.loads(text)["Query"])
+            return found
+
+        expected = answers(first)
+        assert expected[0] == [
+            {
+                "min(timestamp)": "2026-01-01T00:00:30.500000Z",
+                "max(timestamp)": "2026-01-01T04:59:30.500000Z",
+                "count(*)": len(rows),
+            }
+        ]
+        assert answers(second) == expected
+        assert answers(first, destination="network") == answers(second, destination="network") == expected
+        first.kill()  # the main one, which is asked first
+        assert answers(second, destination="network") == expected
 
 
 class Placed(Program):

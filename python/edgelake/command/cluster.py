@@ -53,6 +53,11 @@ class ClusterMessages:
         self.numbers = OwnNumbers(self.files, self.peers, self.operator, self.members, self.hosts_of)
         self.delivery = Delivery(self.files, self.peers, self.operator, self._numbers, self._rows_of, self._sends)
 
+    async def stop(self) -> None:
+        """End what is under way. Idempotent."""
+        await self.numbers.stop()
+        await self.delivery.stop()
+
     # ---- who belongs to it
 
     def operator(self) -> OperatorConfig | None:

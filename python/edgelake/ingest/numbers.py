@@ -63,6 +63,13 @@ class OwnNumbers:
         """It runs: ask the members."""
         self._asking = asyncio.create_task(self._ask(), name="own numbers")
 
+    async def stop(self) -> None:
+        """Ask no more. Idempotent."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+        self.release()
+
     async def _ask(self) -> None:
         try:
             config = self._operator()

@@ -68,12 +68,19 @@ class Leaves:
 
     def __iter__(self) -> Iterator[Leaf]:
         """In the order in which they came."""
+        self._sweep()
         return iter([*self._ended, *self._running])
 
     def begin(self, asker: Asker) -> Leaf:
+        self._sweep()
         leaf = Leaf(asker)
         self._running.append(leaf)
         return leaf
+
+    def _sweep(self) -> None:
+        """End those whose rows nobody began to read: the node that asked was gone."""
+        for leaf in [one for one in self._running if one.job is not None and one.job.ended is not None]:
+            self.end(leaf)
 
     def end(self, leaf: Leaf) -> None:
         """Idempotent."""

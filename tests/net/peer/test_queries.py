@@ -420,6 +420,21 @@ async def test_an_operator_shows_what_other_nodes_ask_and_where_the_time_goes(tm
         assert await executed(a, " where node = 10.0.0.9:1") == []
 
 
+async def test_queries_of_nodes_that_are_gone_are_not_kept(tmp_path: Path) -> None:
+    async with network(tmp_path) as net:
+        (a, at_a), _ = net.operators
+        gone = f"127.0.0.1:{free_port()}"
+        for number in range(1, 61):
+            await raw.send(at_a, raw.block("sql edge select\tname\tfrom\tt", gone, job=(1, number, 1, 0)))
+
+        async def are_over() -> bool:
+            found = await executed(a)
+            return len(found) == 50 and {one["Status"] for one in found} == {"Stopped"}
+
+        await until(are_over)
+        assert len(await executed(a)) == 50
+
+
 @asynccontextmanager
 async def endless(rows: bytes) -> AsyncIterator[tuple[str, asyncio.Queue[tuple[str, tuple[int, ...]]]]]:
     """An operator of the reference's kind that sends rows until nobody takes them; what it was told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgelake.bench.processes import free_port
-from edgelake.ingest import delivery
-from tests.net.peer.clusters import Cluster
+from edgelake.ingest import delivery, numbers
+from tests.net.peer.clusters import Cluster, member_script
 from tests.net.peer.nodes import until
 
 
@@ -107,6 +108,26 @@ async def test_an_own_file_that_is_moved_back_into_the_watch_directory_is_droppe
         await members.quiet()
         await same_numbers(members, [1])
         assert not list(members.folder(0, "err_dir").iterdir())
+
+
+async def test_numbers_wait_for_a_mute_member_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "ANSWER_S", 0.5)
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as mute:
+        members = Cluster(tmp_path, [free_port(), mute.sockets[0].getsockname()[1]])
+        try:
+            await members.start(0, without=["run data"])
+            await members.node(0).ingest("plant", "t", [{"v": 1}])
+            await members.hold([1])
+            await members.node(0).execute("exit operator")
+            await members.node(0).execute(member_script(1, members.ports[0])[5])
+        finally:
+            async with asyncio.timeout(10):  # nobody is waited for any more
+                await members.stop(0)
 
 
 async def test_numbers_do_not_wait_for_a_member_that_is_away(tmp_path: Path) -> None:

@@ -195,6 +195,9 @@ async def reply(message: PeerMessage, source: str, reply_to: str, connect_to: st
             )
     except (EdgeLakeError, ValueError) as problem:
         log.warning("the rows for %s did not arrive: %s", reply_to, problem)
+    finally:
+        if isinstance(answer, AsyncGenerator):  # the query ends here, also when nobody began to read its rows
+            await answer.aclose()
 
 
 async def _blocks(lines: AsyncIterator[bytes], writer: PeerRowWriter) -> AsyncIterator[bytes]:
