@@ -62,6 +62,7 @@ from edgelake.query.jobs import Job
 from edgelake.query.network import NetworkQueries
 from edgelake.query.service import Queries
 from edgelake.store.base import ColumnInfo, TableInfo
+from edgelake.store.keys import PART as IDEMPOTENCY
 from edgelake.store.ledger import LedgerTable
 from edgelake.store.retention import Retention
 from edgelake.store.statement import user_columns
@@ -282,6 +283,8 @@ class Node:
         await self.ctx.queries.stop()
         await self.ctx.stores.close()
         gate_of(self.ctx).close()
+        if (keys := self.ctx.parts.get(IDEMPOTENCY)) is not None:
+            await asyncio.to_thread(keys.close)
         await asyncio.to_thread(self.ctx.audit.close)
 
     async def __aenter__(self) -> Self:

@@ -218,6 +218,14 @@ def test_metrics_are_what_prometheus_reads(node: Program) -> None:
     up = {sample.labels["service"]: sample.value for sample in families["edgelake_service_up"].samples}
     assert up["rest"] == up["scheduler"] == 1
     assert families["process_resident_memory_bytes"].samples[0].value > 1e6
+    took = families["edgelake_http_request_duration_seconds"]
+    assert took.type == "histogram"
+    counts = {(s.labels["kind"], s.labels["method"]): s.value for s in took.samples if s.name.endswith("_count")}
+    assert counts["rows", "POST"] >= 1
+    rows = [s for s in took.samples if s.labels.get("kind") == "rows" and s.labels["method"] == "POST"]
+    buckets = [s.value for s in rows if s.name.endswith("_bucket")]
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == counts["rows", "POST"]
     samples = [sample for family in families.values() for sample in family.samples]
     assert len(samples) <= 500
     assert all(math.isfinite(sample.value) for sample in samples)
@@ -275,3 +283,14 @@ def test_with_users_the_api_wants_a_name_and_health_does_not(tmp_path: Path) -> 
         assert get(node, "/metrics", Authorization=f"Bearer {token}")[0] == 200
         bearer = {"Authorization": f"Bearer {token}"}
         assert post(node, "/v1/command", {"command": "connect dbms x where type = sqlite"}, **bearer)[0] == 403
+
+
+def test_pages_that_are_listed_may_use_the_api_and_read_at_most(tmp_path: Path) -> None:
+    script = STANDALONE.replace("bind = true", "bind = true and cors = (https://panel.example)")
+    with Program(tmp_path, script) as node:
+        panel = {"Origin": "https://panel.example"}
+        assert get(node, "/v1/status", **panel)[0] == 200
+        assert get(node, "/v1/status", Origin="https://other.example")[0] == 403
+        status, said = post(node, "/v1/command", {"command": "connect dbms x where type = sqlite"}, **panel)
+        assert (status, said["code"]) == (403, "command.not_permitted")
+        assert "https://panel.example" in node.get("get rest server info")

@@ -246,6 +246,15 @@ BENCHES: dict[str, Bench] = {
             "select-memory": Measure("RSS that the node grows by meanwhile", "MB", 50, "lower"),
         },
     ),
+    "api": Bench(
+        "the public API: answers, scrapes, names",
+        {
+            "sql-csv": Measure("/v1/sql, 1 M rows as CSV", "s", 1.0, "lower", "apsw and csv.writer by hand"),
+            "sql-arrow": Measure("/v1/sql, 1 M rows as an Arrow stream", "s", 1.0, "lower", "apsw and pyarrow by hand"),
+            "metrics": Measure("a scrape of /metrics under full ingestion, p50", "ms", 10.0, "lower"),
+            "authenticated": Measure("a request with a password", "us", 1.1, "lower", "the same without a name"),
+        },
+    ),
     "metadata": Bench(
         "100,000 policies in the local ledger, and a master with 50 nodes",
         {

@@ -82,7 +82,9 @@ def measure(settings: Settings, at: NodeProcess, hand: Child, rows: int) -> list
     return found
 
 
-def rounds(settings: Settings, key: str, ours: Callable[[], object], hand: Child, **what: Any) -> Result:
+def rounds(
+    settings: Settings, key: str, ours: Callable[[], object], hand: Child, bench: str = "query", **what: Any
+) -> Result:
     """Time a question; the seconds of both sides in the round with the median ratio."""
     pairs = []
     for _ in range(settings.rounds(ROUNDS)):
@@ -92,7 +94,7 @@ def rounds(settings: Settings, key: str, ours: Callable[[], object], hand: Child
         pairs.append((seconds, float(hand.asked(key, **what)["seconds"])))
     figure, baseline = sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
     settings.say(f"{key}: {figure:.3f} s, by hand {baseline:.3f} s")
-    return measured("query", key, figure, baseline, rounds=pairs)
+    return measured(bench, key, figure, baseline, rounds=pairs)
 
 
 def select(settings: Settings, at: NodeProcess, hand: Child, rows: int) -> list[Result]:

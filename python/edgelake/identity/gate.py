@@ -121,6 +121,21 @@ class Gate:
             return None
         return verified.name, self.identities.classes_of(verified.name, user.role)
 
+    def name_of(self, origin: Origin) -> str:
+        """The name in the credentials of a request that was let in; "" = none. Raises CredentialsError."""
+        if not self.asks or not origin.authorization:
+            return ""
+        kind, _, value = origin.authorization.strip().partition(" ")
+        if kind.lower() == "bearer":
+            found = self.identities.token(value.strip())
+            return found[0] if found is not None else ""
+        return _basic(origin.authorization)[0]
+
+    def check_still(self, name: str) -> None:
+        """Raises CredentialsError when a user or token that was let in has expired or is gone."""
+        if not self.identities.is_valid(name):
+            raise CredentialsError(f"'{name}' has expired, or was removed", hint="an admin makes a new one")
+
     # ---- the slow look
 
     async def admit(self, origin: Origin) -> None:

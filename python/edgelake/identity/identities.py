@@ -138,6 +138,11 @@ class Identities:
             raise ServiceError(f"users: cannot write {path}: {problem.strerror}") from problem
         self._set(content)
 
+    def is_valid(self, name: str) -> bool:
+        """Whether there is a user or token of that name that has not expired."""
+        token = self.content.tokens.get(name)
+        return self.user(name) is not None or (token is not None and not self._is_expired(token.expires_us))
+
     # ---- users
 
     def user(self, name: str) -> User | None:

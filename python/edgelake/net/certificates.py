@@ -5,6 +5,7 @@ Spec: services and status, section 2; "REST API", section 13.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -88,6 +89,45 @@ def self_signed(pem_dir: Path, names: Sequence[str]) -> TlsFiles:
             raise ServiceError(f"SSL Connection: cannot write to {pem_dir}: {problem.strerror}") from problem
     log.warning("TLS with a self-signed certificate; SHA-256 fingerprint %s", fingerprint(files.certificate))
     return files
+
+
+class Watched:
+    """The certificate and key of a server that runs: whether the files have changed, and can be used."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._certificate, self._key = certificate, key
+        self._seen = self._stamp()
+        self.fingerprint = ""
+
+    def have_changed(self) -> bool:
+        """Whether they have, since this was asked last."""
+        before, self._seen = self._seen, self._stamp()
+        return self._seen != before and None not in self._seen
+
+    def _stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
+        found: list[tuple[int, int, int] | None] = []
+        for path in (self._certificate, self._key):
+            try:
+                about = path.stat()
+                found.append((about.st_mtime_ns, about.st_size, about.st_ino))
+            except OSError:
+                found.append(None)
+        return tuple(found)
+
+    async def check(self) -> None:
+        """Raises ServiceError unless the files are a certificate and its key."""
+        await asyncio.to_thread(self._check)
+
+    def _check(self) -> None:
+        _need(self._certificate, self._key)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
+            self.fingerprint = fingerprint(self._certificate)
+        except (OSError, ValueError) as problem:
+            raise ServiceError(
+                f"SSL Connection: {self._certificate} and {self._key}: {problem}",
+                hint="the certificate and the key that belongs to it, both in PEM form",
+            ) from problem
 
 
 def fingerprint(certificate: Path) -> str:

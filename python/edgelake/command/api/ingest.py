@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-from collections import OrderedDict
 from typing import Final
 
 from edgelake.command.api.routes import Call, ParameterError, json_reply
-from edgelake.errors import BodyTooLargeError, MappingError, PayloadError, RequestError
+from edgelake.command.context import Context
+from edgelake.errors import (
+    BodyTooLargeError,
+    EdgeLakeError,
+    JournalError,
+    MappingError,
+    PayloadError,
+    RequestError,
+    StoppingError,
+)
 from edgelake.model import Stored
 from edgelake.net.rest.api import ApiReply
 from edgelake.net.rest.replies import JSON_TYPE
+from edgelake.store.keys import PART, Key, Keys
 
 NDJSON_TYPE: Final = "application/x-ndjson"
-KEPT: Final = 10_000
-KEPT_S: Final = 24 * 3600.0
 KEY: Final = "Idempotency-Key"
 
-_State = tuple[bytes, "asyncio.Future[Stored]", float]
+
+def keys_of(ctx: Context) -> Keys:
+    """The keys of a node; closed with it."""
+    found: Keys | None = ctx.parts.get(PART)
+    if found is None:
+        found = ctx.parts[PART] = Keys(lambda: ctx.directories.root / "data" / "idempotency.sqlite")
+    return found
 
 
 class KeyReusedError(RequestError):
@@ -30,15 +42,23 @@ class KeyReusedError(RequestError):
     http_status = 422
 
 
+class KeyUnknownError(RequestError):
+    """The node ended while it stored the rows of an Idempotency-Key."""
+
+    code = "api.key_unknown"
+    text = "The node was stopped while it stored the rows of this Idempotency-Key"
+    http_status = 409
+
+
 class Ingestion:
     """Takes rows; a request that comes again with its Idempotency-Key gets the first one's answer.
 
-    Keys are kept in memory, the last 10,000 for a day: a request that is repeated across a restart of the node is
-    stored again.
+    Keys are kept on disk, the last 10,000 for a day (``store.keys``).
     """
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], _State] = OrderedDict()
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._running: dict[tuple[str, str], tuple[bytes, asyncio.Future[Stored]]] = {}
 
     async def rows(self, call: Call) -> ApiReply:
         """Store a body. Raises PayloadError, OverloadedError, ..., and then nothing of it was stored."""
@@ -63,31 +83,41 @@ class Ingestion:
         found: Stored = await call.ctx.ingest.submit(dbms, table, payload, source="0", instructions="0")
         return found
 
-    async def _once(self, call: Call, key: str, payload: bytes) -> Stored:
-        """Raises KeyReusedError, and what storing raises (then the key is free again)."""
-        self._forget()
-        where = (call.ctx.caller.user, key)
+    async def _once(self, call: Call, name: str, payload: bytes) -> Stored:
+        """Raises KeyReusedError, KeyUnknownError, and what storing raises (then the key is free again)."""
+        key = (call.ctx.caller.user, name)
         what = f"{call.values['dbms'].lower()}.{call.values['table'].lower()}".encode()
         digest = hashlib.blake2b(payload, key=what[:64]).digest()
-        if (known := self._known.get(where)) is not None:
-            if known[0] != digest:
-                raise KeyReusedError(f"'{key[:100]}'", hint="a new key for new rows")
-            return await asyncio.shield(known[1])
-        future: asyncio.Future[Stored] = asyncio.ensure_future(self._store(call, payload))
-        self._known[where] = (digest, future, time.monotonic())
-        future.add_done_callback(lambda ended: self._free_if_failed(where, ended))
+        running = self._running.get(key)
+        if running is None:
+            future: asyncio.Future[Stored] = asyncio.ensure_future(self._first(call, key, digest, payload))
+            running = self._running[key] = (digest, future)
+            future.add_done_callback(lambda _: self._running.pop(key))
+        _check_same(running[0], digest, name)
         # A client that goes away does not undo what its next try is to find done.
-        return await asyncio.shield(future)
+        return await asyncio.shield(running[1])
 
-    def _free_if_failed(self, where: tuple[str, str], ended: asyncio.Future[Stored]) -> None:
-        """Nothing of it was stored: the key may come again, whether or not somebody still waits for the answer."""
-        if ended.cancelled() or ended.exception() is not None:
-            self._known.pop(where, None)
+    async def _first(self, call: Call, key: Key, digest: bytes, payload: bytes) -> Stored:
+        known = await self._keys.begin(key, digest)
+        if known is not None:
+            _check_same(known.digest, digest, key[1])
+            if known.rows is None:
+                raise KeyUnknownError(
+                    f"'{key[1][:100]}': whether they are stored is not known",
+                    hint="look for them; then send them with a new key if they are missing",
+                )
+            return Stored(known.rows, rejected=known.rejected, reason=known.reason)
+        try:
+            stored = await self._store(call, payload)
+        except (StoppingError, JournalError):  # whether it is stored is not known
+            raise
+        except EdgeLakeError:
+            await self._keys.forget(key)
+            raise
+        await self._keys.end(key, stored.rows, stored.rejected, stored.reason)
+        return stored
 
-    def _forget(self) -> None:
-        oldest = time.monotonic() - KEPT_S
-        while self._known:
-            where, (_, future, at) = next(iter(self._known.items()))
-            if not future.done() or (at >= oldest and len(self._known) < KEPT):
-                return
-            del self._known[where]
+
+def _check_same(known: bytes, digest: bytes, name: str) -> None:
+    if known != digest:
+        raise KeyReusedError(f"'{name[:100]}'", hint="a new key for new rows")

@@ -11,12 +11,15 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 from edgelake.command.context import Context
 from edgelake.command.handlers.status import statuses
 from edgelake.ingest.streaming import StreamCounts
+from edgelake.net.rest.durations import BOUNDS_S
 from edgelake.net.rest.server import RestServer
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -44,7 +47,21 @@ class Text:
         self._lines += [f"# HELP {name} {_escaped(about)}", f"# TYPE {name} {kind}"]
         for labels, value in samples:
             shown = ",".join(f'{key}="{_escaped(text, quotes=True)}"' for key, text in labels)
-            self._lines.append(f"{name}{{{shown}}} {value:g}" if shown else f"{name} {_number(value)}")
+            self._lines.append(f"{name}{{{shown}}} {_number(value)}" if shown else f"{name} {_number(value)}")
+
+    def add_histogram(
+        self, name: str, about: str, bounds: Sequence[float], samples: Sequence[tuple[Labels, Sequence[int], float]]
+    ) -> None:
+        """Of each sample: labels, counts between the bounds, and the sum of the values."""
+        if not samples:
+            return
+        self._lines += [f"# HELP {name} {_escaped(about)}", f"# TYPE {name} histogram"]
+        for labels, counts, total in samples:
+            shown = "".join(f'{key}="{_escaped(text, quotes=True)}",' for key, text in labels)
+            for bound, count in zip([*(f"{b:g}" for b in bounds), "+Inf"], accumulate(counts), strict=True):
+                self._lines.append(f'{name}_bucket{{{shown}le="{bound}"}} {count}')
+            self._lines.append(f"{name}_sum{{{shown[:-1]}}} {total!r}")
+            self._lines.append(f"{name}_count{{{shown[:-1]}}} {sum(counts)}")
 
     def __str__(self) -> str:
         return "\n".join(self._lines) + "\n"
@@ -59,18 +76,32 @@ def _escaped(text: str, *, quotes: bool = False) -> str:
     return text.replace('"', r"\"") if quotes else text
 
 
-def metrics(ctx: Context) -> str:
-    """All of it; no I/O but on the file systems of /proc and for the room on the disk."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What is asked of the operating system."""
+
+    memory_bytes: int
+    open_files: int
+    disk_free_bytes: int
+    disk_bytes: int
+
+
+def look(folder: Path) -> Machine:
+    """Memory and files of the process, room on the disk of a folder. For a thread."""
+    return Machine(memory_bytes(), len(os.listdir("/proc/self/fd")), *disk(folder))
+
+
+def metrics(ctx: Context, machine: Machine) -> str:
+    """All of it; no I/O."""
     text = Text()
     text.add("edgelake_info", "gauge", "Version and name of the node.", [(_info(ctx), 1)])
     started_s = ctx.node.started_us / 1e6
     text.add("process_start_time_seconds", "gauge", "Start of the node, Unix time.", [((), started_s)])
-    text.add("process_resident_memory_bytes", "gauge", "Memory of the process.", [((), memory_bytes())])
+    text.add("process_resident_memory_bytes", "gauge", "Memory of the process.", [((), machine.memory_bytes)])
     text.add("process_cpu_seconds_total", "counter", "Processor time of the process.", [((), time.process_time())])
-    text.add("process_open_fds", "gauge", "Open files and sockets.", [((), len(os.listdir("/proc/self/fd")))])
-    free, total = disk(ctx.directories.root)
-    text.add("edgelake_disk_free_bytes", "gauge", "Room on the disk of the node's folder.", [((), free)])
-    text.add("edgelake_disk_size_bytes", "gauge", "Size of that disk.", [((), total)])
+    text.add("process_open_fds", "gauge", "Open files and sockets.", [((), machine.open_files)])
+    text.add("edgelake_disk_free_bytes", "gauge", "Room on the disk of the node.", [((), machine.disk_free_bytes)])
+    text.add("edgelake_disk_size_bytes", "gauge", "Size of that disk.", [((), machine.disk_bytes)])
     _services(ctx, text)
     _ingestion(ctx, text)
     _rest(ctx, text)
@@ -148,6 +179,13 @@ def _rest(ctx: Context, text: Text) -> None:
     failed: list[Sample] = [((("method", method),), counts[1]) for method, counts in shown]
     text.add("edgelake_http_requests_total", "counter", "Requests at the REST server.", all_requests)
     text.add("edgelake_http_request_errors_total", "counter", "Requests that failed.", failed)
+    samples = [(_of_kind(key), one.counts, one.sum_s) for key, one in server.durations]
+    name, about = "edgelake_http_request_duration_seconds", "Time to the answer of requests, by kind and method."
+    text.add_histogram(name, about, BOUNDS_S, samples)
+
+
+def _of_kind(key: tuple[str, str]) -> Labels:
+    return (("kind", key[0]), ("method", key[1]))
 
 
 def _slug(text: str) -> str:

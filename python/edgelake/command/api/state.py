@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edgelake.command.api.metrics import MEDIA_TYPE, metrics
+from edgelake.command.api.metrics import MEDIA_TYPE, look, metrics
 from edgelake.command.api.routes import Call, json_reply
 from edgelake.command.context import STARTED, Context
 from edgelake.command.handlers.status import statuses
@@ -41,7 +41,8 @@ async def ready(call: Call) -> ApiReply:
 
 async def exposition(call: Call) -> ApiReply:
     """All metrics."""
-    text = metrics(call.ctx)
+    machine = await asyncio.to_thread(look, call.ctx.directories.root)  # file systems may be slow
+    text = metrics(call.ctx, machine)
     return ApiReply(text.encode(), MEDIA_TYPE)
 
 

@@ -20,7 +20,7 @@ from edgelake.command.api import (
     tables,
 )
 from edgelake.command.api.assets import Assets
-from edgelake.command.api.ingest import KEY, NDJSON_TYPE, Ingestion
+from edgelake.command.api.ingest import KEY, NDJSON_TYPE, Ingestion, keys_of
 from edgelake.command.api.live import MEDIA_TYPE as EVENT_STREAM
 from edgelake.command.api.live import Events
 from edgelake.command.api.metrics import MEDIA_TYPE
@@ -73,7 +73,7 @@ _ROWS: Final = {200: ("The rows", tuple(kind.partition(";")[0] for kind in sql.F
 
 def router(ctx: Context) -> Router:
     """The API of a node."""
-    ingestion, running, events, console = Ingestion(), sql.Running(), Events(ctx), Assets()
+    ingestion, running, events, console = Ingestion(keys_of(ctx)), sql.Running(), Events(ctx), Assets()
     made: list[Route] = []
 
     async def document(call: Call) -> ApiReply:

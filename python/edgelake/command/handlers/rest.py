@@ -19,6 +19,7 @@ from edgelake.model import Caller, CommandClass, Incoming, Reply, Stored, Submit
 from edgelake.net.certificates import TlsFiles, found_or_made, named, of_organisations
 from edgelake.net.rest import RestConfig, RestServer
 from edgelake.net.rest.api import Api, ApiReply, ApiRequest
+from edgelake.net.rest.cors import Cors
 from edgelake.net.rest.hooks import no_data, no_file, no_form
 from edgelake.net.rest.listener import BUFFER_BYTES
 
@@ -34,6 +35,7 @@ POOL_WIDTH = 60
         "run rest server where internal_ip = !ip and internal_port = 7849 and timeout = 0 and threads = 6",
         "run rest server where internal_port = 7849 and ssl = true",
         "run rest server where external_ip = 10.0.0.1 and external_port = 7849 and bind = true",
+        "run rest server where internal_port = 7849 and cors = (https://panel.example, http://10.0.0.2:3000)",
     ),
 )
 async def run_rest_server(
@@ -51,15 +53,18 @@ async def run_rest_server(
     server_org: str = "",
     cert: str = "",
     key: str = "",
+    cors: str = "*",
 ) -> Reply:
     """Take commands and readings over HTTP.
 
     timeout: seconds to wait for a reply, 0 = no limit. threads: commands that run at the same time; readings take
     none of them. bind = true: only the internal address. ssl = true: HTTPS with the files of cert and key, those of
-    ca_org and server_org in pem_dir, the only certificate there, or a self-signed one.
+    ca_org and server_org in pem_dir, the only certificate there, or a self-signed one. cors: origins whose pages may
+    read answers and use the API, (https://a.example, http://b:3000); * = all may read, none may use the API; none.
     """
     if threads < 1:
         raise CommandError("threads must be 1 or more")
+    readers = Cors.parse(cors)
     plain = RestConfig(external_ip, external_port, internal_ip, internal_port, bind)
     running = _server(ctx)
     if running is not None and running.config.listening == plain.listening:
@@ -77,6 +82,7 @@ async def run_rest_server(
         certificate=files.certificate if files else None,
         key=files.key if files else None,
         certificate_authority=files.authority if files else None,
+        cors=readers,
     )
     await ctx.services.start(_wired(ctx, config))
     return Reply.done()
@@ -216,6 +222,8 @@ def _info(ctx: Context) -> dict[str, Any]:
         "trace": False,
         "workers_count": config.threads if config else 0,
     }
+    if config is not None and not config.cors.everybody:
+        info["cors"] = str(config.cors)
     if server is None:
         info |= {"server": None, "workers_pool": None}
     return dict(sorted(info.items()))

@@ -48,11 +48,17 @@ class Secure:
         """Whether others may open TLS connections."""
         return self._files is not None
 
+    @property
+    def files(self) -> TlsFiles | None:
+        """Those of our certificate."""
+        return self._files
+
     def load(self) -> None:
-        """Read the files. Raises OSError, ssl.SSLError."""
+        """Read the files (again: new connections show what is in them now). Raises OSError, ssl.SSLError."""
         if self._files is not None:
-            self._server = _context(self._files, ssl.PROTOCOL_TLS_SERVER)
-            self._client = _context(self._files, ssl.PROTOCOL_TLS_CLIENT)
+            server = _context(self._files, ssl.PROTOCOL_TLS_SERVER)
+            client = _context(self._files, ssl.PROTOCOL_TLS_CLIENT)
+            self._server, self._client, self._taken = server, client, None
 
     def wants(self, peer: str) -> bool:
         """Whether that peer is spoken to by TLS, or not at all."""

@@ -17,6 +17,7 @@ from edgelake.errors import EdgeLakeError, NotPermittedError, RequestError, Stop
 from edgelake.model import Caller
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.callers import Callers
+from edgelake.net.rest.cors import Cors
 from edgelake.net.rest.exchange import Exchange, HeaderList, Headers, Scope
 from edgelake.net.rest.replies import JSON_TYPE, send_failure
 from edgelake.net.rest.streams import send_live, send_stream
@@ -106,6 +107,7 @@ class Serving:
         silence_s: longest silence inside a stream; None = no limit.
         ending: set when the server is being stopped.
         live: requests whose answers have no end.
+        cors: pages of which other sites may use the API.
     """
 
     api: Api
@@ -113,16 +115,17 @@ class Serving:
     silence_s: float | None
     ending: asyncio.Event
     live: set[asyncio.Task[Any]]
+    cors: Cors
 
 
-async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) -> None:
-    """Answer it. Raises ApiFailedError before anything was sent."""
+async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) -> bool:
+    """Answer it; whether the answer had no end of its own. Raises ApiFailedError before anything was sent."""
     callers = serving.callers
 
     def caller() -> Caller:
         # A page of another site must not call in the name of whoever looks at it, not even to read. (Grafana's server
         # is no page; it may call this node by a name that the node does not know, and then reads at most.)
-        if callers.is_foreign(scope) and not is_for_grafana(scope):
+        if callers.is_foreign(scope) and not is_for_grafana(scope) and not serving.cors.lists(scope):
             raise NotPermittedError("pages of other sites may not use the API")
         return callers.caller(scope)
 
@@ -133,13 +136,16 @@ async def answer(scope: Scope, proto: Exchange, body: Body, serving: Serving) ->
         if scope.method == "HEAD" and (reply.live or reply.stream is None):
             proto.response_bytes(reply.status, headers, b"")
         elif reply.live and reply.stream is not None:
-            await _answer_live(scope, proto, reply.stream, headers, serving)
+            await _answer_live(scope, proto, reply.stream, headers, serving)  # they look at their caller themselves
+            return True
         elif reply.stream is not None:
-            await send_stream(proto, reply.stream, headers, serving.silence_s, scope.client)
+            stream = callers.while_valid(scope, reply.stream)
+            await send_stream(proto, stream, headers, serving.silence_s, scope.client)
         else:
             proto.response_bytes(reply.status, headers, reply.body)
     except EdgeLakeError as problem:
         raise ApiFailedError(problem) from problem
+    return False
 
 
 async def _answer_live(

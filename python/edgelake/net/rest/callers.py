@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ from edgelake.identity.gate import Gate, Origin
 from edgelake.model import Caller, CommandClass
 from edgelake.net.endpoints import is_loopback
 from edgelake.net.rest.exchange import Scope
+
+LOOK_S = 1.0
+"""Between two looks at who gets a stream."""
 
 
 class Callers:
@@ -56,6 +60,23 @@ class Callers:
         """Raises CredentialsError, NotPermittedError when a request may not bring readings."""
         if CommandClass.DATA not in self.caller(scope).classes:
             raise NotPermittedError("readings need the command class 'data'", hint="set permissions ...")
+
+    def while_valid(self, scope: Scope, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A stream that ends with CredentialsError when who asked for it has expired or is gone meanwhile."""
+        name = self._gate.name_of(self._origin(scope))
+        return self._watched(name, stream) if name else stream
+
+    async def _watched(self, name: str, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        looked = time.monotonic()
+        try:
+            async for piece in stream:
+                if time.monotonic() - looked >= LOOK_S:
+                    self._gate.check_still(name)
+                    looked = time.monotonic()
+                yield piece
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
 
     def _origin(self, scope: Scope) -> Origin:
         get = scope.headers.get

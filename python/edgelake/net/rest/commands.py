@@ -230,7 +230,8 @@ async def _send(reply: Reply, proto: Exchange, hooks: RestHooks, limit: float | 
         return
     if reply.stream is not None:
         headers = [("content-type", reply.media_type or TEXT_TYPE), *CORS]
-        await send_stream(proto, reply.stream, headers, limit, scope.client)
+        stream = hooks.callers.while_valid(scope, reply.stream)
+        await send_stream(proto, stream, headers, limit, scope.client)
         return
     text = hooks.render(reply)
     send_text(proto, text) if text else proto.response_empty(200, TEXT_HEADERS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgelake.net.endpoints import Endpoints
+from edgelake.net.rest.cors import Cors
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class RestConfig(Endpoints):
         waiting: commands that may wait for a free one; more are refused with 503.
         connections: open connections; more wait in the backlog.
         certificate, key: PEM files of HTTPS (the key in PKCS#8); None = HTTP.
+        cors: pages of which other sites may read answers.
         idle_connection_seconds: a kept-alive connection without a request, or with half a request head, is closed.
     """
 
@@ -49,6 +51,7 @@ class RestConfig(Endpoints):
     certificate_authority: Path | None = None
     idle_connection_seconds: int = 60
     limits: BodyLimits = field(default_factory=BodyLimits)
+    cors: Cors = field(default_factory=Cors)
 
     def __post_init__(self) -> None:
         """Raises error 40 when no port is given, 21 for a port out of range."""

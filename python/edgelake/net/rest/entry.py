@@ -15,6 +15,8 @@ from edgelake.net.rest.api import Api, ApiFailedError, is_api, is_for_grafana, s
 from edgelake.net.rest.bodies import Body
 from edgelake.net.rest.calls import CallRecord, CallStatistics
 from edgelake.net.rest.config import BodyLimits
+from edgelake.net.rest.cors import Cors
+from edgelake.net.rest.durations import Durations
 from edgelake.net.rest.exchange import Exchange, Scope
 from edgelake.net.rest.hooks import RestHooks
 from edgelake.net.rest.replies import PageFailedError, as_error, send_error, send_options
@@ -35,8 +37,12 @@ class Entry:
         stopping: new requests get 503.
     """
 
-    def __init__(self, hooks: RestHooks, limits: BodyLimits, pool: Pool, timeout_seconds: float) -> None:
+    def __init__(
+        self, hooks: RestHooks, limits: BodyLimits, pool: Pool, timeout_seconds: float, cors: Cors | None = None
+    ) -> None:
         self.hooks = hooks
+        self.cors = cors or Cors()
+        self.durations = Durations()
         self.limits = limits
         self.pool = pool
         self.calls = CallStatistics()
@@ -55,6 +61,8 @@ class Entry:
         """Answer one request; whatever happens, it is answered."""
         task = asyncio.current_task()
         assert task is not None
+        proto = self.cors.told(scope, proto)
+        begun, is_live = time.perf_counter(), False
         self._running[task] = self._tick
         problem: EdgeLakeError | None = None
         page_of: str | None = None
@@ -67,7 +75,7 @@ class Entry:
             if is_for_grafana(scope):
                 await profiled("post", self._api(scope, proto, task, self.hooks.grafana))
             elif is_api(scope):
-                await profiled(scope.method.lower(), self._api(scope, proto, task, self.hooks.api))
+                is_live = await profiled(scope.method.lower(), self._api(scope, proto, task, self.hooks.api))
             elif scope.method == "PUT":
                 await profiled("put", self._put(scope, proto, task))
             else:
@@ -84,10 +92,12 @@ class Entry:
         finally:
             del self._running[task]
             self.ended()
+        if not is_live:  # an answer without an end has no duration
+            self.durations.observe(_kind(scope), scope.method, time.perf_counter() - begun)
         if problem is None:
-            self.succeeded(scope)
+            self._succeeded(scope)
         else:
-            self.failed(scope, proto, problem, page_of, of_api=of_api)
+            self._failed(scope, proto, problem, page_of, of_api=of_api)
 
     async def _put(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         self.hooks.callers.check_put(scope)
@@ -95,13 +105,13 @@ class Entry:
         headers, reply = await data.put(scope.headers, body, self.hooks, self.limits)
         proto.response_bytes(200, headers, reply)
 
-    async def _api(self, scope: Scope, proto: Exchange, task: asyncio.Task[None], handler: Api) -> None:
+    async def _api(self, scope: Scope, proto: Exchange, task: asyncio.Task[None], handler: Api) -> bool:
         body = Body(proto, scope.headers, self.limits, partial(self._waiting, task))
         hooks = self.hooks
         if scope.method in {"GET", "HEAD"}:
             self._waiting(task, False)  # nobody reads a body that is not there, so nobody else says so
-        serving = api.Serving(handler, hooks.callers, self.timeout_seconds or None, self._ending, self._live)
-        await api.answer(scope, proto, body, serving)
+        serving = api.Serving(handler, hooks.callers, self.timeout_seconds or None, self._ending, self._live, self.cors)
+        return await api.answer(scope, proto, body, serving)
 
     async def _other(self, scope: Scope, proto: Exchange, task: asyncio.Task[None]) -> None:
         method = scope.method
@@ -190,13 +200,22 @@ class Entry:
 
     # -- errors and counters --------------------------------------------------------------------------------------
 
-    def succeeded(self, scope: Scope) -> None:
-        """Count a request that was answered."""
+    def succeeded(self, scope: Scope, seconds: float) -> None:
+        """Count a request of the short way that was answered."""
+        self.durations.observe("rows", scope.method, seconds)
+        self._succeeded(scope)
+
+    def failed(self, scope: Scope, proto: Exchange, problem: EdgeLakeError, seconds: float) -> None:
+        """Count, answer and log a request of the short way that failed."""
+        self.durations.observe("rows", scope.method, seconds)
+        self._failed(scope, proto, problem)
+
+    def _succeeded(self, scope: Scope) -> None:
         self._record(scope)
         if self.hooks.log_all():
             self._log(scope, "200", False)
 
-    def failed(
+    def _failed(
         self, scope: Scope, proto: Exchange, problem: EdgeLakeError, page_of: str | None = None, *, of_api: bool = False
     ) -> None:
         """Count, answer and log a request that failed; ``page_of``: the command, when a page was asked for."""
@@ -224,3 +243,12 @@ class Entry:
 
     def _log(self, scope: Scope, outcome: str, failed: bool) -> None:
         self.hooks.log_call(f"{scope.method[:20]} {scope.path[:200]!r} from {scope.client}: {outcome}", failed)
+
+
+def _kind(scope: Scope) -> str:
+    """What a request is for, in a few words: a label of metrics."""
+    if is_for_grafana(scope):
+        return "grafana"
+    if scope.method == "PUT" or (is_api(scope) and scope.path.startswith("/v1/data/")):
+        return "rows"
+    return "api" if is_api(scope) else "command"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -30,6 +29,7 @@ Begin = Callable[[Scope, Exchange], bool]
 """Takes a request, or leaves it to the loop. Called on granian's Python thread."""
 
 BACKLOG = 1024
+CLOSE_SECONDS = 2.0
 BUFFER_BYTES = 408 << 10  # of a connection; the head of a request must fit
 
 # granian configures the process's logging when it is built; told so, it leaves all handlers alone.
@@ -78,6 +78,10 @@ class _Granian(Server):
                 return True
             await asyncio.sleep(0.002)
         return False
+
+    def same_socket(self) -> socket.socket:
+        """The listening socket once more, for another server."""
+        return socket.socket(fileno=os.dup(self._fd))
 
     def end(self) -> None:
         """Stop accepting; ``serve`` ends when the open connections have ended."""
@@ -134,23 +138,45 @@ class Listener:
         self._begin = begin
         self._server: _Granian | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._earlier: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def start(self) -> None:
         """Bind and serve. Raises AddressInUseError with the system's reason, ServiceError for a bad certificate."""
         listener = _bind(*self._config.listening)
         self.port = listener.getsockname()[1]
+        await self._serve(listener)
+
+    async def renew(self) -> None:
+        """Take new connections with the certificate that the files have now; those that are open go on.
+
+        No connection is refused meanwhile: a second server listens on the socket before the first one stops. (One that
+        is in its TLS handshake, or waits for a next request, at that moment is closed and has to connect again.) Raises
+        ServiceError for files that are no certificate with its key; then nothing changes.
+        """
+        before, serving = self._server, self._serving
+        assert before is not None
+        assert serving is not None
+        await self._serve(before.same_socket())
+        before.end()
+        self._earlier.add(serving)
+        serving.add_done_callback(self._earlier.discard)
+        await before.closed(CLOSE_SECONDS)
+
+    async def _serve(self, listener: socket.socket) -> None:
+        """Raises ServiceError."""
         try:
-            server = self._server = _Granian(listener, self._handle, **_options(self._config))
+            server = _Granian(listener, self._handle, **_options(self._config))
         except (OSError, ssl.SSLError, ValueError) as problem:
             listener.close()
             raise ServiceError(f"SSL Connection: {problem}", hint="check the certificate and key files") from problem
-        self._serving = asyncio.create_task(server.serve_with(self._begin), name="rest server")
+        serving = asyncio.create_task(server.serve_with(self._begin), name="rest server")
         for _ in range(10):  # the worker starts within the first turns of the loop, or fails there
             await asyncio.sleep(0)
         if (failure := server.failed()) is not None:
             server.end()
             raise ServiceError(f"The REST server did not start: {failure}") from failure
+        self._server, self._serving = server, serving
 
     async def close(self, seconds: float) -> bool:
         """Stop accepting; whether the socket was closed within this time. Open connections go on."""
@@ -165,8 +191,7 @@ class Listener:
         any more and a late request is answered with 503, so nobody has to wait for it.
         """
         assert self._serving is not None
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._serving), seconds)
+        await asyncio.wait({self._serving, *self._earlier}, timeout=seconds)
 
 
 def _bind(host: str, port: int) -> socket.socket:

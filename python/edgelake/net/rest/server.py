@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edgelake.errors import ServiceError
 from edgelake.identity.gate import Gate
 from edgelake.identity.identities import Identities
 from edgelake.model import Execute, Status, Submit, SubmitThen
+from edgelake.net.certificates import Watched
 from edgelake.net.endpoints import Addressed, join_address
 from edgelake.net.pool import Pool
 from edgelake.net.rest.api import Api, no_api
 from edgelake.net.rest.callers import Callers
 from edgelake.net.rest.calls import CallStatistics
 from edgelake.net.rest.config import RestConfig
+from edgelake.net.rest.durations import Durations
 from edgelake.net.rest.entry import Entry
 from edgelake.net.rest.hooks import (
     LogCall,
@@ -32,7 +36,8 @@ from edgelake.net.rest.hooks import (
     no_log,
     no_upload,
 )
-from edgelake.net.rest.listener import Listener
+from edgelake.net.rest.listener import Begin, Listener
+from edgelake.net.rest.short import ShortWay
 from edgelake.profiling import Profiler
 
 log = logging.getLogger(__name__)
@@ -99,25 +104,34 @@ class RestServer(Addressed):
             grafana,
         )
         self.pool = Pool("REST", config.threads, config.waiting)
-        self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds)
+        self._entry = Entry(hooks, config.limits, self.pool, config.timeout_seconds, config.cors)
         self._listener: Listener | None = None
         self._watch: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._since_us = 0
         self._port = 0
+        self._files: Watched | None = None
 
     async def start(self) -> None:
         """Bind and serve. Raises AddressInUseError with the system's reason, ServiceError for a bad certificate."""
         short = self._entry.short
-        listener = Listener(self.config, self._entry.handle, short.begin if short is not None else None)
+        listener = Listener(self.config, self._entry.handle, self._begin(short) if short is not None else None)
         await listener.start()
         self._listener, self._port = listener, listener.port
+        certificate, key = self.config.certificate, self.config.key
+        self._files = Watched(certificate, key) if certificate is not None and key is not None else None
         self._entry.accept()
         self._watch = asyncio.create_task(self._tick(), name="rest watch")
         self._since_us = time.time_ns() // 1000
         log.info("REST Server initiated on %s", self.bound)
         if self.warning:
             log.warning("REST Server: %s", self.warning)
+
+    def _begin(self, short: ShortWay) -> Begin:
+        """The short way, which answers everybody alike: with origins to look at, pages take the ordinary one."""
+        if self.config.cors.everybody:
+            return short.begin
+        return lambda scope, proto: "origin" not in scope.headers and short.begin(scope, proto)
 
     async def stop(self) -> None:
         """Stop within 3 s: no new connections, running requests get 1.8 s, then 503."""
@@ -146,6 +160,24 @@ class RestServer(Addressed):
         while True:
             await asyncio.sleep(1)
             self._entry.tick()
+            if self._files is not None and self._files.have_changed():
+                with contextlib.suppress(ServiceError):  # it is logged; the files may be written one after the other
+                    await self.renew_certificate()
+
+    async def renew_certificate(self) -> None:
+        """Take new connections with the certificate that the files have now. Raises ServiceError: the old one stays."""
+        listener, files = self._listener, self._files
+        if listener is None or files is None:
+            raise ServiceError("The REST server does not run with TLS")
+        try:
+            await files.check()
+            await listener.renew()
+        except ServiceError as problem:
+            log.error(
+                "REST Server: the certificate cannot be renewed, the old one stays: %s", problem.detail or problem
+            )
+            raise
+        log.info("REST Server: certificate renewed, SHA-256 fingerprint %s", files.fingerprint)
 
     def status(self) -> Status:
         running = self._listener is not None
@@ -185,6 +217,10 @@ class RestServer(Addressed):
     @property
     def calls(self) -> CallStatistics:
         return self._entry.calls
+
+    @property
+    def durations(self) -> Durations:
+        return self._entry.durations
 
     @property
     def timeout_seconds(self) -> float:

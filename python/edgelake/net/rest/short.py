@@ -14,6 +14,7 @@ A request goes through three hands:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Protocol
@@ -31,9 +32,10 @@ _DIGITS = len(str(SMALL_BYTES))
 class Ends(Protocol):
     """Who counts what became of the requests."""
 
-    def succeeded(self, scope: Scope) -> None: ...
+    def succeeded(self, scope: Scope, seconds: float) -> None:
+        """Count it, and how long it took."""
 
-    def failed(self, scope: Scope, proto: Exchange, problem: EdgeLakeError) -> None:
+    def failed(self, scope: Scope, proto: Exchange, problem: EdgeLakeError, seconds: float) -> None:
         """Answer, count and log."""
 
     def ended(self) -> None:
@@ -108,9 +110,10 @@ class ShortWay:
 class SmallPut:
     """One small PUT. ``body`` is there while the client has to send."""
 
-    __slots__ = ("_proto", "_scope", "_way", "_where", "body", "since")
+    __slots__ = ("_begun", "_proto", "_scope", "_way", "_where", "body", "since")
 
     def __init__(self, way: ShortWay, scope: Scope, proto: Exchange, where: tuple[str, str], since: int) -> None:
+        self._begun = time.perf_counter()
         self._way = way
         self._scope = scope
         self._proto = proto
@@ -144,7 +147,7 @@ class SmallPut:
         except Exception as problem:  # noqa: BLE001 - as above
             self._fail(as_error(problem, "PUT"))
             return
-        self._way.ends.succeeded(self._scope)
+        self._way.ends.succeeded(self._scope, time.perf_counter() - self._begun)
         self._end()
 
     def give_up(self, problem: EdgeLakeError) -> None:
@@ -155,7 +158,7 @@ class SmallPut:
             body.cancel()
 
     def _fail(self, problem: EdgeLakeError) -> None:
-        self._way.ends.failed(self._scope, self._proto, problem)
+        self._way.ends.failed(self._scope, self._proto, problem, time.perf_counter() - self._begun)
         self._end()
 
     def _end(self) -> None:
