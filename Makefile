@@ -12,7 +12,7 @@ CONSOLE := python/edgelake/console
 KAFKA := tests/kafka/java/libs/.installed
 LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
-.PHONY: help demo test lint unit bench docs site contract console wheel clean require test-tools release
+.PHONY: help demo test lint unit bench docs site contract console pictures wheel clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ contract: $(CHAIN_JS)/node_modules/.installed ## compile the Ethereum contract; 
 
 console: $(CONSOLE)/node_modules/.installed ## the web console, $(CONSOLE)/dist, which is kept in the repository
 	cd $(CONSOLE) && npm run --silent build
+
+pictures: $(CONSOLE_JS)/node_modules/.installed $(STAMP) ## the pictures of the web console, docs/images
+	$(PY) -m tests.console.pictures
 
 wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .

@@ -29,6 +29,9 @@ run tcp server where external_ip = 127.0.0.1 and external_port = {{tcp}} and bin
 p = create policy cluster where name = berlin and company = acme
 blockchain insert where policy = !p and local = true
 c = blockchain get cluster bring.first [cluster][id]
+p = {{"cluster": {{"parent": !c, "name": "berlin", "company": "acme", "table": [{{"dbms": "plant", "name": "motor"}}, \
+{{"dbms": "plant", "name": "pump"}}]}}}}
+blockchain insert where policy = !p and local = true
 p = create policy operator where name = edge-1 and company = acme and cluster = !c and ip = 127.0.0.1 \
 and port = {{tcp}} and loc = "52.52,13.40"
 blockchain insert where policy = !p and local = true

@@ -204,6 +204,20 @@ BENCHES: dict[str, Bench] = {
             "memory-lost": Measure("acknowledged rows lost meanwhile", "rows", 0, "lower"),
         },
     ),
+    "console": Bench(
+        "the web console, in Chromium, and what its listeners cost",
+        {
+            "paint": Measure("first paint of the console in a fresh browser", "s", 0.5, "lower"),
+            "paint-requests": Measure("requests until then", "requests", 10, "lower"),
+            "listeners": Measure(
+                "W by REST with 50 listeners to the events, until count(*) shows all",
+                "rows/s",
+                0.95,
+                "higher",
+                "the same node without them",
+            ),
+        },
+    ),
     "blobs": Bench(
         "a file of 1 GiB in over REST",
         {

@@ -49,6 +49,8 @@ export function App() {
   useLayoutEffect(() => whenRefused(() => setAsked(true)), []);
   useEffect(() => {
     document.title = `${page.title} · EdgeLake`;
+    // On a phone the menu is wider than the screen.
+    document.querySelector(".menu nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }, [page.key]);
 
   const Shown = page.shows;

@@ -52,7 +52,7 @@ function Charts() {
         {bytes(numbers["queue_bytes"]!)} of {bytes(limit)}; {count(numbers["rows_buffered"]!)} rows wait
       </Figure>
       <Figure title="Journal" value={bytes(numbers["journal_bytes"]!)} data={live.level("journal_bytes")} show={bytes} name="bytes">
-        Readings that are safe, and not in the database yet
+        Readings since the last checkpoint, safe on the disk
       </Figure>
       <Figure title="Memory" value={bytes(numbers["memory_bytes"]!)} data={live.level("memory_bytes")} show={bytes} name="bytes">
         Processor: {percent(100 * (cpu[cpu.length - 1] ?? 0))} of a core{times.length ? "" : " …"}
