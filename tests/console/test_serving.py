@@ -122,6 +122,13 @@ def test_a_rebuild_gives_what_is_in_the_repository(tmp_path: Path) -> None:
     assert filecmp.cmpfiles(DIST, out, FILES, shallow=False)[0] == FILES, "make console"
 
 
+def test_the_parts_that_need_no_page_do_what_they_should() -> None:
+    program = SOURCE / "node_modules" / ".bin" / "vitest"
+    told = [shutil.which("node") or "node", str(program), "run", "--reporter", "dot"]
+    done = subprocess.run(told, cwd=SOURCE, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_sources_render_no_markup_of_their_own() -> None:
     for path in (SOURCE / "src").rglob("*.ts*"):
         text = path.read_text()
