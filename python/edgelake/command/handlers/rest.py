@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Seconds
@@ -35,6 +35,8 @@ POOL_WIDTH = 60
         "run rest server where internal_ip = !ip and internal_port = 7849 and timeout = 0 and threads = 6",
         "run rest server where internal_port = 7849 and ssl = true",
         "run rest server where external_ip = 10.0.0.1 and external_port = 7849 and bind = true",
+        "run rest server where internal_port = 7849 and ssl = true and ca_org = acme and server_org = north "
+        "and client_cert = required",
         "run rest server where internal_port = 7849 and cors = (https://panel.example, http://10.0.0.2:3000)",
     ),
 )
@@ -53,14 +55,16 @@ async def run_rest_server(
     server_org: str = "",
     cert: str = "",
     key: str = "",
+    client_cert: Literal["required", "none"] = "none",
     cors: str = "*",
 ) -> Reply:
     """Take commands and readings over HTTP.
 
     timeout: seconds to wait for a reply, 0 = no limit. threads: commands that run at the same time; readings take
     none of them. bind = true: only the internal address. ssl = true: HTTPS with the files of cert and key, those of
-    ca_org and server_org in pem_dir, the only certificate there, or a self-signed one. cors: origins whose pages may
-    read answers and use the API, (https://a.example, http://b:3000); * = all may read, none may use the API; none.
+    ca_org and server_org in pem_dir, the only certificate there, or a self-signed one. client_cert = required: only
+    clients that show a certificate by the authority of ca_org. cors: origins whose pages may read answers and use the
+    API, (https://a.example, http://b:3000); * = all may read, none may use the API; none.
     """
     if threads < 1:
         raise CommandError("threads must be 1 or more")
@@ -71,6 +75,8 @@ async def run_rest_server(
         raise AddressInUseError(f"Host and port '{running.bound}' already in use")
     hosts = (plain.internal[0], plain.external[0])
     files = server_certificate(ctx, hosts, (ca_org, server_org, cert, key)) if ssl else None
+    if client_cert == "required" and (files is None or files.authority is None):
+        raise CommandError("client_cert = required needs an authority", hint="ssl = true, ca_org and server_org")
     config = RestConfig(
         external_ip,
         external_port,
@@ -82,6 +88,7 @@ async def run_rest_server(
         certificate=files.certificate if files else None,
         key=files.key if files else None,
         certificate_authority=files.authority if files else None,
+        client_cert=client_cert == "required",
         cors=readers,
     )
     await ctx.services.start(_wired(ctx, config))

@@ -38,6 +38,7 @@ class RestConfig(Endpoints):
         waiting: commands that may wait for a free one; more are refused with 503.
         connections: open connections; more wait in the backlog.
         certificate, key: PEM files of HTTPS (the key in PKCS#8); None = HTTP.
+        client_cert: connections of those alone who show a certificate by the authority.
         cors: pages of which other sites may read answers.
         idle_connection_seconds: a kept-alive connection without a request, or with half a request head, is closed.
     """
@@ -49,6 +50,7 @@ class RestConfig(Endpoints):
     certificate: Path | None = None
     key: Path | None = None
     certificate_authority: Path | None = None
+    client_cert: bool = False
     idle_connection_seconds: int = 60
     limits: BodyLimits = field(default_factory=BodyLimits)
     cors: Cors = field(default_factory=Cors)

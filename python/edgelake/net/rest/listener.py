@@ -227,4 +227,6 @@ def _options(config: RestConfig) -> dict[str, Any]:
         "ssl_cert": config.certificate,
         "ssl_key": config.key,
         "ssl_protocol_min": SSLProtocols.tls12,
+        "ssl_ca": config.certificate_authority if config.client_cert else None,
+        "ssl_client_verify": config.client_cert,
     }
