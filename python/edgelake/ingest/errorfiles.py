@@ -23,6 +23,7 @@ from edgelake.ingest.names import FileName
 
 FILE_BYTES = 1 << 20
 FILE_AGE_S = 60.0
+TABLES_KNOWN = 4096
 REASONS = 100  # of one file; the number of rows goes on
 
 
@@ -48,10 +49,14 @@ class ErrorFiles:
         self._folder = folder
         self._files: dict[tuple[FileName, int], _File] = {}
         self._lock = threading.Lock()
+        self._reasons: dict[tuple[str, str], str] = {}
 
     def add(self, name: FileName, failure: EdgeLakeError, lines: bytes, reasons: Sequence[str]) -> None:
         """Add rows (JSON lines) of a table and origin, with the reason of each. Raises OSError."""
         with self._lock:
+            if len(self._reasons) >= TABLES_KNOWN:
+                self._reasons.clear()
+            self._reasons[name.dbms, name.table] = f"{failure.text}: {reasons[-1] if reasons else failure.detail}"
             key = (name, failure.number)
             file = self._files.get(key)
             if file is None or self._is_full(file, len(lines)):
@@ -63,6 +68,10 @@ class ErrorFiles:
             file.rows += len(reasons)
             file.bytes += len(lines)
             _write_reason(file, failure)
+
+    def last_reason(self, dbms: str, table: str) -> str:
+        """Why the last row of a table was kept out; empty when none was."""
+        return self._reasons.get((dbms, table), "")
 
     def _is_full(self, file: _File, more: int) -> bool:
         return (

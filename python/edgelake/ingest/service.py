@@ -133,6 +133,20 @@ class Ingest:
             raise JournalError("the journal is not open")
         return self._pipeline
 
+    @property
+    def journal_directory(self) -> Path:
+        """Where the journal is, or will be."""
+        return self._journal_dir()
+
+    @property
+    def refusal(self) -> str:
+        """Why the last payload could not be made durable; empty when it was."""
+        return self._tickets.refusal
+
+    def rejection(self, dbms: str, table: str) -> str:
+        """Why the last row of a table that was kept out did not fit; empty when none was."""
+        return self._errors.last_reason(dbms, table)
+
     # ---- life
 
     async def start(self) -> None:
@@ -274,7 +288,8 @@ class Ingest:
                 else:
                     waiting = [self._tickets.future(ticket) for ticket in take(self.pipeline)]
                 return await asyncio.gather(*waiting)
-            except OverloadedError:
+            except OverloadedError as refused:
+                self._tickets.refusal = str(refused)
                 if not wait:
                     raise
                 await self.room(payload_bytes)
@@ -321,7 +336,11 @@ class Ingest:
             check_part(source, "source")
         if instructions != "0":
             check_part(instructions, "instructions")
-        return self.pipeline.submit(self._name(dbms), self._name(table), payload, source, instructions)
+        try:
+            return self.pipeline.submit(self._name(dbms), self._name(table), payload, source, instructions)
+        except OverloadedError as refused:
+            self._tickets.refusal = str(refused)
+            raise
 
     def _name(self, name: str) -> str:
         """A database's or table's name as it stands in databases and files (spec: ingestion, section 8)."""

@@ -22,6 +22,8 @@ class Tickets:
         self._then: dict[int, Then] = {}
         self._early: dict[int, tuple[Stored, BaseException | None]] = {}
         self._aside = 0
+        self.refusal = ""
+        """Why the last payload was not kept; empty when it was."""
 
     def future(self, ticket: int) -> asyncio.Future[Stored]:
         """Is done when the ticket is told."""
@@ -51,6 +53,7 @@ class Tickets:
         """Tell whoever waits; returns the tickets that nobody here waits for."""
         others = []
         for ticket, rows, rejected, reason, failure in told:
+            self.refusal = "" if failure is None else str(failure)
             if (then := self._then.pop(ticket, None)) is not None:
                 if failure is not None:
                     then(None, failure)

@@ -32,6 +32,7 @@ _GET_ONLY = (
     "time file get",
     "time file summary",
     "analyze output",
+    "explain flow",
     "file get",
     "file retrieve",
     "file to",
