@@ -109,17 +109,15 @@ impl<'a> OutgoingRows<'a> {
     pub fn row(&mut self, out: &mut Vec<u8>, row: &str) -> Result<(), BlockError> {
         let (mut rest, mut is_begun) = (row, false);
         loop {
-            let free = self
-                .blocks
-                .room()
-                .saturating_sub(self.data.len() + HEAD_BYTES);
-            if rest.len() <= free {
+            // None: not even for an empty segment.
+            let free = self.blocks.room().checked_sub(self.data.len() + HEAD_BYTES);
+            if free.is_some_and(|free| rest.len() <= free) {
                 let part = if is_begun { Part::Last } else { Part::Whole };
                 segments::write(&mut self.data, part, rest.as_bytes());
                 self.count += 1;
                 return Ok(());
             }
-            if free >= SMALLEST_PART {
+            if let Some(free) = free.filter(|free| *free >= SMALLEST_PART) {
                 let (piece, left) = cut(rest, free);
                 segments::write(&mut self.data, Part::More, piece.as_bytes());
                 self.count += 1;
