@@ -78,11 +78,8 @@ pub struct LocalIntake {
 /// heard of. After the store's changes.
 pub fn apply_receipts(broker: &mut Broker, pipeline: &Pipeline) {
     for receipts in pipeline.receipts() {
-        for (client_id, packet_id) in receipts.messages {
-            let receipt = Receipt {
-                client_id,
-                packet_id,
-            };
+        for (session, packet_id) in receipts.messages {
+            let receipt = Receipt { session, packet_id };
             broker.apply_receipt(receipts.round, &receipt);
         }
     }

@@ -135,7 +135,7 @@ impl Clients {
             if let (Some(receipt), Some(last)) = (message.receipt, last) {
                 // Of several records the last one: whoever knows the packet id has all rows.
                 heads[last].receipts.round = round;
-                let known = (receipt.client_id.clone(), receipt.packet_id);
+                let known = (receipt.session, receipt.packet_id);
                 heads[last].receipts.messages.push(known);
             }
         }

@@ -132,12 +132,9 @@ fn number(topic: &str, n: usize) -> Inbound {
     message(topic, &format!("{{\"n\": {n}}}"))
 }
 
-fn with_receipt(inbound: Inbound, client: &str, packet_id: u16) -> Inbound {
+fn with_receipt(inbound: Inbound, session: u64, packet_id: u16) -> Inbound {
     Inbound {
-        receipt: Some(Receipt {
-            client_id: client.into(),
-            packet_id,
-        }),
+        receipt: Some(Receipt { session, packet_id }),
         ..inbound
     }
 }
@@ -288,7 +285,7 @@ fn receipts_that_wait_for_the_disk_are_known_to_the_next_broker() {
     let mut bench = Bench::with(&options, 0);
     declare(&bench.clients, 1, &json!([readings("a", "one")]));
     let held = gate.lock();
-    let message = with_receipt(number("a", 1), "c1", 7);
+    let message = with_receipt(number("a", 1), 1, 7);
     bench.intake.submit(5, vec![message]);
     let pipeline = bench.pipeline.clone();
     let asking = std::thread::spawn(move || pipeline.receipts());
@@ -312,9 +309,9 @@ fn types_and_receipts_come_back_with_the_journal() {
     bench.intake.submit(
         5,
         vec![
-            with_receipt(number("a", 1), "c1", 7),
-            with_receipt(message("b", "{\"n\": 2, \"value\": 1}"), "c2", 8),
-            with_receipt(message("a", "no row"), "c1", 9),
+            with_receipt(number("a", 1), 1, 7),
+            with_receipt(message("b", "{\"n\": 2, \"value\": 1}"), 2, 8),
+            with_receipt(message("a", "no row"), 1, 9),
         ],
     );
     bench.intake.submit(6, vec![number("a", 2)]);
@@ -322,15 +319,12 @@ fn types_and_receipts_come_back_with_the_journal() {
     drop(bench);
 
     let bench = Bench::open(dir.path(), 0);
-    let receipts = |client: &str, packet| Receipts {
+    let receipts = |session, packet| Receipts {
         round: 5,
-        messages: vec![(client.into(), packet)],
+        messages: vec![(session, packet)],
     };
     // Of the tables of the second message the last one knows its id.
-    assert_eq!(
-        bench.pipeline.receipts(),
-        [receipts("c1", 7), receipts("c2", 8)]
-    );
+    assert_eq!(bench.pipeline.receipts(), [receipts(1, 7), receipts(2, 8)]);
     bench.pipeline.receipted(4);
     assert_eq!(bench.pipeline.receipts().len(), 2);
     bench.pipeline.receipted(5);
@@ -376,7 +370,7 @@ fn a_segment_is_emptied_when_the_last_receipt_in_it_is_kept_elsewhere() {
     let dir = tempfile::tempdir().expect("dir");
     let mut bench = Bench::open(dir.path(), 0);
     declare(&bench.clients, 1, &json!([readings("t", "t")]));
-    let messages = (0..20_000).map(|n| with_receipt(number("t", n), "c", n as u16));
+    let messages = (0..20_000).map(|n| with_receipt(number("t", n), 1, n as u16));
     bench.intake.submit(3, messages.collect());
     bench.until(3);
     assert_eq!(bench.drain()["t"].len(), 20_000);

@@ -5,11 +5,9 @@
 //! their segment like rows do; those that nothing else needs the segment for move on to the one that is being written,
 //! for there may be no broker that ever asks for them.
 
-use std::sync::Arc;
-
 use crossbeam_channel::{Sender, bounded};
 
-use super::meta::{push_text, take_bytes, take_text, take_u16};
+use super::meta::{take_bytes, take_u16};
 use super::publish::Tag;
 use super::{IDLE_BYTES, Pipeline, RECEIPTS};
 use crate::journal::{Entry, JournalError, Level};
@@ -19,16 +17,16 @@ use crate::journal::{Entry, JournalError, Level};
 pub struct Receipts {
     /// Of the broker.
     pub round: u64,
-    /// (client id, packet id)
-    pub messages: Vec<(Arc<str>, u16)>,
+    /// (session, packet id)
+    pub messages: Vec<(u64, u16)>,
 }
 
 impl Receipts {
-    /// The round (u64), then each message as client (length (u16) and bytes) and packet id (u16), to the end.
+    /// The round (u64), then each message as session (u64) and packet id (u16), to the end.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.round.to_le_bytes());
-        for (client, packet) in &self.messages {
-            push_text(client, out);
+        for (session, packet) in &self.messages {
+            out.extend_from_slice(&session.to_le_bytes());
             out.extend_from_slice(&packet.to_le_bytes());
         }
     }
@@ -39,8 +37,8 @@ impl Receipts {
             messages: Vec::new(),
         };
         while !bytes.is_empty() {
-            let client = take_text(&mut bytes)?.into();
-            made.messages.push((client, take_u16(&mut bytes)?));
+            let session = u64::from_le_bytes(take_bytes(&mut bytes)?);
+            made.messages.push((session, take_u16(&mut bytes)?));
         }
         Some(made)
     }
@@ -174,11 +172,11 @@ mod tests {
         let all = [
             Receipts {
                 round: u64::MAX,
-                messages: vec![("é".into(), 65_535), ("".into(), 1)],
+                messages: vec![(u64::MAX, 65_535), (0, 1)],
             },
             Receipts {
                 round: 1,
-                messages: vec![("c".into(), 7)],
+                messages: vec![(3, 7)],
             },
         ];
         let bytes = encode_all(&all);
@@ -192,7 +190,7 @@ mod tests {
     fn the_first_segment_with_a_receipt_is_needed() {
         let receipts = |round| Receipts {
             round,
-            messages: vec![("c".into(), 7)],
+            messages: vec![(3, 7)],
         };
         let mut held = Held::default();
         held.add(1, Receipts::default());

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use super::super::packet::{AckKind, Granted, Packet, QoS, Reason, Version};
-use super::change::{Change, packet_id_of};
+use super::change::packet_id_of;
 use super::connect::Welcome;
-use super::keep::{Keep, Step, Unrecorded};
+use super::keep::{Keep, Step};
 use super::lifecycle::End;
 use super::link::Phase;
 use super::queue::Ids;
 use super::seam::{ConnId, Host, Refusal};
-use super::session::Unreleased;
+use super::session::Known;
 use super::{Broker, Cx};
 
 /// Rounds that have to be kept and mapped first; 0 = none.
@@ -231,7 +231,7 @@ impl Broker {
             );
         }
         self.keep.mapped = round;
-        self.record_received(round);
+        self.finish_rows(round, result.is_ok(), cx);
         self.release_all(cx);
     }
 
@@ -271,58 +271,6 @@ impl Broker {
             if self.sessions.same(session, id).is_some() {
                 self.pump(session, cx);
             }
-        }
-    }
-
-    /// QoS 2 messages whose rows are durable: from now on their ids are known, which is kept too before PUBREC.
-    fn record_received(&mut self, round: u64) {
-        if self
-            .keep
-            .unrecorded
-            .front()
-            .is_none_or(|row| row.round > round)
-        {
-            return;
-        }
-        self.keep.receipts_are_recorded(round);
-        while let Some(row) = self
-            .keep
-            .unrecorded
-            .front()
-            .copied()
-            .filter(|row| row.round <= round)
-        {
-            self.keep.unrecorded.pop_front();
-            let Unrecorded {
-                session, packet_id, ..
-            } = row;
-            let Some(session) = self.sessions.same(session, row.session_id) else {
-                continue;
-            };
-            let Some(message) = session
-                .unreleased(packet_id)
-                .filter(|message| !message.is_recorded)
-            else {
-                continue;
-            };
-            if !session.is_recorded() {
-                continue;
-            }
-            let need = Need {
-                kept: self.keep.round,
-                ..message.need
-            };
-            session.set_unreleased(
-                packet_id,
-                Unreleased {
-                    need,
-                    is_recorded: true,
-                },
-            );
-            self.keep.change(Change::Received {
-                session: session.id,
-                packet_id,
-            });
         }
     }
 
@@ -370,15 +318,12 @@ impl Broker {
             let is_old = link.version != Version::V5;
             for pending in &mut link.pending {
                 let refused_here = match pending {
-                    // There is nothing to be told with a PUBCOMP: the message was taken.
+                    // A PUBCOMP cannot refuse: the client sends PUBREL again.
                     Pending::Publish {
                         kind: AckKind::PubComp,
                         need,
                         ..
-                    } if is_refused(*need) => {
-                        *need = Need::NOTHING;
-                        continue;
-                    }
+                    } if is_refused(*need) => true,
                     Pending::Publish { need, reason, .. } if is_refused(*need) => {
                         *reason = reason_of(refusal);
                         *need = Need::NOTHING;
@@ -386,13 +331,15 @@ impl Broker {
                     }
                     Pending::Received {
                         packet_id, refused, ..
-                    } if session
-                        .and_then(|session| session.unreleased(*packet_id))
-                        .is_some_and(|message| is_refused(message.need)) =>
-                    {
-                        *refused = Some(refusal);
-                        is_old
-                    }
+                    } => match session.and_then(|session| session.unreleased(*packet_id)) {
+                        // Of a message that has its rows the rest is to come again.
+                        Some(message) if is_refused(message.need) && message.has_rows => true,
+                        Some(message) if is_refused(message.need) => {
+                            *refused = Some(refusal);
+                            is_old
+                        }
+                        _ => continue,
+                    },
                     Pending::Connect(welcome) if is_refused(welcome.need) => true,
                     Pending::Subscribe(subscribe) if is_refused(subscribe.need) => true,
                     Pending::Unsubscribe(unsubscribe) if is_refused(unsubscribe.1) => true,
@@ -406,8 +353,17 @@ impl Broker {
             }
         }
         for (_, session) in self.sessions.iter_mut() {
+            let release = Need {
+                kept: session.released_round,
+                mapped: 0,
+            };
+            session.is_release_refused |= is_refused(release);
             if let Some(unreleased) = &mut session.unreleased {
-                unreleased.retain(|_, message| !is_refused(message.need));
+                unreleased.retain(|_, message| !is_refused(message.need) || message.has_rows);
+                for message in unreleased.values_mut().filter(|m| is_refused(m.need)) {
+                    message.need = Need::NOTHING;
+                    message.known = Known::Rows;
+                }
             }
         }
         for conn in to_close {

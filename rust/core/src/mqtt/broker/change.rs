@@ -57,6 +57,11 @@ pub enum Change {
         session: u64,
         packet_id: u16,
     },
+    /// Of a QoS 2 message the rows are durable, and nobody else has got it yet.
+    RowsKept {
+        session: u64,
+        packet_id: u16,
+    },
     Released {
         session: u64,
         packet_id: u16,

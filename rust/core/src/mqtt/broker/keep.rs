@@ -1,8 +1,10 @@
 //! The round that is open: what has to be kept of it, and how far store and intake are.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::change::{Change, Round};
+use super::message::Message;
 use super::seam::{Inbound, Refusal};
 
 /// What a client gets of a QoS 2 message when its round is kept.
@@ -22,13 +24,18 @@ pub(super) struct Held {
     pub step: Step,
 }
 
-/// A QoS 2 message whose id is recorded when its row is durable.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unrecorded {
+/// A QoS 2 message that becomes rows. When they are durable the others get it, in the round in which its id is
+/// recorded: whatever a crash leaves, none of them gets it twice and none misses it.
+#[derive(Clone, Debug)]
+pub(super) struct Unspread {
     pub round: u64,
     pub session: u32,
     pub session_id: u64,
     pub packet_id: u16,
+    /// None = nobody else is to get it.
+    pub message: Option<Arc<Message>>,
+    /// It is still to be retained: no later one of its topic has been meanwhile.
+    pub retains: bool,
 }
 
 #[derive(Debug)]
@@ -51,7 +58,9 @@ pub(super) struct Keep {
     next_message_id: u64,
     next_session_id: u64,
     pub held: VecDeque<Held>,
-    pub unrecorded: VecDeque<Unrecorded>,
+    pub unspread: VecDeque<Unspread>,
+    /// Of those, how many are to be retained.
+    pub unretained: usize,
 }
 
 impl Keep {
@@ -69,7 +78,8 @@ impl Keep {
             next_message_id: 1,
             next_session_id: 1,
             held: VecDeque::new(),
-            unrecorded: VecDeque::new(),
+            unspread: VecDeque::new(),
+            unretained: 0,
         }
     }
 
@@ -102,6 +112,35 @@ impl Keep {
 
     pub fn map(&mut self, message: Inbound) {
         self.messages.push(message);
+    }
+
+    /// Remembers a message until its rows are durable.
+    pub fn spread_later(&mut self, row: Unspread) {
+        self.unretained += usize::from(row.retains);
+        self.unspread.push_back(row);
+    }
+
+    /// The next message whose rows are durable, or refused, with those of rounds up to this one.
+    pub fn next_unspread(&mut self, round: u64) -> Option<Unspread> {
+        self.unspread.front().filter(|row| row.round <= round)?;
+        let row = self.unspread.pop_front()?;
+        self.unretained -= usize::from(row.retains);
+        Some(row)
+    }
+
+    /// A message of the topic is retained now, or none any more: those that came before it are not to replace it.
+    pub fn is_retained_anew(&mut self, topic: &str) {
+        if self.unretained == 0 {
+            return;
+        }
+        for row in &mut self.unspread {
+            let is_older =
+                row.retains && row.message.as_ref().is_some_and(|old| &*old.topic == topic);
+            if is_older {
+                row.retains = false;
+                self.unretained -= 1;
+            }
+        }
     }
 
     pub fn message_id(&mut self) -> u64 {

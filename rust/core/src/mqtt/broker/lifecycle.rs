@@ -54,7 +54,10 @@ impl Broker {
                     session: session.id,
                 });
             }
-            session.expiry_s = wanted.min(maximum);
+            session.expiry_s = match wanted {
+                0 => 0,
+                wanted => wanted.min(maximum).max(1),
+            };
         }
         let end = if packet.reason == Reason::SUCCESS {
             End::Normal

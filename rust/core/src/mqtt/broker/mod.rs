@@ -7,6 +7,7 @@ mod change;
 mod connect;
 mod deliver;
 mod events;
+mod exactly_once;
 mod expiry;
 mod flow;
 mod keep;

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use super::super::packet::{AckKind, Publish, QoS, Reason, Version};
 use super::acks::{Need, PENDING_MAX, Pending};
-use super::change::Change;
 use super::deliver::{Delivery, Source, View};
-use super::keep::Unrecorded;
 use super::link::Link;
 use super::message::Message;
 use super::queue::{Ids, NO_SHARE};
 use super::route::{Own, Route, Target};
 use super::seam::{ConnId, Host, Inbound, Receipt};
-use super::session::{NONE, Unreleased};
+use super::session::NONE;
 use super::{Broker, Cx};
 
 /// What became of a message.
@@ -138,19 +136,33 @@ impl Broker {
             shared: None,
             is_recorded: false,
         };
-        let spread = self.spread(&route, &mut source, Some(conn), cx);
+        let has_rows = self.has_rows(index, publish);
+        let is_mapped = route.is_mapped && !has_rows;
+        let waits = is_mapped && publish.qos == QoS::ExactlyOnce;
+        let mut spread = Spread::default();
+        if !waits {
+            spread = self.spread(&route, &mut source, Some(conn), cx);
+            spread.is_kept |= publish.retain && self.retain(&mut source);
+        }
         if spread.is_lost() && !route.is_mapped && self.understands_quota(conn) {
             return self.refuse_publish(conn, publish, Reason::QUOTA_EXCEEDED, cx);
         }
-        let receipt = self.receipt(index, publish);
-        if route.is_mapped {
-            self.map(&mut source, receipt, cx);
+        if is_mapped {
+            let receipt = self.receipt(index, publish);
+            let message = self.map(&mut source, receipt, cx);
+            if waits {
+                self.spread_later(index, publish, &route, message);
+            }
         } else if spread.reached == 0 {
             self.stats.publishes_unmatched += 1;
         }
         let need = Need {
-            kept: if spread.is_kept { self.keep.round } else { 0 },
-            mapped: if route.is_mapped { self.keep.round } else { 0 },
+            kept: if spread.is_kept || has_rows {
+                self.keep.round
+            } else {
+                0
+            },
+            mapped: if is_mapped { self.keep.round } else { 0 },
         };
         let reason = if spread.reached == 0 && !route.is_mapped {
             Reason::NO_MATCHING_SUBSCRIBERS
@@ -166,30 +178,6 @@ impl Broker {
         self.links
             .get(conn)
             .is_some_and(|link| link.version == Version::V5)
-    }
-
-    /// A QoS 2 message that was received already is acknowledged again and goes no further [MQTT-4.3.3-10].
-    fn is_known<H: Host>(
-        &mut self,
-        conn: ConnId,
-        index: u32,
-        publish: &Publish<'_>,
-        cx: &mut Cx<'_, H>,
-    ) -> bool {
-        let is_known = publish.qos == QoS::ExactlyOnce
-            && self
-                .sessions
-                .get(index)
-                .is_some_and(|session| session.unreleased(publish.packet_id).is_some());
-        if is_known {
-            let pending = Pending::Received {
-                packet_id: publish.packet_id,
-                reason: Reason::SUCCESS,
-                refused: None,
-            };
-            self.acknowledge(conn, pending, cx);
-        }
-        is_known
     }
 
     fn check_rights(
@@ -248,38 +236,33 @@ impl Broker {
             QoS::AtLeastOnce => AckKind::PubAck,
             QoS::ExactlyOnce => AckKind::PubRec,
         };
+        let kept = match publish.qos {
+            QoS::ExactlyOnce => self.release_refused(conn, publish.packet_id),
+            _ => 0,
+        };
         let pending = Pending::Publish {
             kind,
             packet_id: publish.packet_id,
             reason,
-            need: Need::NOTHING,
+            need: Need { kept, mapped: 0 },
         };
         self.acknowledge(conn, pending, cx);
     }
 
-    /// What makes a mapped QoS 2 message known after a crash.
-    fn receipt(&self, index: u32, publish: &Publish<'_>) -> Option<Receipt> {
-        if publish.qos != QoS::ExactlyOnce {
-            return None;
-        }
-        let session = self
-            .sessions
-            .get(index)
-            .filter(|session| session.is_recorded())?;
-        Some(Receipt {
-            client_id: Arc::clone(&session.client_id),
-            packet_id: publish.packet_id,
-        })
-    }
-
-    fn map<H: Host>(&mut self, source: &mut Source<'_>, receipt: Option<Receipt>, cx: &Cx<'_, H>) {
+    fn map<H: Host>(
+        &mut self,
+        source: &mut Source<'_>,
+        receipt: Option<Receipt>,
+        cx: &Cx<'_, H>,
+    ) -> Arc<Message> {
         self.stats.publishes_mapped += 1;
         let message = source.message(&self.sessions, &mut self.keep);
         self.keep.map(Inbound {
-            message,
+            message: Arc::clone(&message),
             arrival_us: cx.now.unix_ms as i64 * 1_000,
             receipt,
         });
+        message
     }
 
     fn answer<H: Host>(
@@ -315,65 +298,7 @@ impl Broker {
         }
     }
 
-    /// Remembers a QoS 2 message until it is released. In the store only when something of the message is kept: a
-    /// message that came again after a crash would be there twice. The id of a mapped one follows its row.
-    fn note_received(&mut self, index: u32, packet_id: u16, need: Need) {
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        let is_recorded = session.is_recorded() && need.mapped == 0 && need.kept != 0;
-        session.set_unreleased(packet_id, Unreleased { need, is_recorded });
-        if is_recorded {
-            self.keep.change(Change::Received {
-                session: session.id,
-                packet_id,
-            });
-        } else if session.is_recorded() && need.mapped != 0 {
-            self.keep.unrecorded.push_back(Unrecorded {
-                round: self.keep.round,
-                session: index,
-                session_id: session.id,
-                packet_id,
-            });
-        }
-    }
-
-    pub(super) fn on_release<H: Host>(&mut self, conn: ConnId, packet_id: u16, cx: &mut Cx<'_, H>) {
-        let Some(session) = self
-            .links
-            .get(conn)
-            .and_then(|link| self.sessions.get_mut(link.session))
-        else {
-            return;
-        };
-        // After PUBCOMP the client may use the id for another message, so the store has to know first; also when
-        // PUBREL comes again meanwhile.
-        let known = session.take_unreleased(packet_id);
-        if known.is_some_and(|message| message.is_recorded) && session.is_recorded() {
-            session.released_round = self.keep.round;
-            self.keep.change(Change::Released {
-                session: session.id,
-                packet_id,
-            });
-        }
-        let need = Need {
-            kept: session.released_round,
-            mapped: 0,
-        };
-        let reason = match known {
-            Some(_) => Reason::SUCCESS,
-            None => Reason::PACKET_ID_NOT_FOUND,
-        };
-        let pending = Pending::Publish {
-            kind: AckKind::PubComp,
-            packet_id,
-            reason,
-            need,
-        };
-        self.acknowledge(conn, pending, cx);
-    }
-
-    /// To all subscribers, and to the retained messages.
+    /// To all subscribers.
     pub(super) fn spread<H: Host>(
         &mut self,
         route: &Route,
@@ -402,9 +327,6 @@ impl Broker {
             };
             let retain = source.retain && target.retain_as_published;
             spread.add(self.deliver(&target, retain, (group, false), source, feeder, cx));
-        }
-        if source.retain {
-            spread.is_kept |= self.retain(source);
         }
         spread
     }
@@ -473,7 +395,8 @@ impl Broker {
             .and_then(|client_id| self.sessions.find(client_id))
             .unwrap_or(NONE);
         let mut source = Source::of(message, publisher);
-        let spread = self.spread(&route, &mut source, None, cx);
+        let mut spread = self.spread(&route, &mut source, None, cx);
+        spread.is_kept |= message.retain && self.retain(&mut source);
         let is_mapped = route.is_mapped && message.id != 0;
         if is_mapped {
             self.map(&mut source, None, cx);

@@ -11,7 +11,7 @@ use super::change::{Change, SessionRecord};
 use super::message::Message;
 use super::queue::{Entry, Ids, NO_SHARE, Stage};
 use super::seam::{Now, Receipt};
-use super::session::{Session, Unreleased};
+use super::session::{Known, Session, Unreleased};
 
 /// What only a replay needs.
 #[derive(Default)]
@@ -123,7 +123,15 @@ impl Broker {
                     .replayed(session)
                     .and_then(|index| self.sessions.get_mut(index))
                 {
-                    session.set_unreleased(packet_id, KNOWN);
+                    session.set_unreleased(packet_id, RECORDED);
+                }
+            }
+            Change::RowsKept { session, packet_id } => {
+                if let Some(session) = self
+                    .replayed(session)
+                    .and_then(|index| self.sessions.get_mut(index))
+                {
+                    session.set_unreleased(packet_id, HAS_ROWS);
                 }
             }
             Change::Mapped { round } => self.keep.receipted = self.keep.receipted.max(round),
@@ -206,6 +214,8 @@ impl Broker {
         self.remove_session(index);
     }
 
+    /// The rows of a message are durable. Nobody else has got it, or the store would know its id; as PUBREC was not
+    /// sent either, it comes again.
     pub(super) fn replay_receipt(&mut self, round: u64, receipt: &Receipt) {
         let replay = self.replay.get_or_insert_default();
         replay.receipted = replay.receipted.max(round);
@@ -214,15 +224,14 @@ impl Broker {
         }
         self.keep.continue_after(round);
         let Some(session) = self
-            .sessions
-            .find(&receipt.client_id)
+            .replayed(receipt.session)
             .and_then(|index| self.sessions.get_mut(index))
         else {
             return;
         };
         if session.unreleased(receipt.packet_id).is_none() {
-            session.set_unreleased(receipt.packet_id, KNOWN);
-            self.keep.change(Change::Received {
+            session.set_unreleased(receipt.packet_id, HAS_ROWS);
+            self.keep.change(Change::RowsKept {
                 session: session.id,
                 packet_id: receipt.packet_id,
             });
@@ -254,7 +263,14 @@ impl Broker {
 }
 
 /// A QoS 2 message that the store knows.
-const KNOWN: Unreleased = Unreleased {
+const RECORDED: Unreleased = Unreleased {
     need: Need::NOTHING,
-    is_recorded: true,
+    known: Known::Recorded,
+    has_rows: false,
+};
+
+const HAS_ROWS: Unreleased = Unreleased {
+    need: Need::NOTHING,
+    known: Known::Rows,
+    has_rows: true,
 };

@@ -85,6 +85,7 @@ impl Broker {
     /// has to keep it.
     pub(super) fn retain(&mut self, source: &mut Source<'_>) -> bool {
         let topic = source.view.topic;
+        self.keep.is_retained_anew(topic);
         if source.view.payload.is_empty() {
             let is_recorded = self.retained.remove(topic).is_some_and(|old| old.id != 0);
             if is_recorded {

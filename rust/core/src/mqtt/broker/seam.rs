@@ -147,7 +147,8 @@ pub struct Inbound {
 /// A QoS 2 message that has been received, until its PUBREL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    pub client_id: Arc<str>,
+    /// Id of the publisher's session: of another one of the same client it says nothing.
+    pub session: u64,
     pub packet_id: u16,
 }
 

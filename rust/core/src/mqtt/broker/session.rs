@@ -22,13 +22,25 @@ pub(super) struct Subscribed {
     pub id: u32,
 }
 
+/// How a QoS 2 message is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// As long as the process lives.
+    Here,
+    /// Its rows are durable, but nobody else has got it, so that it may come again for them.
+    Rows,
+    /// The store knows that all is done, or will.
+    Recorded,
+}
+
 /// A QoS 2 message of the client that has not been released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreleased {
     /// What its PUBREC waits for.
     pub need: Need,
-    /// The store knows it, or will.
-    pub is_recorded: bool,
+    pub known: Known,
+    /// Its rows are durable.
+    pub has_rows: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +61,8 @@ pub(super) struct Session {
     pub unreleased: Option<Box<HashMap<u16, Unreleased>>>,
     /// Round of the last message that was released.
     pub released_round: u64,
+    /// The store once refused to hear of a release: it may take ids for known that are not known here.
+    pub is_release_refused: bool,
     /// Messages that found the queue full since the log was told, and when it may be told again.
     pub full_messages: u64,
     pub full_told_ms: u64,
@@ -72,6 +86,7 @@ impl Session {
             queue: Queue::default(),
             unreleased: None,
             released_round: 0,
+            is_release_refused: false,
             full_messages: 0,
             full_told_ms: 0,
             will: None,

@@ -7,7 +7,7 @@ use super::change::Change;
 use super::lifecycle::record_of;
 use super::message::Message;
 use super::queue::{Entry, Stage};
-use super::session::Session;
+use super::session::{Known, Session};
 
 /// Where a snapshot stands.
 #[derive(Debug)]
@@ -167,11 +167,11 @@ fn push_session(session: &Session, piece: &mut Piece<'_>) {
         .iter()
         .flat_map(|unreleased| unreleased.iter())
     {
-        if message.is_recorded {
-            piece.push(Change::Received {
-                session: session.id,
-                packet_id,
-            });
+        let session = session.id;
+        match message.known {
+            Known::Here => {}
+            Known::Rows => piece.push(Change::RowsKept { session, packet_id }),
+            Known::Recorded => piece.push(Change::Received { session, packet_id }),
         }
     }
 }

@@ -21,6 +21,7 @@ mod tag {
     pub const RETAINED: u8 = 11;
     pub const RETAINED_GONE: u8 = 12;
     pub const MAPPED: u8 = 13;
+    pub const ROWS_KEPT: u8 = 14;
 }
 
 /// Append a change.
@@ -69,6 +70,9 @@ pub fn encode(out: &mut Vec<u8>, change: &Change) {
         }
         Change::Received { session, packet_id } => {
             numbers(&mut out, tag::RECEIVED, &[*session, u64::from(*packet_id)]);
+        }
+        Change::RowsKept { session, packet_id } => {
+            numbers(&mut out, tag::ROWS_KEPT, &[*session, u64::from(*packet_id)]);
         }
         Change::Released { session, packet_id } => {
             numbers(&mut out, tag::RELEASED, &[*session, u64::from(*packet_id)]);
@@ -150,6 +154,10 @@ pub fn decode(fields: &mut In<'_>) -> Result<Change> {
             seq: fields.number()?,
         },
         tag::RECEIVED => Change::Received {
+            session: fields.number()?,
+            packet_id: fields.narrow()?,
+        },
+        tag::ROWS_KEPT => Change::RowsKept {
             session: fields.number()?,
             packet_id: fields.narrow()?,
         },

@@ -1,5 +1,6 @@
 //! A publisher and a subscriber with lasting sessions, a network that breaks and a node that is killed at any time:
-//! what was acknowledged arrives, with QoS 2 exactly once.
+//! what was acknowledged arrives, with QoS 2 exactly once, at the subscriber and, where it is mapped, in the table.
+//! Store and journal may be full at times.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,9 +18,15 @@ enum Op {
         is_publisher: bool,
         count: usize,
     },
-    /// The round ends; with `keeps` it is durable.
-    Round {
-        keeps: bool,
+    Round,
+    /// What has ended is on the disk of the store, or of the intake's journal; with `tells` the broker hears of it.
+    Sync {
+        is_store: bool,
+        tells: bool,
+    },
+    /// What has ended does not get there.
+    Refuse {
+        is_store: bool,
     },
     Lose {
         is_publisher: bool,
@@ -34,7 +41,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => any::<bool>().prop_map(|is_exact| Op::Publish { is_exact }),
         8 => (any::<bool>(), 1..6_usize).prop_map(|(is_publisher, count)| Op::Handle { is_publisher, count }),
-        6 => any::<bool>().prop_map(|keeps| Op::Round { keeps }),
+        3 => Just(Op::Round),
+        7 => (any::<bool>(), any::<bool>()).prop_map(|(is_store, tells)| Op::Sync { is_store, tells }),
+        1 => any::<bool>().prop_map(|is_store| Op::Refuse { is_store }),
         1 => any::<bool>().prop_map(|is_publisher| Op::Lose { is_publisher }),
         3 => any::<bool>().prop_map(|is_publisher| Op::Connect { is_publisher }),
         1 => Just(Op::Kill),
@@ -64,16 +73,29 @@ struct Run {
     sent: BTreeMap<u16, Sent>,
     next_number: u16,
     acknowledged: HashSet<(u16, QoS)>,
+    refused: HashSet<u16>,
     /// The subscriber's.
     received: HashSet<u16>,
     delivered: HashMap<u16, usize>,
-    /// What is on the disk, and what of the log is not.
+    is_mapped: bool,
+    /// Of the log, what is on the disk, and the last round of that.
     disk: usize,
+    disk_round: u64,
+    /// Rows with their rounds, and how many are on the disk.
+    journal: Vec<(u64, Inbound)>,
+    journal_disk: usize,
+    /// How many of those the broker has been told of.
+    journal_told: usize,
+    /// Receipts up to this round have been forgotten.
+    forgotten: u64,
 }
 
 impl Run {
-    fn new(version: Version) -> Self {
+    fn new(version: Version, is_mapped: bool) -> Self {
         let mut world = World::new();
+        if is_mapped {
+            world.net.mapped = vec!["t"];
+        }
         world.connect(0, connect_lasting(version, "to"));
         world.subscribe(0, "t", Q2);
         world.connect(1, connect_lasting(version, "from"));
@@ -89,9 +111,16 @@ impl Run {
             sent: BTreeMap::new(),
             next_number: 0,
             acknowledged: HashSet::new(),
+            refused: HashSet::new(),
             received: HashSet::new(),
             delivered: HashMap::new(),
+            is_mapped,
             disk,
+            disk_round: 0,
+            journal: Vec::new(),
+            journal_disk: 0,
+            journal_told: 0,
+            forgotten: 0,
         }
     }
 
@@ -114,14 +143,57 @@ impl Run {
         self.send(PUBLISHER, &packet);
     }
 
-    fn round(&mut self, keeps: bool) {
-        let round = self.world.round();
-        let is_new = self.world.ended == round;
-        if keeps && (is_new || self.world.ended > 0) {
+    fn round(&mut self) {
+        let number = self.world.round();
+        let rows = std::mem::take(&mut self.world.inbound);
+        self.journal
+            .extend(rows.into_iter().map(|inbound| (number, inbound)));
+    }
+
+    fn sync(&mut self, is_store: bool, tells: bool) {
+        let round = self.world.ended;
+        if is_store {
             self.disk = self.world.log.len();
-            let round = self.world.ended;
-            self.world.kept(round, Ok(()));
+            self.disk_round = round;
+        } else {
+            self.journal_disk = self.journal.len();
         }
+        match (is_store, tells && round > 0) {
+            (_, false) => {}
+            (true, true) => self.world.kept(round, Ok(())),
+            (false, true) => {
+                self.world.mapped(round, Ok(()));
+                self.journal_told = self.journal_disk;
+            }
+        }
+        self.forgotten = self.forgotten.max(self.world.broker.receipts_kept());
+    }
+
+    fn refuse(&mut self, is_store: bool) {
+        let round = self.world.ended;
+        if round == 0 {
+            return;
+        }
+        if is_store {
+            self.world.kept(round, Err(Refusal::Full));
+            // What is in memory is written anew, before anything else.
+            self.round();
+            let all = usize::MAX;
+            self.world.log = self.world.broker.snapshot(&mut Cursor::default(), all);
+            self.sync(true, false);
+        } else if self.journal_told == self.journal_disk {
+            // What is on the disk is not refused.
+            self.journal.truncate(self.journal_disk);
+            self.world.mapped(round, Err(Refusal::Full));
+        }
+        self.forgotten = self.forgotten.max(self.world.broker.receipts_kept());
+    }
+
+    fn all_is_kept(&mut self) {
+        self.round();
+        self.sync(false, true);
+        self.round();
+        self.sync(true, true);
     }
 
     fn connect(&mut self, who: usize) {
@@ -163,6 +235,10 @@ impl Run {
         let Some(conn) = self.conns[who] else {
             return false;
         };
+        if self.world.is_closed(conn) {
+            self.lose(who);
+            return true;
+        }
         let got = self.world.got(conn);
         self.inboxes[who].extend(got);
         if self.inboxes[who].is_empty() {
@@ -172,7 +248,9 @@ impl Run {
         match packet {
             Packet::Publish(message) => self.deliver(&message),
             Packet::Ack(got) => self.handle_ack(who, got),
+            Packet::ConnAck(ack) if ack.reason.is_error() => self.lose(who),
             Packet::ConnAck(ack) => self.handle_connack(who, &ack),
+            Packet::Disconnect(_) => self.lose(who),
             other => panic!("{other:?}"),
         }
         true
@@ -193,6 +271,14 @@ impl Run {
 
     fn handle_ack(&mut self, who: usize, got: Ack) {
         match (who, got.kind) {
+            (PUBLISHER, _) if got.reason.is_error() => {
+                // PUBCOMP may not know the id: then all has been done before.
+                if let Some(sent) = self.sent.remove(&got.packet_id)
+                    && got.kind != AckKind::PubComp
+                {
+                    self.refused.insert(sent.number);
+                }
+            }
             (PUBLISHER, AckKind::PubRec) => {
                 if let Some(sent) = self.sent.get_mut(&got.packet_id) {
                     sent.is_received = true;
@@ -220,13 +306,34 @@ impl Run {
 
     /// The process dies: what is not on the disk is gone.
     fn kill(&mut self) {
-        self.world.round();
+        self.round();
         self.world.log.truncate(self.disk);
-        self.world = self.world.restarted();
+        self.journal.truncate(self.journal_disk);
+        self.journal_told = self.journal_disk;
+        let receipts: Vec<(u64, Receipt)> = self
+            .journal
+            .iter()
+            .filter(|(round, _)| *round > self.forgotten)
+            .filter_map(|(round, inbound)| Some((*round, inbound.receipt.clone()?)))
+            .collect();
+        self.world.ended = self.disk_round;
+        self.world = self.world.restarted_with(&receipts);
         self.world.keeps = false;
+        if self.is_mapped {
+            self.world.net.mapped = vec!["t"];
+        }
+        self.forgotten = self.forgotten.max(self.world.broker.receipts_kept());
         self.disk = self.world.log.len();
+        self.disk_round = self.world.ended;
         self.conns = [None, None];
         self.inboxes = [Vec::new(), Vec::new()];
+    }
+
+    fn rows(&self, number: u16) -> usize {
+        let payload = number.to_string();
+        let rows = self.journal.iter();
+        rows.filter(|(_, row)| *row.message.payload == *payload.as_bytes())
+            .count()
     }
 
     fn step(&mut self, op: &Op) {
@@ -257,7 +364,9 @@ impl Run {
                     self.handle(who(is_publisher));
                 }
             }
-            Op::Round { keeps } => self.round(keeps),
+            Op::Round => self.round(),
+            Op::Sync { is_store, tells } => self.sync(is_store, tells),
+            Op::Refuse { is_store } => self.refuse(is_store),
             Op::Lose { is_publisher } => self.lose(who(is_publisher)),
             Op::Connect { is_publisher } => self.connect(who(is_publisher)),
             Op::Kill => self.kill(),
@@ -267,30 +376,37 @@ impl Run {
 
 proptest! {
     #[test]
-    fn what_is_acknowledged_arrives(ops in prop::collection::vec(op(), 1..150), is_new in any::<bool>()) {
-        let mut run = Run::new(if is_new { Version::V5 } else { Version::V311 });
+    fn what_is_acknowledged_arrives(
+        ops in prop::collection::vec(op(), 1..150),
+        is_new in any::<bool>(),
+        is_mapped in any::<bool>(),
+    ) {
+        let mut run = Run::new(if is_new { Version::V5 } else { Version::V311 }, is_mapped);
         for op in &ops {
             run.step(op);
         }
         let acknowledged = run.acknowledged.clone();
         // All is well from now on.
-        for who in [SUBSCRIBER, PUBLISHER] {
-            run.connect(who);
-        }
         for _ in 0..20 {
-            run.round(true);
+            for who in [SUBSCRIBER, PUBLISHER] {
+                run.connect(who);
+            }
+            run.all_is_kept();
             while run.handle(PUBLISHER) || run.handle(SUBSCRIBER) {
-                run.round(true);
+                run.all_is_kept();
             }
         }
         for (id, qos) in acknowledged {
             let count = run.delivered.get(&id).copied().unwrap_or(0);
             prop_assert!(count >= 1, "{id} was acknowledged and is lost");
             prop_assert!(count == 1 || qos == Q1, "{id} came {count} times");
+            let rows = run.rows(id);
+            prop_assert!(rows >= usize::from(is_mapped), "the row of {id} is lost");
+            prop_assert!(rows <= 1 || qos == Q1, "the row of {id} is there {rows} times");
         }
         prop_assert!(run.sent.is_empty());
         for id in 1..=run.next_number {
-            prop_assert!(run.delivered.contains_key(&id));
+            prop_assert!(run.delivered.contains_key(&id) || run.refused.contains(&id));
         }
         prop_assert_eq!(run.world.broker.stats().queued, 0);
     }

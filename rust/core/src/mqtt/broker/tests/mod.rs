@@ -142,11 +142,20 @@ impl World {
 
     /// A world after a crash: what was logged is there.
     pub fn restarted(&self) -> Self {
+        self.restarted_with(&[])
+    }
+
+    /// The same, with receipts that the intake's journal has.
+    pub fn restarted_with(&self, receipts: &[(u64, Receipt)]) -> Self {
         let mut world = Self::with(self.broker.options().clone());
         world.now = self.now;
         world.log.clone_from(&self.log);
         for change in &self.log {
             world.broker.apply(change.clone());
+        }
+        world.broker.continue_after(self.ended);
+        for (round, receipt) in receipts {
+            world.broker.apply_receipt(*round, receipt);
         }
         world.broker.recovered(world.now);
         world.round();

@@ -103,14 +103,20 @@ fn qos_2_of_publishers_is_known_again() {
     }
 }
 
+fn session_id(world: &World, client_id: &str) -> u64 {
+    let mut records = world.log.iter().filter_map(|change| match change {
+        Change::Session(record) if &*record.client_id == client_id => Some(record.id),
+        _ => None,
+    });
+    records.next_back().expect("a session")
+}
+
 #[test]
 fn a_receipt_counts_until_the_store_has_it_whatever_else_is_stored() {
-    let receipt = |packet_id| Receipt {
-        client_id: "from".into(),
-        packet_id,
-    };
     let mut before = World::new();
     before.connect(1, connect_lasting(Version::V311, "from"));
+    let session = session_id(&before, "from");
+    let receipt = |packet_id| Receipt { session, packet_id };
     let mut after = World::with(before.broker.options().clone());
     for change in &before.log {
         after.broker.apply(change.clone());
@@ -128,7 +134,7 @@ fn a_receipt_counts_until_the_store_has_it_whatever_else_is_stored() {
         round
             .changes
             .iter()
-            .any(|c| matches!(c, Change::Received { packet_id, .. } if *packet_id == id))
+            .any(|c| matches!(c, Change::RowsKept { packet_id, .. } if *packet_id == id))
     };
     assert!(is_known(8) && !is_known(7));
     assert!(round.changes.contains(&Change::Mapped { round: 4 }));
@@ -138,14 +144,14 @@ fn a_receipt_counts_until_the_store_has_it_whatever_else_is_stored() {
 fn the_intake_keeps_receipts_until_the_store_has_them() {
     let mut world = World::new();
     world.net.mapped = vec!["row"];
-    world.connect(1, connect_lasting(Version::V5, "from"));
-    world.keeps = false;
     for (packet_id, told) in [
         (1, Err(Refusal::Failed)),
         (2, Ok(())),
         (3, Err(Refusal::Full)),
     ] {
         let known = world.broker.receipts_kept();
+        world.connect(1, connect_lasting(Version::V5, "from"));
+        world.keeps = false;
         world.publish(1, "row", "x", Q2, packet_id);
         let row = world.ended;
         world.mapped(row, Ok(()));
@@ -158,6 +164,10 @@ fn the_intake_keeps_receipts_until_the_store_has_them() {
             row
         };
         assert_eq!(world.broker.receipts_kept(), expected);
+        // The row is there, so a refused message is to come again under its id.
+        assert_eq!(world.is_closed(1), told.is_err());
+        world.keeps = true;
+        world.lose(1);
     }
 }
 
@@ -172,7 +182,7 @@ fn the_intake_is_told_after_a_restart_of_receipts_that_the_store_had() {
     after.broker.apply(Change::Mapped { round: 9 });
     after.broker.continue_after(9);
     let receipt = Receipt {
-        client_id: "from".into(),
+        session: session_id(&before, "from"),
         packet_id: 7,
     };
     after.broker.apply_receipt(9, &receipt);
@@ -199,7 +209,7 @@ fn a_row_in_the_journal_makes_its_id_known() {
     after.broker.apply_receipt(
         1,
         &Receipt {
-            client_id: "unknown".into(),
+            session: receipt.session + 1,
             packet_id: 1,
         },
     );
@@ -221,6 +231,74 @@ fn a_row_in_the_journal_makes_its_id_known() {
             .iter()
             .any(|change| matches!(change, Change::Received { packet_id: 8, .. }))
     );
+}
+
+#[test]
+fn a_receipt_of_an_older_session_hides_no_message() {
+    let mut world = World::new();
+    world.net.mapped = vec!["row"];
+    world.connect(1, connect_lasting(Version::V5, "from"));
+    world.keeps = false;
+    world.publish(1, "row", "old", Q2, 8);
+    let receipt = world.inbound[0].receipt.clone().unwrap();
+    world.keeps = true;
+    world.lose(1);
+    world.connect(
+        1,
+        Connect {
+            clean: true,
+            ..connect_lasting(Version::V5, "from")
+        },
+    );
+    let mut after = world.restarted_with(&[(1, receipt)]);
+    after.net.mapped = vec!["row"];
+    after.connect(1, connect_lasting(Version::V5, "from"));
+    after.publish(1, "row", "new", Q2, 8);
+    assert_eq!(after.inbound.len(), 1);
+}
+
+/// A message that becomes a row and waits for a session: whichever log a crash has cut off, it comes once to each.
+#[test]
+fn a_mapped_message_comes_once_to_table_and_subscriber_whatever_a_crash_leaves() {
+    for version in BOTH {
+        for (is_mapped, is_kept) in [(false, false), (true, false), (true, true)] {
+            let mut world = World::new();
+            world.net.mapped = vec!["t"];
+            world.connect(0, connect_lasting(version, "to"));
+            world.subscribe(0, "t", Q2);
+            world.lose(0);
+            world.connect(1, connect_lasting(version, "from"));
+            world.keeps = false;
+            world.publish(1, "t", "x", Q2, 8);
+            let (round, mut log) = (world.ended, world.log.len());
+            let receipt = world.inbound[0].receipt.clone().unwrap();
+            let receipts = [(round, receipt)];
+            if is_kept {
+                world.mapped(round, Ok(()));
+                world.round();
+                log = world.log.len();
+            }
+            world.log.truncate(log);
+            world.got_nothing(1);
+            let mut after = world.restarted_with(if is_mapped { &receipts } else { &[] });
+            after.net.mapped = vec!["t"];
+            after.connect(1, connect_lasting(version, "from"));
+            // What the store knows of it survives, too.
+            let mut after = after.restarted();
+            after.net.mapped = vec!["t"];
+            after.connect(1, connect_lasting(version, "from"));
+            let again = Packet::Publish(Publish {
+                duplicate: true,
+                ..publish("t", "x", Q2, 8)
+            });
+            after.send(1, &again);
+            assert_eq!(after.got(1), [ack(AckKind::PubRec, 8, Reason::SUCCESS)]);
+            assert_eq!(after.inbound.len(), usize::from(!is_mapped));
+            after.send(1, &again);
+            assert_eq!(after.got(1), [ack(AckKind::PubRec, 8, Reason::SUCCESS)]);
+            assert_eq!(came_back(&mut after, 0, version, "to").len(), 1);
+        }
+    }
 }
 
 #[test]
