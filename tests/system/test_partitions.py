@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.skipif(bool(MISSING), reason=MISSING), pytest.mark.slo
 
 SQL = "select count(*) as n, sum(value) as total from sensors"
 WIDE_ROWS, BODY_ROWS = 120_000, 10_000
-GONE_S = ROWS_S + 30
+GONE_S = ROWS_S + 60
 """A connection whose other end is gone is given up when nothing has been confirmed for ``ROWS_S``."""
 
 POOL_THREADS = (os.cpu_count() or 1) + 4
