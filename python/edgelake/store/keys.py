@@ -58,6 +58,7 @@ class Keys:
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: list[tuple[_Work, asyncio.Future[Any]]] = []
         self._lock = threading.Lock()
+        self._begun = _AT_A_TIME  # since the file was shortened
 
     async def begin(self, key: Key, digest: bytes) -> Known | None:
         """Note that its rows are about to be stored; what is known of the key, when it came before.
@@ -74,13 +75,10 @@ class Keys:
             if found is not None:
                 return Known(found[0], found[1], found[2] or 0, found[3] or "")
             db.execute("INSERT INTO keys (caller, name, digest, at_s) VALUES (?, ?, ?, ?)", (*key, digest, now))
-            ((count,),) = db.execute("SELECT count(*) FROM keys")
-            if count > KEPT + _AT_A_TIME:  # seldom, and then many: the oldest that are answered
-                db.execute(
-                    "DELETE FROM keys WHERE (caller, name) IN (SELECT caller, name FROM keys"
-                    " WHERE rows IS NOT NULL ORDER BY at_s LIMIT ?)",
-                    (count - KEPT,),
-                )
+            self._begun += 1
+            if self._begun >= _AT_A_TIME:  # seldom, as it looks at all of them
+                self._begun = 0
+                _shorten(db)
             return None
 
         known: Known | None = await self._do(work)
@@ -120,7 +118,7 @@ class Keys:
             db = self._open()
             with db:
                 results = [work(db) for work, _ in works]
-        except (apsw.Error, OSError) as problem:
+        except (apsw.Error, OSError, ValueError) as problem:  # ValueError: a text that is none for SQLite
             failure = ServiceError(f"Idempotency-Key: {self._path()}: {problem}", hint="send the rows without a key")
         loop.call_soon_threadsafe(_tell, [future for _, future in works], results, failure)
 
@@ -142,6 +140,15 @@ class Keys:
         db, self._db = self._db, None
         if db is not None:
             db.close()
+
+
+def _shorten(db: apsw.Connection) -> None:
+    """Forget the oldest beyond what is kept, those that are answered first."""
+    db.execute(
+        "DELETE FROM keys WHERE (caller, name) IN (SELECT caller, name FROM keys"
+        " ORDER BY rows IS NULL, at_s LIMIT max(0, (SELECT count(*) FROM keys) - ?))",
+        (KEPT,),
+    )
 
 
 def _tell(futures: list[asyncio.Future[Any]], results: list[Any], failure: Exception | None) -> None:

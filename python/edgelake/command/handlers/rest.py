@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -147,30 +147,35 @@ def _wired(ctx: Context, config: RestConfig) -> RestServer:
 
 
 def _api_of(ctx: Context) -> Api:
-    """The public API of this node. Its modules are loaded with the first request."""
-    made: Api | None = None
+    """The public API of this node."""
 
-    async def answer(request: ApiRequest) -> ApiReply:
-        nonlocal made
-        if made is None:
-            from edgelake.command.api.table import router
+    def make() -> Api:
+        from edgelake.command.api.table import router
 
-            made = router(ctx)
-        return await made(request)
+        return router(ctx)
 
-    return answer
+    return _made_when_asked(make)
 
 
 def _grafana_of(ctx: Context) -> Api:
-    """Grafana's data source. Its modules are loaded with the first request."""
+    """Grafana's data source."""
+
+    def make() -> Api:
+        from edgelake.command.grafana.datasource import datasource
+
+        return datasource(ctx)
+
+    return _made_when_asked(make)
+
+
+def _made_when_asked(make: Callable[[], Api]) -> Api:
+    """What answers requests; its modules are loaded with the first one."""
     made: Api | None = None
 
     async def answer(request: ApiRequest) -> ApiReply:
         nonlocal made
         if made is None:
-            from edgelake.command.grafana.datasource import datasource
-
-            made = datasource(ctx)
+            made = make()
         return await made(request)
 
     return answer
