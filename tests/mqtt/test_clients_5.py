@@ -174,8 +174,10 @@ def test_properties_of_a_message_are_forwarded(connect: Connect, topic: str) -> 
 
 def test_expired_message_does_not_come_and_others_tell_what_is_left(connect: Connect, topic: str) -> None:
     connect(f"keeper-{topic}", keeps=True).subscribe(topic, qos=1)
-    source = connect(f"keeper-{topic}-source")
-    connect(f"keeper-{topic}", keeps=True).close()
+    source = connect()
+    source.subscribe(f"{topic}/gone")
+    connect(f"keeper-{topic}", keeps=True, will=(f"{topic}/gone", 0)).kill()
+    source.take()  # now the broker knows that nobody reads, so that it begins to deliver neither
     source.publish(topic, b"short", MessageExpiryInterval=1)
     source.publish(topic, b"long", MessageExpiryInterval=600)
     time.sleep(2.1)  # it is time that is tested

@@ -16,6 +16,12 @@ interface Offered {
   words: Word[];
 }
 
+/** What was offered, with the part of the line that it comes after. */
+interface Offer {
+  head: string;
+  words: Word[];
+}
+
 interface Said {
   line: string;
   text: string;
@@ -30,7 +36,7 @@ export function Console({ route }: { route: Route }) {
   const { state } = useLive();
   const [line, setLine] = useState(route.values.get("line") ?? "");
   const [said, setSaid] = useState<Said[]>([]);
-  const [offered, setOffered] = useState<Offered | null>(null);
+  const [offered, setOffered] = useState<Offer | null>(null);
   const [at, setAt] = useState(-1);
   const [busy, setBusy] = useState(false);
   const [past, setPast] = useState<{ list: string[]; at: number; typed: string }>({ list: kept("lines"), at: -1, typed: "" });
@@ -49,6 +55,7 @@ export function Console({ route }: { route: Route }) {
   const run = async (): Promise<void> => {
     const wanted = line.trim();
     if (!wanted || busy) return;
+    asking.current?.abort();
     setBusy(true);
     setOffered(null);
     setLine("");
@@ -73,15 +80,20 @@ export function Console({ route }: { route: Route }) {
     const stop = (asking.current = new AbortController());
     try {
       const found = await post<Offered>("/v1/complete", { line: text }, stop.signal);
-      setOffered(found.words.length ? found : null);
+      setOffered({ head: text.slice(0, found.start), words: found.words });
       setAt(-1);
     } catch {
       if (!stop.signal.aborted) setOffered(null);
     }
   };
 
+  // What was offered for less of the line is narrowed at once: a key may come before the node's next answer.
+  const head = offered && line.startsWith(offered.head) ? offered.head : null;
+  const begun = head === null ? "" : line.slice(head.length).toLowerCase();
+  const words = head === null ? [] : offered!.words.filter((one) => one.word.toLowerCase().startsWith(begun));
+
   const take = (word: string): void => {
-    const made = line.slice(0, offered!.start) + word + (/^[!$]/.test(word) ? "" : " ");
+    const made = head + word + (/^[!$]/.test(word) ? "" : " ");
     setLine(made);
     input.current?.focus();
     void offer(made);
@@ -97,19 +109,17 @@ export function Console({ route }: { route: Route }) {
   };
 
   const key = (event: KeyboardEvent): void => {
-    const words = offered?.words ?? [];
     const chosen = words[at];
     if (event.key === "Enter") {
       event.preventDefault();
       if (chosen) take(chosen.word);
       else void run();
-    } else if (event.key === "Tab" && !event.shiftKey && line && (words.length || !offered)) {
+    } else if (event.key === "Tab" && !event.shiftKey && line && words.length) {
       const word = chosen ?? (words.length === 1 ? words[0] : undefined);
-      const same = offered ? prefix(words.map((one) => one.word)) : "";
+      const same = prefix(words.map((one) => one.word));
       if (word) take(word.word);
-      else if (same.length > line.length - (offered?.start ?? 0)) setLine(line.slice(0, offered!.start) + same);
-      else if (words.length) setAt(0);
-      else return;
+      else if (same.length > begun.length) setLine(head + same);
+      else setAt(0);
       event.preventDefault();
     } else if (event.key === "Escape") setOffered(null);
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
@@ -139,9 +149,9 @@ export function Console({ route }: { route: Route }) {
           ))}
         </div>
         <div class="terminal-in">
-          {offered && (
+          {words.length > 0 && (
             <ul class="offers up" id={id} role="listbox" aria-label="How the line may go on">
-              {offered.words.map((one, number) => (
+              {words.map((one, number) => (
                 <li
                   key={one.word}
                   id={`${id}-${number}`}
@@ -165,7 +175,7 @@ export function Console({ route }: { route: Route }) {
               value={line}
               aria-label="Command"
               role="combobox"
-              aria-expanded={offered !== null}
+              aria-expanded={words.length > 0}
               aria-controls={id}
               aria-activedescendant={at >= 0 ? `${id}-${at}` : undefined}
               autocomplete="off"
@@ -174,6 +184,7 @@ export function Console({ route }: { route: Route }) {
               placeholder="get status"
               onInput={(event) => {
                 setLine(event.currentTarget.value);
+                setAt(-1);
                 void offer(event.currentTarget.value);
               }}
               onKeyDown={key}
