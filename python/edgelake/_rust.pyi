@@ -948,6 +948,10 @@ class PeerMessage:
     @property
     def has_rows(self) -> bool: ...
     @property
+    def size_bytes(self) -> int:
+        """Of the text and the rows."""
+
+    @property
     def mark(self) -> bytes:
         """What nodes of one kind tell each other in a block, 8 bytes; zeros from others."""
 

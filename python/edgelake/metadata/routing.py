@@ -275,12 +275,14 @@ def _entries(tables: Any) -> list[dict[str, Any]]:
 @dataclass(slots=True)
 class NodeState:
     """Whether a node answered the last time, and when that was; ``since`` on the monotonic clock, as is
-    ``incomplete_until``: till then it counts as a member that lacks data of its cluster."""
+    ``incomplete_until``: till then it counts as a member that lacks data of its cluster. ``failures``: times in a row
+    that it did not answer."""
 
     is_active: bool = True
     recorded_s: float = 0.0
     since: float = 0.0
     incomplete_until: float = 0.0
+    failures: int = 0
 
     @property
     def recorded(self) -> str:
@@ -292,6 +294,9 @@ class Routes:
     """The routing that stands, with what changes between two versions of it: states of nodes, and whose turn it is.
 
     States are kept by ``ip:port`` across changes of the policies.
+
+    Attributes:
+        on_silent: called when a node did not answer.
     """
 
     def __init__(self, addresses: Callable[[], Addresses] = Addresses) -> None:
@@ -301,6 +306,7 @@ class Routes:
         self._built_for: tuple[object, ...] | None = None
         self._turns: dict[tuple[str, str], int] = {}
         self._states: dict[str, NodeState] = {}
+        self.on_silent: Callable[[], None] = lambda: None
 
     def update(self, image: Image) -> None:
         """Take another image; hand it to ``Policies.watch``."""
@@ -373,6 +379,9 @@ class Routes:
         if state.is_active != active:
             log.log(logging.INFO if active else logging.WARNING, "%s %s", address, _said(active))
         state.is_active, state.recorded_s, state.since = active, time.time(), time.monotonic()
+        state.failures = 0 if active else state.failures + 1
+        if not active:
+            self.on_silent()
 
     def mark_incomplete(self, address: str, seconds: float = INCOMPLETE_S) -> None:
         """Put down that a member lacks data of its cluster; that ends after ``seconds`` (0 = it is complete)."""
@@ -403,6 +412,15 @@ class Routes:
     def is_complete(self, address: str) -> bool:
         """Whether a member has all data of its cluster; one that said nothing of it counts as complete."""
         return time.monotonic() >= self.state(address).incomplete_until
+
+    def silent(self) -> dict[str, NodeState]:
+        """The operators of the policies that did not answer the last time."""
+        return {
+            o.address: state
+            for c in self.routing.clusters.values()
+            for o in c.operators
+            if (state := self._states.get(o.address)) is not None and not state.is_active and not o.is_foreign
+        }
 
     def state(self, address: str) -> NodeState:
         """What is known of a node (``get members status``)."""

@@ -13,16 +13,27 @@ from edgelake.peering import INCOMPLETE, NO_ANSWER, UNREACHABLE, PeerAnswer, fai
 from edgelake.query.exchange import RowEvent, RowQuery
 from edgelake.query.jobs import Job
 
+HELD_BYTES = 8 << 20
+"""Rows of a share that are held back until it has ended, so that another node can be asked for all of them."""
+
+HELD_TO_PRINT_BYTES = 256 << 10
+"""The same of rows that are printed as they come: who reads does not wait for all."""
+
+ALL_HELD_BYTES = 32 << 20
+"""What all shares of a query hold at most."""
+
 
 @dataclass(slots=True)
 class Share:
     """Rows that one of several nodes gives.
 
     Attributes:
-        peers: in the order in which to ask them; the next one is asked when one fails before its first row.
+        peers: in the order in which to ask them; the next one is asked when one fails whose rows are held.
         command: the request.
         anyhow: the request that a member answers that does not have all data yet; "" = none.
         declined: members that do not have all data yet: they are asked when no other one answers.
+        held: rows that may still be dropped.
+        is_merged: rows of it are in the answer, and cannot be taken back.
     """
 
     peers: Sequence[str]
@@ -31,6 +42,9 @@ class Share:
     declined: list[str] = field(default_factory=list)
     asked: int = 0
     messages: int = 0
+    held: list[PeerMessage] = field(default_factory=list)
+    held_bytes: int = 0
+    is_merged: bool = False
     failure: str = ""
     _seen: int = 0
 
@@ -40,17 +54,13 @@ class Share:
         return self.peers[self.asked - 1]
 
     @property
-    def has_rows(self) -> bool:
-        return self.messages > 0
-
-    @property
     def is_silent(self) -> bool:
         """Whether nothing has come since ``look``."""
         return self.messages == self._seen
 
     def next(self) -> bool:
         """Whether there is another one to ask: the next peer, then those that declined."""
-        if self.has_rows:
+        if self.is_merged:
             return False
         if self.asked < len(self.peers):
             return True
@@ -64,6 +74,11 @@ class Share:
         """Whether nothing has come since the last look."""
         silent, self._seen = self.is_silent, self.messages
         return silent
+
+    def release(self) -> list[PeerMessage]:
+        """What was held, to be merged, or to be forgotten."""
+        held, self.held, self.held_bytes = self.held, [], 0
+        return held
 
 
 QUIET_S = 3.0
@@ -101,6 +116,7 @@ class Gathering:
     job: Job | None = None
     messages: int = 0
     _awaited: dict[int, Share] = field(default_factory=dict)
+    _held_bytes: int = 0
     _waiting: asyncio.Timeout | None = None
     _quiet: asyncio.TimerHandle | None = None
     _probing: asyncio.Task[None] | None = None
@@ -117,13 +133,11 @@ class Gathering:
                 self._ask(share)
             self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._probe)
             while self._awaited and not self.merge.is_full:
-                events = await self._next()
-                found = [event.rows for event in events if event.rows is not None and self._take(event)]
+                found: list[PeerMessage] = []
+                for event in await self._next():
+                    found += self._take(event)
                 if found and (text := await self._merged(found)):
                     yield text
-                for event in events:
-                    if event.is_end:
-                        self._end(event)
         finally:
             if self._quiet is not None:
                 self._quiet.cancel()
@@ -204,29 +218,46 @@ class Gathering:
         share.asked += 1
         self._awaited[self.query.ask(peer, share.command, self.printed)] = share
 
-    def _take(self, event: RowEvent) -> bool:
-        """Whether the rows are those of a node that is waited for."""
+    def _take(self, event: RowEvent) -> list[PeerMessage]:
+        """Hold the rows of a node that is waited for; what is to be merged now."""
         share = self._awaited.get(event.receiver)
-        if share is not None:
-            share.messages += 1
-        return share is not None
-
-    def _end(self, event: RowEvent) -> None:
-        share = self._awaited.pop(event.receiver, None)
         if share is None:
-            return
+            return []
+        if event.rows is not None:
+            share.messages += 1
+            size_bytes = event.rows.size_bytes
+            share.held.append(event.rows)
+            share.held_bytes += size_bytes
+            self._held_bytes += size_bytes
+        if event.is_end:
+            return self._end(event, share)
+        limit_bytes = HELD_TO_PRINT_BYTES if self.printed else HELD_BYTES
+        if share.is_merged or share.held_bytes > limit_bytes or self._held_bytes > ALL_HELD_BYTES:
+            return self._release(share)
+        return []
+
+    def _release(self, share: Share) -> list[PeerMessage]:
+        self._held_bytes -= share.held_bytes
+        share.is_merged |= bool(share.held)
+        return share.release()
+
+    def _end(self, event: RowEvent, share: Share) -> list[PeerMessage]:
+        del self._awaited[event.receiver]
         self.mark(share.peer, event.error != UNREACHABLE)
         if event.error == INCOMPLETE:
             share.declined.append(share.peer)
             self.mark_incomplete(share.peer)
-        if event.error and share.next():
-            self._ask(share)
-            return
         if not event.error:
             if self.job is not None:
                 self.job.answered += 1
-            return
+            return self._release(share)
+        self._held_bytes -= share.held_bytes
+        share.release()
+        if share.next():
+            self._ask(share)
+            return []
         share.failure = f"{share.peer}: {event.text.removeprefix(f'{share.peer}: ') or f'error {event.error}'}"
-        if share.has_rows or not self.subset:
+        if share.is_merged or not self.subset:
             # Rows that are merged cannot be taken back: a part of a share would be counted as all of it.
             raise failure_of(event.error, share.failure)
+        return []

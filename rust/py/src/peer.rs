@@ -50,6 +50,12 @@ impl PeerMessage {
         !self.0.rows.is_empty() || (self.is_lines() && !self.0.data.is_empty())
     }
 
+    /// Of the text and the rows.
+    #[getter]
+    fn size_bytes(&self) -> usize {
+        self.0.data.len() + self.0.rows.iter().map(Vec::len).sum::<usize>()
+    }
+
     /// What nodes of one kind tell each other in a block; zeros from others.
     #[getter]
     fn mark(&self) -> [u8; 8] {

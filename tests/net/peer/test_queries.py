@@ -17,6 +17,8 @@ import pytest
 from edgelake._rust import PeerMessage, PeerReader, PeerRowWriter, Rows, parse_time
 from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
+from edgelake.metadata import returning
+from edgelake.metadata.routing import ROUTING
 from edgelake.net.peer.jobs import QUEUED, RowEvent, RowJob
 from edgelake.net.peer.links import Links
 from edgelake.node import Node
@@ -201,23 +203,26 @@ async def mute() -> AsyncIterator[tuple[int, list[str]]]:
         yield server.sockets[0].getsockname()[1], came
 
 
-async def test_a_mute_operator_is_replaced_and_asked_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that are silent are soon asked whether they are there."""
     monkeypatch.setattr(gather, "QUIET_S", 0.1)
     monkeypatch.setattr(gather, "PROBE_S", 0.3)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_mute_operator_is_replaced_and_asked_no_more(tmp_path: Path) -> None:
     async with network(tmp_path) as net, mute() as (port, came):
         address = {"company": "acme", "ip": "127.0.0.1", "local_ip": "127.0.0.1", "port": port}
         await insert(net.asks, {"operator": {"name": "mute", "cluster": "cluster-a", "main": True, **address}})
         assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
-        assert [command.split()[0] for command in came] == ["sql", "get"]
+        assert [command.split()[0] for command in came[:2]] == ["sql", "get"]
         assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
-        assert len(came) == 2
+        assert not [command for command in came[2:] if command.startswith("sql")]
 
 
-async def test_a_mute_operator_is_left_out_when_some_are_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gather, "QUIET_S", 0.1)
-    monkeypatch.setattr(gather, "PROBE_S", 0.3)
+@pytest.mark.usefixtures("hasty")
+async def test_a_mute_operator_is_left_out_when_some_are_enough(tmp_path: Path) -> None:
     async with network(tmp_path) as net, mute() as (port, came):
         table = [{"dbms": "edge", "name": "t", "status": "active"}]
         await insert(net.asks, {"cluster": {"company": "acme", "name": "m", "table": table, "id": "cluster-m"}})
@@ -230,7 +235,31 @@ async def test_a_mute_operator_is_left_out_when_some_are_enough(
         text = await net.text("select count(*) from t", "stat = true", "(subset = true)")
         assert json.loads(text)["Query"] == [{"count(*)": 14}]
         assert json.loads(text)["Statistics"][0]["Participating Nodes"] == 2
-        assert came == []
+        assert not [command for command in came if command.startswith("sql")]
+
+
+async def test_a_node_that_returns_is_found_without_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(returning, "FIRST_S", 0.05)
+    async with network(tmp_path) as net:
+        made, at = net.operators[0]
+        routes = net.asks.ctx.parts[ROUTING]
+        await made.execute("exit tcp")
+        assert (await net.failure("select count(*) from t")).number == 208
+        assert routes.silent().keys() == {at}
+
+        async def asked_again() -> bool:
+            return routes.silent()[at].failures > 2
+
+        await until(asked_again)
+        port = at.rpartition(":")[2]
+        await made.execute(f"run tcp server where external_ip = 127.0.0.1 and external_port = {port} and bind = true")
+
+        async def answers() -> bool:
+            return not routes.silent()
+
+        await until(answers)
+        shown = await net.asks.execute("get members status")
+        assert (at, "active") in [row[:2] for row in shown.tables[0].rows]
 
 
 async def test_distinct_with_brackets_is_ordered_by_its_column(tmp_path: Path) -> None:
@@ -276,48 +305,74 @@ async def test_monitoring_shows_what_went_where(tmp_path: Path) -> None:
             assert address in str(where.data)
 
 
-async def test_rows_that_break_off_fail_the_query_at_once(tmp_path: Path) -> None:
-    """A peer that stops in the middle of its answer; nobody waits for the time limit."""
-    row = b'{"Query":[{"0":"a","1":"1.5"}]}\n'
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        (request,) = PeerReader(1 << 20).feed(await reader.readexactly(2048))
-        writer.close()
-        host, port = request.source
-        _, back = await asyncio.open_connection(host, port)
-        back.write(PeerRowWriter(("127.0.0.1", at), request.job).rows(row * 200))
-        await back.drain()
-        back.close()
-
-    async with network(tmp_path) as net, await asyncio.start_server(answer, "127.0.0.1", 0) as stopping:
-        at = stopping.sockets[0].getsockname()[1]
-        failure = await net.failure("select name, value from t", to=f"(127.0.0.1:{at}, timeout = 60)")
-        assert failure.number == 15
-        assert f"127.0.0.1:{at}" in str(failure)
-
-
-async def test_a_node_that_goes_mute_in_the_middle_of_its_rows_is_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gather, "QUIET_S", 0.1)
-    monkeypatch.setattr(gather, "PROBE_S", 0.3)
+@asynccontextmanager
+async def begins(*, goes_mute: bool) -> AsyncIterator[tuple[str, list[Any]]]:
+    """Address of a node that sends some rows of its answer, then ends the connection or says nothing more; and the
+    answers that it began."""
     backs: list[asyncio.StreamWriter] = []
+    row = b'{"Query":[{"0":"1000","1":"1.5"}]}\n'
 
     async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         (request,) = PeerReader(1 << 20).feed(await reader.readexactly(2048))
         writer.close()
-        if request.command.startswith("sql"):
-            _, back = await asyncio.open_connection(*request.source)
-            backs.append(back)
-            back.write(PeerRowWriter(("127.0.0.1", at), request.job).rows(b'{"Query":[{"0":"a","1":"1.5"}]}\n' * 200))
+        if not request.command.startswith("sql"):
+            return
+        _, back = await asyncio.open_connection(*request.source)
+        backs.append(back)
+        back.write(PeerRowWriter(("127.0.0.1", port), request.job).rows(row * 200))
+        await back.drain()
+        if not goes_mute:
+            back.close()
 
-    async with network(tmp_path) as net, await asyncio.start_server(begin, "127.0.0.1", 0) as mute_later:
-        at = mute_later.sockets[0].getsockname()[1]
-        failure = await net.failure("select name, value from t", to=f"(127.0.0.1:{at}, timeout = 60)")
-        assert failure.number == 208
-        assert f"127.0.0.1:{at}: it does not answer" in str(failure)
+    async with await asyncio.start_server(begin, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield f"127.0.0.1:{port}", backs
         for back in backs:
             back.close()
+
+
+async def test_rows_that_break_off_fail_the_query_at_once(tmp_path: Path) -> None:
+    """Nobody waits for the time limit."""
+    async with network(tmp_path) as net, begins(goes_mute=False) as (at, _):
+        failure = await net.failure("select name, value from t", to=f"({at}, timeout = 60)")
+        assert failure.number == 15
+        assert at in str(failure)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_node_that_goes_mute_in_the_middle_of_its_rows_is_found_out(tmp_path: Path) -> None:
+    async with network(tmp_path) as net, begins(goes_mute=True) as (at, _):
+        failure = await net.failure("select name, value from t", to=f"({at}, timeout = 60)")
+        assert failure.number == 208
+        assert f"{at}: it does not answer" in str(failure)
+
+
+async def first_of_cluster_a(net: Net, at: str) -> None:
+    host, _, port = at.partition(":")
+    address = {"company": "acme", "ip": host, "local_ip": host, "port": int(port)}
+    await insert(net.asks, {"operator": {"name": "broken", "cluster": "cluster-a", "main": True, **address}})
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("goes_mute", [True, False], ids=["mute", "ends"])
+async def test_rows_of_a_member_that_breaks_off_are_dropped_and_another_one_is_asked(
+    tmp_path: Path, goes_mute: bool
+) -> None:
+    for sql in ("select count(*), min(value) from t", "select name, value from t"):
+        async with network(tmp_path / sql[7:12]) as net, begins(goes_mute=goes_mute) as (at, begun):
+            whole = await net.rows(sql)
+            await first_of_cluster_a(net, at)
+            assert sorted(await net.rows(sql), key=str) == sorted(whole, key=str)
+            assert len(begun) == 1
+
+
+async def test_rows_that_were_given_out_are_never_given_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "HELD_TO_PRINT_BYTES", 1000)
+    async with network(tmp_path) as net, begins(goes_mute=False) as (at, _):
+        await first_of_cluster_a(net, at)
+        assert (await net.failure("select name, value from t")).number == 15
 
 
 async def test_whoever_sends_rows_for_a_query_that_ends_is_let_go() -> None:

@@ -5,6 +5,7 @@ Source: spec "Services and status", section 2; "Command language", section 10; "
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, erro
 from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.certificates import Certificates
 from edgelake.metadata.ids import body_of
+from edgelake.metadata.returning import Returning
 from edgelake.metadata.routing import ROUTING
 from edgelake.metadata.serve import GET_BLOCKCHAIN
 from edgelake.model import ALL_CLASSES, LOOPBACK_CLASSES, OUTSIDE_CLASSES, Caller, CommandClass, Reply
@@ -108,6 +110,7 @@ async def run_tcp_server(
     )
     await ctx.services.start(server)
     ctx.parts[PEERS] = server
+    server.keep(asyncio.ensure_future(Returning(ctx.parts[ROUTING], server.ask).run()))
     ctx.variables.set("anylog_server_port", str(config.external[1]))
     if files is not None:
         ctx.variables.set("tcp_certificate", certificate_text(files))
