@@ -91,7 +91,10 @@ async def test_a_query_is_stopped_by_its_number(tmp_path: Path) -> None:
         (job,) = (await node.execute("job active all")).data
         assert (job["Job"], job["Type"]) == ("0", "query")
         assert "select count(*)" in job["Command"]
-        await node.execute("job stop 0")
+        for identity in (0, 2):
+            with pytest.raises(CommandError, match="has ended"):
+                await node.execute(f"job stop 0 where identity = {identity}")
+        await node.execute("job stop 0 where identity = 1")
         with pytest.raises(QueryStoppedError):
             await whole(counted)
         assert (await node.execute("job active all")).data == []

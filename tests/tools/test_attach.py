@@ -114,6 +114,52 @@ def test_a_terminal_interrupts_its_command_and_leaves_the_node_running(node: Pro
     assert attach(node.home, "-c", "get status").returncode == 0
 
 
+def test_tab_completes_what_the_node_holds(node: Program) -> None:
+    assert node.put(b'{"xylophone": 1.5}', table="zqtower")[0] == 200
+    node.post("flush buffers")
+    node.post("my_long_name = 41")
+    terminal = Terminal(node.home, "attach", "--no-pager")
+    try:
+        terminal.until("EL edge-1 >")
+        terminal.type('sql plant format = json:list "select xy\t')
+        terminal.until("lophone")  # the terminal is told what is new in the line
+        terminal.type("from zq\t")
+        terminal.until("tower")
+        terminal.type('"\r')
+        terminal.until('"xylophone": 1.5')
+        terminal.until("EL edge-1 >")
+        terminal.type("incr !my_l\t")
+        terminal.until("ong_name")
+        terminal.type("\r")
+        terminal.until("42")
+        terminal.until("EL edge-1 >")
+        terminal.type("\x04")
+        assert terminal.ends() == 0
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b'{"complete": "get colu", "number": 7}', b'"words":[["columns"'),
+        (b'{"complete": "", "after": 5}', b"no message of this protocol"),
+        (b'{"look": "nonsense", "number": 8}', b"there is no view 'nonsense'"),
+        (b'{"look": "queries", "number": 9}', b'"view":{"queries":[]}'),
+    ],
+)
+def test_questions_beside_commands(node: Program, sent: bytes, said: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(20)
+        link.connect(os.path.relpath(socket_path(node)))
+        link.sendall(sent + b"\n")
+        seen = b""
+        while said not in seen:
+            piece = link.recv(65536)
+            assert piece, seen
+            seen += piece
+
+
 def test_exit_node_ends_the_node_and_says_so(tmp_path: Path) -> None:
     node = Program(tmp_path)
     node.start()

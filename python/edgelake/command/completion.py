@@ -5,7 +5,7 @@ Imported only when a person sits at the terminal. Source: spec "Command language
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
@@ -15,11 +15,15 @@ from prompt_toolkit.lexers import Lexer
 from edgelake.command import assignment
 from edgelake.command.context import Context
 from edgelake.command.registry import Registry
-from edgelake.command.suggestions import Suggestions
+from edgelake.command.suggestions import Offered, Suggestions
 from edgelake.command.tokenizer import tokenise
 
 _CONNECTING = frozenset({"where", "and", "or", "not", "then", "task", "="})
 _COMMAND, _VARIABLE, _TEXT, _COMMENT = "bold", "ansiyellow", "ansigreen", "ansibrightblack"
+
+
+Offer = Callable[[str, str], Awaitable[Offered]]
+"""What may stand between two parts of a line."""
 
 
 class LanguageCompleter(Completer):
@@ -29,13 +33,30 @@ class LanguageCompleter(Completer):
         self._suggestions = Suggestions(ctx)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        text = document.text_before_cursor
-        last, words = self._suggestions.at(text)
-        before = text[: len(text) - len(last)]
-        for word in words:
-            follows = "" if word[0] in "!$" else " "
-            meta = self._suggestions.explained(before, word)
-            yield Completion(f"{word}{follows}", -len(last), display=word, display_meta=meta)
+        yield from completions(self._suggestions.offered(document.text_before_cursor, document.text_after_cursor))
+
+
+class OfferedCompleter(Completer):
+    """Offers what another node says."""
+
+    def __init__(self, offer: Offer) -> None:
+        self._offer = offer
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        return ()  # the answer takes waiting
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        for one in completions(await self._offer(document.text_before_cursor, document.text_after_cursor)):
+            yield one
+
+
+def completions(offered: Offered) -> Iterator[Completion]:
+    """As the terminal shows them. A blank follows what is a whole word."""
+    for word, about in offered.words:
+        follows = "" if word[0] in "!$" or word[-1] in "(." else " "
+        yield Completion(f"{word}{follows}", -offered.typed, display=word, display_meta=about)
 
 
 class LanguageLexer(Lexer):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import Completer
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.patch_stdout import patch_stdout
@@ -40,12 +41,13 @@ class MaskedHistory(FileHistory):
         super().store_string(mask(string))
 
 
-def new_session(ctx: Context) -> PromptSession[str]:
-    """Line editing with history, completion and colours; ``ctx`` knows commands and variables."""
+def new_session(ctx: Context, completer: Completer | None = None) -> PromptSession[str]:
+    """Line editing with history, completion and colours; ``ctx`` knows commands, and what may be completed without
+    another ``completer``."""
     plain = _is_plain()
     return PromptSession(
         history=_history(),
-        completer=LanguageCompleter(ctx),
+        completer=completer or LanguageCompleter(ctx),
         complete_while_typing=False,
         enable_history_search=True,  # arrow up: earlier lines that begin as this one does; Ctrl-R searches in any case
         lexer=None if plain else LanguageLexer(ctx.registry),

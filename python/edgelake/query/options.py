@@ -319,3 +319,5 @@ _READERS: Final[dict[str, Callable[[str, str], dict[str, Any]]]] = {
     "message": lambda _key, _value: {},  # what the reference's second stage carries
     "output": _output,
 }
+OPTIONS: Final = tuple(_READERS)
+"""Keys of all options."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from edgelake.command.console import Show, write
-from edgelake.command.context import Context
 from edgelake.command.local import language_context
+from edgelake.command.suggestions import Offered
 from edgelake.loop import run
 from edgelake.tools.socket import LONGEST_BYTES, Asked, Said, home_of, short, socket_of
 
@@ -27,15 +27,16 @@ class Link:
     """The connection to a node.
 
     Attributes:
-        prompt, names: as the node said last.
+        prompt: as the node said last.
         is_over: the node has gone.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.prompt = "EL > "
-        self.names: tuple[str, ...] = ()
         self.is_over = False
+        self._asking = asyncio.Lock()
+        self._number = 0
 
     async def greeting(self) -> None:
         """What the node says first. Raises NotRunningError when it does not let us in."""
@@ -72,6 +73,28 @@ class Link:
         """End the command that runs."""
         self._send(Asked(interrupt=True))
 
+    async def complete(self, before: str, after: str) -> Offered:
+        """What may stand between two parts of a line. While no command runs."""
+        said = await self._answer(Asked(complete=before, after=after))
+        return Offered(said.typed, said.words)
+
+    async def look(self, view: str) -> bytes:
+        """A view of the node as JSON (``views.VIEWS``). While no command runs. Raises NotRunningError."""
+        said = await self._answer(Asked(look=view))
+        if self.is_over:
+            raise NotRunningError("the node has ended")
+        return bytes(said.view)
+
+    async def _answer(self, asked: Asked) -> Said:
+        """Of one question; answers to earlier ones that nobody waits for any more are passed over."""
+        async with self._asking:
+            self._number += 1
+            self._send(msgspec.structs.replace(asked, number=self._number))
+            while True:
+                said = await self._next()
+                if said.number == self._number or said.stopping:
+                    return said
+
     def _send(self, asked: Asked) -> None:
         self._writer.write(msgspec.json.encode(asked) + b"\n")
 
@@ -80,7 +103,7 @@ class Link:
         with contextlib.suppress(ConnectionError):
             line = await self._reader.readline()
         said = msgspec.json.decode(line, type=Said) if line else Said(stopping=True)
-        self.prompt, self.names = said.prompt or self.prompt, said.names or self.names
+        self.prompt = said.prompt or self.prompt
         self.is_over = self.is_over or said.stopping
         return said
 
@@ -138,13 +161,12 @@ async def _batch(link: Link, commands: list[str]) -> int:
 
 async def _terminal(link: Link, *, is_paged: bool) -> None:
     """The prompt, until Ctrl-D; Ctrl-C ends the command that runs. The node goes on in any case."""
+    from edgelake.command.completion import OfferedCompleter
     from edgelake.command.prompt import new_session, styled, write_error
 
-    ctx = language_context()
-    session = new_session(ctx)
+    session = new_session(language_context(), OfferedCompleter(link.complete))
     write("Attached. Ctrl-D leaves; 'exit node' ends the node.")
     while not link.is_over:
-        _complete_from(ctx, link)
         try:
             line = await session.prompt_async(styled(link.prompt))
         except KeyboardInterrupt:
@@ -195,9 +217,3 @@ async def _paged(link: Link, line: str, *, is_paged: bool) -> list[str]:
         return [] if has_left else failed
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-
-
-def _complete_from(ctx: Context, link: Link) -> None:
-    """Completion knows the names of the node's dictionary; the values stay there."""
-    for name in link.names:
-        ctx.variables.set(name, "")

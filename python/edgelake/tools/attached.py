@@ -14,10 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
+from edgelake.command.api.completion import LONGEST_LINE
+from edgelake.command.api.views import VIEWS
 from edgelake.command.console import execute, prompt_text
 from edgelake.command.context import Context
 from edgelake.command.flow import Flow
 from edgelake.command.progress import followed
+from edgelake.command.suggestions import Suggestions
 from edgelake.model import Caller
 from edgelake.tools.socket import LONGEST_BYTES, Asked, Said, short, socket_of
 
@@ -92,7 +95,7 @@ class _Terminal:
         self._following: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
-        self._tell(Said(prompt=prompt_text(self._ctx), names=self._names()))
+        self._tell(Said(prompt=prompt_text(self._ctx)))
         stopping = asyncio.create_task(self._ctx.node.stopping.wait())
         try:
             while True:
@@ -129,6 +132,8 @@ class _Terminal:
         if asked.interrupt:
             if self._running is not None:
                 self._running.cancel()
+        elif asked.complete is not None or asked.look:
+            self._answer(asked)
         elif is_running:
             self._tell(Said(error="attach: a command is running"))
         else:
@@ -141,7 +146,7 @@ class _Terminal:
             worked = await execute(line, self._ctx, self._show, self._fail, self._writer.drain)
         except asyncio.CancelledError:
             self._tell(Said(error=f"Interrupted: {line[:60]}"))
-        self._tell(Said(done=worked, prompt=prompt_text(self._ctx), names=self._names()))
+        self._tell(Said(done=worked, prompt=prompt_text(self._ctx)))
 
     def _jobs(self) -> Any:
         return getattr(self._ctx.queries, "jobs", None)
@@ -158,8 +163,15 @@ class _Terminal:
     def _tell(self, said: Said) -> None:
         self._writer.write(_line(said))
 
-    def _names(self) -> tuple[str, ...]:
-        return tuple(self._ctx.variables)[:1000]
+    def _answer(self, asked: Asked) -> None:
+        """What is asked beside the command that runs."""
+        if asked.complete is not None:
+            found = Suggestions(self._ctx).offered(asked.complete[:LONGEST_LINE], asked.after[:LONGEST_LINE])
+            self._tell(Said(number=asked.number, typed=found.typed, words=found.words))
+        elif (view := VIEWS.get(asked.look)) is not None:
+            self._tell(Said(number=asked.number, view=msgspec.Raw(msgspec.json.encode(view(self._ctx), enc_hook=str))))
+        else:
+            self._tell(Said(number=asked.number, error=f"attach: there is no view '{asked.look[:100]}'"))
 
 
 def _line(said: Said) -> bytes:

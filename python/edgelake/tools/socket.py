@@ -1,7 +1,8 @@
 """Where a running node listens for its owner's terminals: a Unix socket in the node's folder.
 
 Messages are JSON objects, a line each. The client sends ``{"run": line}``, one at a time, or ``{"interrupt": true}``;
-the node answers with pieces of text ``{"out": text}`` or ``{"error": text}``, and at the end with ``Done``.
+the node answers with pieces of text ``{"out": text}`` or ``{"error": text}``, and at the end with ``done``. What is
+asked beside that has a number, which the answer has, too: ``{"complete": line}``, or ``{"look": view}``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,20 @@ _LONGEST_PATH: Final = 100
 
 
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """From the client."""
+    """From the client.
+
+    Attributes:
+        complete, after: a line in front of and behind a place: what may stand there?
+        look: a view of the node (``views.VIEWS``).
+        number: of what ``complete`` or ``look`` ask.
+    """
 
     run: str = ""
     interrupt: bool = False
+    complete: str | None = None
+    after: str = ""
+    look: str = ""
+    number: int = 0
 
 
 class Said(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,7 +44,9 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         done: the command is over, and whether it worked.
         prompt: as the node's own terminal shows it; comes at first, too.
-        names: of the dictionary, for completion.
+        number: of the question that this answers; 0 = none.
+        typed, words: what may stand at a place, as ``suggestions.Offered`` has it.
+        view: a view of the node.
         progress: how far a long query is; "-" = it is over.
         stopping: the node ends.
     """
@@ -42,7 +55,10 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     done: bool | None = None
     prompt: str = ""
-    names: tuple[str, ...] = ()
+    number: int = 0
+    typed: int = 0
+    words: tuple[tuple[str, str], ...] = ()
+    view: msgspec.Raw = msgspec.Raw()
     progress: str = ""
     stopping: bool = False
 

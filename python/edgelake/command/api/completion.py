@@ -9,14 +9,11 @@ from edgelake.command.suggestions import Suggestions
 from edgelake.net.rest.api import ApiReply
 
 LONGEST_LINE: Final = 10_000
-MOST: Final = 200
 
 
 async def complete(call: Call) -> ApiReply:
-    """Words, each with the first line of its help; ``start``: where the word begins that they stand for."""
-    line = call.values["line"][:LONGEST_LINE]
-    found = Suggestions(call.ctx)
-    last, words = found.at(line)
-    start = len(line) - len(last)
-    shown = [{"word": word, "about": found.explained(line[:start], word)} for word in words[:MOST]]
-    return json_reply({"start": start, "words": shown, "more": max(len(words) - MOST, 0)})
+    """Words, each with a remark; ``start``: where the word begins that they stand for."""
+    line, after = (call.values[name][:LONGEST_LINE] for name in ("line", "after"))
+    found = Suggestions(call.ctx).offered(line, after)
+    shown = [{"word": word, "about": about} for word, about in found.words]
+    return json_reply({"start": len(line) - found.typed, "words": shown, "more": found.more})

@@ -14,6 +14,7 @@ from edgelake.command.api import (
     overview,
     preview,
     problems,
+    queries,
     sources,
     sql,
     state,
@@ -62,7 +63,10 @@ _PREVIEW: Final = (
     Parameter("dbms", "name of the database, without a client", default="", example="plant"),
     Parameter("table", "name of the table, without a client", default="", example="motor"),
 )
-_LINE: Final = Parameter("line", "as far as it is typed", default="", example="get stat")
+_LINE: Final = (
+    Parameter("line", "as far as it is typed", default="", example="get stat"),
+    Parameter("after", "what follows that place in the line", default=""),
+)
 _ID: Final = Parameter("id", "as it was given to /v1/sql", required=True)
 _FILE: Final = Parameter("file", "its name", required=True)
 _SECONDS: Final = (Parameter("seconds", "after which the stream ends; absent: it does not", "integer", most=86_400),)
@@ -105,7 +109,7 @@ def router(ctx: Context) -> Router:
             answers={200: ("Rows that are stored, and those that fit no column", (JSON_TYPE,))},
         ),
         Route("POST", "/v1/command", "Run a command of the language.", commands.command, DATA, _COMMAND, answers=_OK),
-        Route("POST", "/v1/complete", "How a command line goes on.", completion.complete, DATA, (_LINE,), answers=_OK),
+        Route("POST", "/v1/complete", "How a command line goes on.", completion.complete, DATA, _LINE, answers=_OK),
         Route("GET", "/v1/overview", "Services and numbers.", overview.get_overview, DATA, answers=_OK),
         Route(
             "GET",
@@ -123,6 +127,7 @@ def router(ctx: Context) -> Router:
         Route("GET", "/v1/rejected", "Rows that were kept out.", sources.rejected, DATA, answers=_OK),
         Route("POST", "/v1/preview", "What a payload would become.", preview.preview, DATA, _PREVIEW, answers=_OK),
         Route("GET", "/v1/network", "Nodes, clusters and tables.", network.network, DATA, answers=_OK),
+        Route("GET", "/v1/queries", "The queries that run.", queries.get_queries, DATA, answers=_OK),
         Route("GET", "/v1/problems", "What is wrong, and what helps.", problems.get_problems, DATA, answers=_OK),
         Route("GET", "/v1/status", "The node and its services.", state.status, DATA, answers=_OK),
         Route("GET", "/v1/processes", "As get processes.", state.processes, DATA, answers=_OK),

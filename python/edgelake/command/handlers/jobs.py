@@ -106,16 +106,21 @@ async def job_run(ctx: Context, job: str) -> Reply:
     "job stop",
     cls=CommandClass.ADMIN,
     topics=("query", "scheduler"),
-    examples=("job stop 3", "job stop 1.2", "job stop all"),
+    examples=("job stop 3", "job stop 3 where identity = 41", "job stop 1.2", "job stop all"),
 )
-async def job_stop(ctx: Context, job: str) -> Reply:
-    """Stop a query, whose caller gets an error, or a task; ``all``: every query that runs."""
+async def job_stop(ctx: Context, job: str, *, identity: int | None = None) -> Reply:
+    """Stop a query, whose caller gets an error, or a task; ``all``: every query that runs.
+
+    The number of a query is used again when it has ended; with its identity (``query status``) no later one is stopped.
+    """
     queries: Queries = ctx.queries
     if job.lower() == "all":
         queries.jobs.stop_all()
         return Reply.done()
     found = _found(ctx, job).what
     if isinstance(found, Job):
+        if identity is not None and (found.identity != identity or found.ended is not None):
+            raise CommandError(f"query {identity} has ended", hint="see: job active")
         queries.jobs.stop(found)
     else:
         scheduler, task = found

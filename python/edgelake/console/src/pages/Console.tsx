@@ -93,7 +93,7 @@ export function Console({ route }: { route: Route }) {
   const words = head === null ? [] : offered!.words.filter((one) => one.word.toLowerCase().startsWith(begun));
 
   const take = (word: string): void => {
-    const made = head + word + (/^[!$]/.test(word) ? "" : " ");
+    const made = head + word + (/^[!$]|[(.]$/.test(word) ? "" : " ");
     setLine(made);
     input.current?.focus();
     void offer(made);
