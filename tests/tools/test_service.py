@@ -84,7 +84,7 @@ def _batch(commands: list[str]) -> list[str]:
 
 
 def _no_executable_memory() -> None:
-    """What MemoryDenyWriteExecute= forbids, as far as this kernel can (older ones: EINVAL, and nothing is forbidden)."""
+    """What MemoryDenyWriteExecute= forbids, as far as this kernel can (before Linux 6.3: nothing)."""
     ctypes.CDLL(None).prctl(PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0)
 
 
