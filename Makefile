@@ -12,7 +12,7 @@ CONSOLE := python/edgelake/console
 KAFKA := tests/kafka/java/libs/.installed
 LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
-.PHONY: help demo test lint unit bench docs site contract console pictures wheel clean require test-tools release
+.PHONY: help demo test lint unit bench docs site contract console pictures wheel sbom clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,7 @@ lint: require $(CONSOLE)/node_modules/.installed $(STAMP) ## formatters, linters
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(PY) -m pack.licences
 	$(PY) -P -m mypy.stubtest edgelake._rust edgelake._cython.rows --allowlist tests/stubtest_allowlist.txt --mypy-config-file pyproject.toml --ignore-unused-allowlist
 	cd $(CONSOLE) && npx tsc
 	cargo fmt --all --check
@@ -59,6 +60,9 @@ pictures: $(CONSOLE_JS)/node_modules/.installed $(STAMP) ## the pictures of the 
 
 wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
+
+sbom: require $(STAMP) ## a bill of materials, build/sbom/edgelake.cdx.json (CycloneDX)
+	$(PY) -m pack.sbom build/sbom/edgelake.cdx.json
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(BLOBS_JS)/node_modules $(CONSOLE_JS)/node_modules $(CONSOLE)/node_modules $(dir $(KAFKA))

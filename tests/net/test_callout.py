@@ -42,6 +42,17 @@ class Handler(BaseHTTPRequestHandler):
             self._say(403, '{"reason": "not you"}')
         elif self.path == "/moved":
             self._say(302, "", location=self.server.moved_to)
+        elif self.path == "/circle":
+            self._say(302, "", location="/circle")
+        elif self.path == "/pieces":
+            self.wfile.write(
+                b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=latin-1\r\n"
+            )
+            self.wfile.write(b"Transfer-Encoding: chunked\r\n\r\n4\r\nall \r\n5\r\nis \xe9t\r\n0\r\n\r\n")
+        elif self.path == "/cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        elif self.path == "/noise":
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
         elif self.path == "/endless":
             self._endless()
         elif self.path == "/slow":
@@ -136,6 +147,26 @@ def test_a_json_answer_is_printed_and_assigned_as_the_server_wrote_it(ctx: Conte
     assert ctx.variables.get("v").startswith('{"n": 1.10, "big": 12345678901234567890')
     assert run(ctx, "!v[items][1][a]") == "2"
     assert run(ctx, f"rest get where url = {site.url}/text") == "all is well"
+
+
+def test_an_answer_in_pieces_is_put_together_in_its_own_characters(ctx: Context, site: Site) -> None:
+    assert run(ctx, f"rest get where url = {site.url}/pieces") == "all is ét"
+
+
+def test_user_and_password_of_an_address_are_sent_as_a_login(ctx: Context, site: Site) -> None:
+    address = site.url.replace("//", "//me:s3c%72et@")
+    assert (
+        json.loads(run(ctx, f"rest get where url = {address}/echo"))["headers"]["Authorization"] == "Basic bWU6czNjcmV0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/cut", "is broken"), ("/noise", "is broken"), ("/circle", "more than 5 redirects")],
+)
+def test_an_answer_that_is_none_is_an_error_of_the_server(ctx: Context, site: Site, path: str, reason: str) -> None:
+    found = refusal(ctx, f"v = rest get where url = {site.url}{path}")
+    assert (found.number, reason in str(found)) == (51, True)
 
 
 def test_keys_become_headers_and_references_in_bodies_are_filled(ctx: Context, site: Site) -> None:

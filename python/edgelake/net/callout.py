@@ -10,26 +10,27 @@ import asyncio
 import base64
 import os
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edgelake.errors import CommandError, EdgeLakeError, error
 from edgelake.tls import Tls
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+    from edgelake.net.http_client import Received, Target
 
 LONGEST_ANSWER_BYTES: Final = 16 << 20
 MAX_REDIRECTS: Final = 5
-_PIECE_BYTES: Final = 1 << 16
 _EXCERPT: Final = 300
 _KEYS: Final = frozenset({"x-vault-token", "cookie", "x-api-key"})
-"""Headers of secrets that a redirect must not carry to another server; the library takes away Authorization only."""
+"""Headers of secrets, beside Authorization: a request that has one follows no redirect."""
 
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -90,79 +91,86 @@ async def send(call: Call) -> Answer:
     try:
         async with asyncio.timeout(call.timeout_s), _asked(call) as response:
             body = await _read(call, response)
-            answer = Answer(response.status, response.content_type, body, response.charset or "utf-8")
+            answer = Answer(response.status, response.media_type, body, response.charset)
     except TimeoutError:
         _failed(call, f"no answer within {call.timeout_s:g} seconds", "raise it: timeout = 60 seconds")
     if answer.status >= 400:
-        raise _refused(call, answer, response.reason or "")
-    if 300 <= answer.status < 400 and "Location" in response.headers:
-        target = Call(call.method, response.headers["Location"]).place
+        raise _refused(call, answer, response.reason)
+    if 300 <= answer.status < 400 and "location" in response.headers:
+        target = Call(call.method, response.headers["location"]).place
         _failed(call, f"HTTP status {answer.status}, the resource is at {target}", "use that address")
     return answer
 
 
 @asynccontextmanager
-async def _asked(call: Call) -> AsyncIterator[ClientResponse]:
-    import aiohttp  # 0.1 s, 15 MB: loaded by nodes that call out
+async def _asked(call: Call) -> AsyncIterator[Received]:
+    from h11 import LocalProtocolError
 
-    context = await asyncio.to_thread(call.tls.context) if call.url[:5].lower() == "https" else True
-    follows = call.method == "GET" and not any(name.lower() in _KEYS for name in call.headers)
+    from edgelake.net.http_client import InvalidUrl, ProtocolError
+
     try:
-        async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(),
-            ) as session,
-            session.request(
-                call.method,
-                call.url,
-                headers=_sent_headers(call),
-                data=call.body,
-                allow_redirects=follows,
-                max_redirects=MAX_REDIRECTS,
-            ) as response,
-        ):
+        async with _followed(call) as response:
             yield response
-    except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as problem:
-        cause = getattr(problem, "certificate_error", problem)
-        reason = getattr(cause, "verify_message", "") or str(cause)
-        _failed(call, f"its certificate is refused: {reason}", "ca = <file> names the authority that signed it")
-    except aiohttp.ClientSSLError as problem:
-        _failed(call, f"TLS: {problem.os_error}", "does this port speak https?")
-    except aiohttp.ClientConnectorDNSError:
-        _failed(call, "the host is unknown", "check its name, and the machine's name service")
-    except aiohttp.InvalidURL:
+    except InvalidUrl:
         raise CommandError(f"url = '{call.place[:100]}' is not valid", hint="url = http://host:port/path") from None
-    except aiohttp.TooManyRedirects:
-        _failed(call, f"more than {MAX_REDIRECTS} redirects", "use the address where it ends")
-    except (aiohttp.ClientError, OSError) as problem:
-        cause = getattr(problem, "os_error", problem)
-        number = getattr(cause, "errno", None)
-        reason = os.strerror(number) if number else str(problem) or type(problem).__name__
-        _failed(call, reason, "is the server up, and reached from here? test connection <ip>:<port>")
-    except ValueError as problem:  # a port out of range
+    except LocalProtocolError as problem:
         raise CommandError(f"the request cannot be sent: {problem}") from None
+    except ssl.SSLCertVerificationError as problem:
+        reason = problem.verify_message or str(problem)
+        _failed(call, f"its certificate is refused: {reason}", "ca = <file> names the authority that signed it")
+    except ssl.SSLError as problem:
+        _failed(call, f"TLS: {problem.reason or problem}", "does this port speak https?")
+    except socket.gaierror:
+        _failed(call, "the host is unknown", "check its name, and the machine's name service")
+    except ProtocolError as problem:
+        _failed(call, f"the answer is broken: {problem}", "does this port speak http?")
+    except OSError as problem:
+        reason = os.strerror(problem.errno) if problem.errno and problem.errno > 0 else str(problem)
+        _failed(call, reason, "is the server up, and reached from here? test connection <ip>:<port>")
 
 
-def _sent_headers(call: Call) -> dict[str, str]:
-    """The headers, with user and password among them. Raises CommandError."""
+@asynccontextmanager
+async def _followed(call: Call) -> AsyncIterator[Received]:
+    """The answer, behind the redirects that a GET without secrets in its headers follows."""
+    from edgelake.net.http_client import Target, request
+
+    target = Target.of(call.url)
+    headers = _sent_headers(call, target)
+    follows = call.method == "GET" and not any(name.lower() in _KEYS for name in call.headers)
+    for _ in range(MAX_REDIRECTS + 1):
+        context = await asyncio.to_thread(call.tls.context) if target.scheme == "https" else None
+        async with request(call.method, target, headers, call.body, context) as response:
+            location = response.headers.get("location", "")
+            if not (follows and location and response.status in _REDIRECTS):
+                yield response
+                return
+        ahead = Target.of(target.joined(location))
+        if ahead.origin != target.origin:
+            headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+        target = ahead
+    _failed(call, f"more than {MAX_REDIRECTS} redirects", "use the address where it ends")
+
+
+def _sent_headers(call: Call, target: Target) -> dict[str, str]:
+    """The headers, with user and password (those of the address where the call names none) among them. Raises
+    CommandError."""
     for name, value in call.headers.items():
         if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
             raise CommandError(
                 f"header '{name[:60]}' cannot be sent: its name or value holds characters that are no text"
             )
-    if not call.user:
+    login = f"{call.user}:{call.password}" if call.user else unquote(target.login)
+    if not login:
         return dict(call.headers)
     if any(name.lower() == "authorization" for name in call.headers):
         raise CommandError("user and Authorization exclude each other")
-    login = base64.b64encode(f"{call.user}:{call.password}".encode()).decode()
+    login = base64.b64encode(login.encode()).decode()
     return {**call.headers, "Authorization": f"Basic {login}"}
 
 
-async def _read(call: Call, response: ClientResponse) -> bytes:
+async def _read(call: Call, response: Received) -> bytes:
     body = bytearray()
-    async for piece in response.content.iter_chunked(_PIECE_BYTES):
+    async for piece in response.pieces:
         body += piece
         if len(body) > LONGEST_ANSWER_BYTES:
             _failed(call, f"the answer is longer than {LONGEST_ANSWER_BYTES >> 20} MiB", "ask for less of it")

@@ -1,0 +1,1 @@
+"""What turns the repository into what its users install: wheels, bills of materials, licences."""
