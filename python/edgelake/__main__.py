@@ -28,7 +28,7 @@ from edgelake.processes import LIFELINE
 from edgelake.tools.attached import Attached
 from edgelake.tools.systemd import notify, watched
 
-TOOLS = ("attach", "backup", "config", "doctor", "init", "restore", "service")
+TOOLS = ("attach", "backup", "config", "doctor", "init", "restore", "service", "top")
 _STOP_SECONDS = 4.0
 _USAGE = """\
 EdgeLake: a data node for the edge.
@@ -42,6 +42,7 @@ usage:
   edgelake start [FILE.toml]        start a node as its configuration says (edgelake.toml)
   edgelake config check|show        look at a configuration
   edgelake attach [-c COMMAND]      a terminal at a node that runs in the same folder
+  edgelake top [--url URL]          what a node does, on the whole screen
   edgelake doctor [FILE.toml]       what keeps a node from running well
   edgelake backup FOLDER            copy a node, also while it runs
   edgelake restore FOLDER           a node's folder out of a backup

@@ -15,6 +15,7 @@ import pytest
 
 from edgelake.bench.processes import free_port
 from edgelake.tools.configuration import ConfigurationError, commands, read
+from edgelake.tools.systemd import notify
 from tests.docs.test_docs import ROOT
 from tests.tools.test_attach import attach
 
@@ -190,6 +191,17 @@ def test_init_start_and_ask(tmp_path: Path) -> None:
                 told.add(manager.recv(100))
             printed = node.communicate(timeout=30)[0]
         assert node.returncode == 0, printed
+
+
+def test_a_manager_that_takes_nothing_does_not_hold_up_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "n"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
+        for _ in range(2000):  # more than any queue of a socket holds
+            notify("WATCHDOG=1", wait_s=0)
+        assert manager.recv(100) == b"WATCHDOG=1"
 
 
 def test_the_unit_of_a_service_starts_this_configuration(path: Path, tmp_path: Path) -> None:

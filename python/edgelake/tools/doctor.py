@@ -37,6 +37,7 @@ EXTRAS: Final = {
     "ethereum": "web3",
     "arrow": "pyarrow",
     "numpy": "numpy",
+    "tui": "textual",
 }
 
 

@@ -7,15 +7,22 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
+from typing import Final
+
+LONGEST_S: Final = 1.0
 
 
-def notify(state: str) -> None:
-    """Send a state to the manager that started this process, when it asked for that."""
+def notify(state: str, *, wait_s: float = LONGEST_S) -> None:
+    """Send a state to the manager that started this process, when it asked for that.
+
+    A manager that is busy takes no more than a few messages: it does not hold up the node.
+    """
     name = os.environ.get("NOTIFY_SOCKET", "")
     if not name.startswith(("/", "@")):
         return
     address = f"\0{name[1:]}" if name.startswith("@") else name
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        link.settimeout(wait_s)
         link.connect(address)
         link.send(state.encode())
 
@@ -36,5 +43,5 @@ async def watched() -> AsyncIterator[None]:
 
 async def _beat(period_s: float) -> None:
     while True:
-        notify("WATCHDOG=1")
+        notify("WATCHDOG=1", wait_s=0)
         await asyncio.sleep(period_s)
