@@ -43,8 +43,9 @@ release: $(STAMP) ## release build in place
 	$(VENV)/bin/maturin develop --release --skip-install --quiet
 	$(PY) setup.py build_ext --inplace --quiet
 
-docs: $(STAMP) ## the command reference, docs/commands.md
+docs: $(STAMP) ## the command reference, docs/commands.md; the manual page and completions of shells
 	$(PY) -m edgelake.command.reference docs/commands.md
+	$(VENV)/bin/edgelake man --install pack/install/data
 
 site: $(STAMP) ## the documentation as a site, build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
@@ -83,10 +84,11 @@ require:
 # Apache Kafka, out of Maven and run by Java, is the broker that Kafka consumers are tested with.
 # Azurite, out of npm, is the object storage of Azure that blobs are tested with.
 # The web console is looked at in Chromium.
+# zsh and fish complete the arguments of the program; man and mandoc read its manual page.
 # nginx is what uploads of large files are compared with.
 # Debian starts a mosquitto, an nginx and a PostgreSQL when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl chromium mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql java:default-jre-headless mvn:maven; do \
+	@for tool in strace curl chromium mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql java:default-jre-headless mvn:maven zsh fish man:man-db mandoc; do \
 	  program=$${tool%%:*} package=$${tool##*:}; \
 	  PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$program >/dev/null && continue; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \

@@ -5,6 +5,7 @@ Source: spec "Command language", section 13.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import importlib
@@ -47,6 +48,8 @@ usage:
   edgelake backup FOLDER            copy a node, also while it runs
   edgelake restore FOLDER           a node's folder out of a backup
   edgelake service show|install     the node as a service of systemd
+  edgelake completion bash|zsh|fish what the shell completes of these arguments
+  edgelake man [--page]             the manual page
   edgelake demo [--network]         a node (a network of four) with example data, in a minute
   edgelake bench                    measure this machine
   edgelake --version | --help
@@ -67,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if first in ("demo", "bench"):
         return _sub_program(first, args[1:])
+    if first in ("completion", "man"):
+        return _of_all(first, args[1:])
     if first in TOOLS:
         return _sub_program(f"tools.{first}", args[1:])
     level = logging.getLevelNamesMapping().get(os.environ.get("EDGELAKE_LOG", "critical").upper(), logging.WARNING)
@@ -85,15 +90,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(_serve(split_commands(args)))
 
 
+def _start_parser() -> argparse.ArgumentParser:
+    from edgelake.tools.configuration import NAME
+
+    made = argparse.ArgumentParser("edgelake start", description="Start a node as its configuration says.")
+    made.add_argument("file", nargs="?", default=NAME, help=f"default: {NAME}")
+    return made
+
+
+def _process_parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("edgelake process", description="Start a node, and run a script.")
+    made.add_argument("script", help="its commands, a line each")
+    return made
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the program's parts; of a part that is not installed, none."""
+    from edgelake.tools import completion, man
+
+    found = {
+        "start": _start_parser(),
+        "process": _process_parser(),
+        "completion": completion.parser(),
+        "man": man.parser(),
+    }
+    for name, module in (*((tool, f"tools.{tool}") for tool in TOOLS), ("bench", "bench"), ("demo", "demo")):
+        with contextlib.suppress(ModuleNotFoundError):
+            found[name] = importlib.import_module(f"edgelake.{module}").parser()
+    return found
+
+
+def _of_all(first: str, args: list[str]) -> int:
+    """What is made of the arguments of all parts."""
+    from edgelake.tools import completion, man
+
+    return completion.main(args, parsers()) if first == "completion" else man.main(args, parsers(), version())
+
+
 def _start(args: list[str]) -> int:
     """``edgelake start [FILE]``: a node as its configuration says."""
-    if len(args) > 1 or args[:1] in (["-h"], ["--help"]):
-        write("usage: edgelake start [FILE]; the default is edgelake.toml", sys.stderr)
-        return 2
-    from edgelake.tools.configuration import NAME, commands, read
+    from edgelake.tools.configuration import commands, read
 
+    file = _start_parser().parse_args(args).file
     try:
-        found = read(Path(args[0] if args else NAME).absolute(), os.environ)
+        found = read(Path(file).absolute(), os.environ)
         lines = commands(found)
     except EdgeLakeError as failure:
         _write_error(failure_text(failure))

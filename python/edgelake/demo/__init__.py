@@ -16,12 +16,12 @@ from edgelake.loop import run
 
 def main(args: Sequence[str]) -> int:
     """Run the demo. Returns the exit code."""
-    options = _parser().parse_args(args)
+    options = parser().parse_args(args)
     show = network if options.network else standalone
     return run(play(show, rows=options.rows, seconds=options.seconds, home=options.home))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     seconds = os.environ.get("DEMO_SECONDS")
     made = argparse.ArgumentParser(
         prog="edgelake demo",

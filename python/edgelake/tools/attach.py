@@ -127,13 +127,18 @@ async def linked(home: Path) -> AsyncIterator[Link]:
         writer.close()
 
 
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser("edgelake attach", description=__doc__)
+    made.add_argument("--home", default="", help="the node's folder (EDGELAKE_HOME, the current directory)")
+    made.add_argument("-c", dest="commands", action="append", default=[], metavar="COMMAND", help="run it and leave")
+    made.add_argument("--no-pager", action="store_true", help="write replies that are longer than the screen, too")
+    return made
+
+
 def main(arguments: Sequence[str]) -> int:
     """``edgelake attach [--home FOLDER] [-c COMMAND ...]``; returns the exit code."""
-    parser = argparse.ArgumentParser("edgelake attach", description=__doc__)
-    parser.add_argument("--home", default="", help="the node's folder (EDGELAKE_HOME, the current directory)")
-    parser.add_argument("-c", dest="commands", action="append", default=[], metavar="COMMAND", help="run it and leave")
-    parser.add_argument("--no-pager", action="store_true", help="write replies that are longer than the screen, too")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return run(_attached(home_of(options.home), options))
     except NotRunningError as problem:

@@ -20,12 +20,17 @@ from edgelake.tools.socket import home_of
 QUIET_S = 2.0
 
 
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser("edgelake backup", description=__doc__)
+    made.add_argument("folder", help="new, or empty")
+    made.add_argument("--home", default="", help="the node's folder (EDGELAKE_HOME, the current directory)")
+    return made
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser("edgelake backup", description=__doc__)
-    parser.add_argument("folder", help="new, or empty")
-    parser.add_argument("--home", default="", help="the node's folder (EDGELAKE_HOME, the current directory)")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     home = home_of(options.home)
     try:
         is_online = bool(run(_flushed(home)))

@@ -17,14 +17,19 @@ from edgelake.errors import EdgeLakeError
 from edgelake.tools.configuration import NAME, PLAIN, Configuration, commands, defaults_of, read
 
 
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser("edgelake config", description=__doc__)
+    made.add_argument("what", choices=("check", "show"), help="check: is it right? show: what holds")
+    made.add_argument("file", nargs="?", default=NAME, help=f"default: {NAME}")
+    made.add_argument("--origin", action="store_true", help="show where each value comes from, defaults included")
+    made.add_argument("--commands", action="store_true", help="show the commands that the node will run")
+    return made
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 1 for a file that a node would not start with."""
-    parser = argparse.ArgumentParser("edgelake config", description=__doc__)
-    parser.add_argument("what", choices=("check", "show"), help="check: is it right? show: what holds")
-    parser.add_argument("file", nargs="?", default=NAME, help=f"default: {NAME}")
-    parser.add_argument("--origin", action="store_true", help="show where each value comes from, defaults included")
-    parser.add_argument("--commands", action="store_true", help="show the commands that the node will run")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         found = read(Path(options.file).absolute(), os.environ)
         lines = commands(found)

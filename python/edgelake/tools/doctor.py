@@ -50,12 +50,17 @@ class Finding:
     advice: str = ""
 
 
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser("edgelake doctor", description=__doc__)
+    made.add_argument("file", nargs="?", default="", help=f"a configuration; default: {NAME}, when it is there")
+    made.add_argument("--home", default="", help="the node's folder (the configuration's, EDGELAKE_HOME, here)")
+    return made
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 1 when something has to be done."""
-    parser = argparse.ArgumentParser("edgelake doctor", description=__doc__)
-    parser.add_argument("file", nargs="?", default="", help=f"a configuration; default: {NAME}, when it is there")
-    parser.add_argument("--home", default="", help="the node's folder (the configuration's, EDGELAKE_HOME, here)")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     found: Configuration | None = None
     findings: list[Finding] = []
     path = Path(options.file or NAME)

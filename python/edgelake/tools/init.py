@@ -66,18 +66,21 @@ class Answers:
     is_open: bool
 
 
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser("edgelake init", description=__doc__)
+    made.add_argument("file", nargs="?", default=NAME, help=f"default: {NAME}")
+    made.add_argument("--yes", action="store_true", help="ask nothing: defaults, and what the options say")
+    made.add_argument("--name", help="of the node")
+    made.add_argument("--home", help="folder of its data")
+    made.add_argument("--database", help="name of the first database")
+    made.add_argument("--open", action="store_true", default=None, help="listen for other machines, with TLS and names")
+    return made
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser("edgelake init", description=__doc__)
-    parser.add_argument("file", nargs="?", default=NAME, help=f"default: {NAME}")
-    parser.add_argument("--yes", action="store_true", help="ask nothing: defaults, and what the options say")
-    parser.add_argument("--name", help="of the node")
-    parser.add_argument("--home", help="folder of its data")
-    parser.add_argument("--database", help="name of the first database")
-    parser.add_argument(
-        "--open", action="store_true", default=None, help="listen for other machines, with TLS and names"
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     path = Path(options.file).absolute()
     try:
         if path.exists():

@@ -15,13 +15,18 @@ from edgelake.tools.backup import progress
 from edgelake.tools.socket import home_of
 
 
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser("edgelake restore", description=__doc__)
+    made.add_argument("folder", help="the backup")
+    made.add_argument("--home", default="", help="where the node is to be (EDGELAKE_HOME, the current directory)")
+    made.add_argument("--check", action="store_true", help="look whether the backup is whole, and no more")
+    return made
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser("edgelake restore", description=__doc__)
-    parser.add_argument("folder", help="the backup")
-    parser.add_argument("--home", default="", help="where the node is to be (EDGELAKE_HOME, the current directory)")
-    parser.add_argument("--check", action="store_true", help="look whether the backup is whole, and no more")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     source = Path(options.folder).absolute()
     try:
         if options.check:

@@ -68,15 +68,20 @@ WantedBy=multi-user.target
 """
 
 
+def parser() -> argparse.ArgumentParser:
+    """Its options."""
+    made = argparse.ArgumentParser("edgelake service", description=__doc__)
+    made.add_argument("what", choices=("show", "install"), help="show: print the unit; install: write it (as root)")
+    made.add_argument("file", nargs="?", default=NAME, help=f"the node's configuration; default: {NAME}")
+    made.add_argument("--user", default=getpass.getuser(), help="that the node runs as")
+    made.add_argument("--folder", default=FOLDER, help=f"of units; default: {FOLDER}")
+    made.add_argument("--name", default="edgelake", help="of the service")
+    return made
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser("edgelake service", description=__doc__)
-    parser.add_argument("what", choices=("show", "install"), help="show: print the unit; install: write it (as root)")
-    parser.add_argument("file", nargs="?", default=NAME, help=f"the node's configuration; default: {NAME}")
-    parser.add_argument("--user", default=getpass.getuser(), help="that the node runs as")
-    parser.add_argument("--folder", default=FOLDER, help=f"of units; default: {FOLDER}")
-    parser.add_argument("--name", default="edgelake", help="of the service")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         unit = unit_of(Path(options.file).absolute(), options.user)
         if options.what == "show":
