@@ -45,8 +45,8 @@ usage:
   edgelake attach [-c COMMAND]      a terminal at a node that runs in the same folder
   edgelake top [--url URL]          what a node does, on the whole screen
   edgelake doctor [FILE.toml]       what keeps a node from running well
-  edgelake backup FOLDER            copy a node, also while it runs
-  edgelake restore FOLDER           a node's folder out of a backup
+  edgelake backup TARGET            copy a node, also while it runs
+  edgelake restore BACKUP           a node's folder out of a backup
   edgelake service show|install     the node as a service of systemd
   edgelake completion bash|zsh|fish what the shell completes of these arguments
   edgelake man [--page]             the manual page

@@ -1,8 +1,9 @@
-"""``edgelake backup FOLDER``: a copy of a node, also while it runs."""
+"""``edgelake backup TARGET``: a copy of a node, also while it runs."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from edgelake.loop import run
 from edgelake.node import version
 from edgelake.tools.archive import Progress, make
 from edgelake.tools.attach import NotRunningError, linked
+from edgelake.tools.places import place
 from edgelake.tools.socket import home_of
 
 QUIET_S = 2.0
@@ -23,7 +25,7 @@ QUIET_S = 2.0
 def parser() -> argparse.ArgumentParser:
     """Its options."""
     made = argparse.ArgumentParser("edgelake backup", description=__doc__)
-    made.add_argument("folder", help="new, or empty")
+    made.add_argument("folder", metavar="TARGET", help="new or empty: a folder, or s3://, az://, gs://, file://")
     made.add_argument("--home", default="", help="the node's folder (EDGELAKE_HOME, the current directory)")
     return made
 
@@ -33,10 +35,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     home = home_of(options.home)
     try:
+        target = place(options.folder, os.environ)
         is_online = bool(run(_flushed(home)))
         made = make(
             home / "EdgeLake",
-            Path(options.folder).absolute(),
+            target,
             version=version(),
             is_online=is_online,
             progress=progress("copied"),

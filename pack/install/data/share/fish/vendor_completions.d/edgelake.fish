@@ -60,7 +60,7 @@ complete -c edgelake -n '__fish_seen_subcommand_from process' -s h -l help -d 's
 complete -c edgelake -n '__fish_seen_subcommand_from process' -F
 complete -c edgelake -n '__fish_seen_subcommand_from restore' -s h -l help -d 'show the options, and leave'
 complete -c edgelake -n '__fish_seen_subcommand_from restore' -l home -x -a '(__fish_complete_directories)' -d 'where the node is to be (EDGELAKE_HOME, the current directory)'
-complete -c edgelake -n '__fish_seen_subcommand_from restore' -l check -d 'look whether the backup is whole, and no more'
+complete -c edgelake -n '__fish_seen_subcommand_from restore' -l verify -l check -d 'read all of it: is it whole? and no more'
 complete -c edgelake -n '__fish_seen_subcommand_from restore' -a '(__fish_complete_directories)'
 complete -c edgelake -n '__fish_seen_subcommand_from service' -s h -l help -d 'show the options, and leave'
 complete -c edgelake -n '__fish_seen_subcommand_from service' -l user -x -d 'that the node runs as'
