@@ -34,7 +34,7 @@ lint: require $(CONSOLE)/node_modules/.installed $(STAMP) ## formatters, linters
 
 unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(BLOBS_JS)/node_modules/.installed $(CONSOLE_JS)/node_modules/.installed $(CONSOLE)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
 	cargo test --workspace --locked
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --dist loadgroup
 
 bench: require release ## all benchmarks, on a release build; results in bench/results/
 	$(VENV)/bin/edgelake bench all

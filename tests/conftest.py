@@ -1,4 +1,4 @@
-"""Coroutine tests run in a loop of their own."""
+"""Coroutine tests run in a loop of their own; which tests do not run at the same time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,25 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+TOGETHER = {
+    "docs": "default ports",
+    "status": "default ports",
+    "system": "default ports",
+    "tools": "default ports",
+    "kafka": "kafka",
+    "query": "query",
+}
+"""Folders of tests that share what there is once on a machine, or what takes long to set up."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file, or of the folders that share something, run one after the other (``-n ... --dist loadgroup``)."""
+    for item in items:
+        path = item.path.relative_to(item.config.rootpath)
+        group = TOGETHER.get(path.parts[1], str(path))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
@@ -16,8 +16,12 @@ use parking_lot::Mutex;
 const WAITING_BYTES: usize = 16 << 20;
 /// Files are written out and closed when nothing came for so long.
 const QUIET: Duration = Duration::from_millis(50);
+/// They are closed so often in any case, for one that was moved away to begin anew.
+const OPEN: Duration = Duration::from_secs(1);
 /// Open at the same time.
 const OPEN_FILES: usize = 64;
+/// A file grows no longer than that: whoever sends what cannot be mapped must not fill the disk.
+const FILE_BYTES: u64 = 256 << 20;
 
 enum Item {
     Line(Arc<Path>, Vec<u8>),
@@ -60,7 +64,7 @@ impl MessageLog {
             let state = self.state.clone();
             let started = std::thread::Builder::new()
                 .name("message-log".into())
-                .spawn(move || Writer::new(state).run(&from));
+                .spawn(move || Writer::new(state, FILE_BYTES).run(&from));
             if started.is_err() {
                 return false;
             }
@@ -89,41 +93,58 @@ impl MessageLog {
 
 struct Writer {
     state: Arc<State>,
-    open: HashMap<Arc<Path>, BufWriter<File>>,
+    open: HashMap<Arc<Path>, LogFile>,
+    /// When the first of them was opened.
+    since: Instant,
+    file_bytes: u64,
+}
+
+struct LogFile {
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let bytes = file.metadata()?.len();
+        let file = BufWriter::new(file);
+        Ok(Self { file, bytes })
+    }
 }
 
 impl Writer {
-    fn new(state: Arc<State>) -> Self {
+    fn new(state: Arc<State>, file_bytes: u64) -> Self {
         Self {
             state,
             open: HashMap::new(),
+            since: Instant::now(),
+            file_bytes,
         }
     }
 
     fn run(mut self, items: &Receiver<Item>) {
         loop {
-            match items.recv_timeout(QUIET) {
+            // With nothing open there is nothing to do but to wait.
+            let next = if self.open.is_empty() {
+                items.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                items.recv_timeout(QUIET)
+            };
+            match next {
                 Ok(Item::Line(path, line)) => {
                     let written = self.write(&path, &line);
                     self.note(&path, written);
                     self.state.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                    if self.since.elapsed() > OPEN {
+                        self.close();
+                    }
                 }
                 Ok(Item::Flush(done)) => {
                     self.close();
                     // Whoever asked may have gone.
                     let _ = done.send(());
                 }
-                Err(RecvTimeoutError::Timeout) if self.open.is_empty() => match items.recv() {
-                    Ok(Item::Line(path, line)) => {
-                        let written = self.write(&path, &line);
-                        self.note(&path, written);
-                        self.state.waiting.fetch_sub(line.len(), Ordering::Relaxed);
-                    }
-                    Ok(Item::Flush(done)) => {
-                        let _ = done.send(());
-                    }
-                    Err(_) => return,
-                },
                 Err(RecvTimeoutError::Timeout) => self.close(),
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
@@ -135,18 +156,28 @@ impl Writer {
             if self.open.len() >= OPEN_FILES {
                 self.close();
             }
-            let file = OpenOptions::new().append(true).create(true).open(path)?;
-            self.open.insert(path.clone(), BufWriter::new(file));
+            if self.open.is_empty() {
+                self.since = Instant::now();
+            }
+            self.open.insert(path.clone(), LogFile::open(path)?);
         }
-        match self.open.get_mut(path) {
-            Some(file) => file.write_all(line),
-            None => Ok(()), // it was put there just now
+        let Some(log) = self.open.get_mut(path) else {
+            return Ok(()); // it was put there just now
+        };
+        if log.bytes + line.len() as u64 > self.file_bytes {
+            let text = format!(
+                "it has {} bytes, nothing more is written to it: move it away",
+                log.bytes
+            );
+            return Err(io::Error::other(text));
         }
+        log.bytes += line.len() as u64;
+        log.file.write_all(line)
     }
 
     fn close(&mut self) {
-        for (path, mut file) in std::mem::take(&mut self.open) {
-            let flushed = file.flush();
+        for (path, mut log) in std::mem::take(&mut self.open) {
+            let flushed = log.file.flush();
             self.note(&path, flushed);
         }
     }
@@ -155,5 +186,33 @@ impl Writer {
         if let Err(error) = result {
             *self.state.last_error.lock() = format!("{}: {error}", path.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_full_is_left_alone_until_it_is_moved_away() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path: Arc<Path> = dir.path().join("err.json").into();
+        let state = Arc::new(State::default());
+        let mut writer = Writer::new(state.clone(), 10);
+        assert!(writer.write(&path, b"12345\n").is_ok());
+        let said = writer
+            .write(&path, b"6789\n")
+            .expect_err("full")
+            .to_string();
+        assert!(
+            said.contains("6 bytes") && said.contains("move it away"),
+            "{said}"
+        );
+        writer.close();
+        std::fs::rename(&path, dir.path().join("old")).expect("moved");
+        assert!(writer.write(&path, b"6789\n").is_ok());
+        writer.close();
+        assert_eq!(std::fs::read(&path).expect("there"), b"6789\n");
+        assert_eq!(*state.last_error.lock(), "");
     }
 }

@@ -17,6 +17,8 @@ use crate::rows::{Cell, Chunk, ChunkBuilder, ColumnDef, LogicalType};
 
 /// A longer line is taken in pieces.
 const LINE_BYTES: usize = 64 * 1024;
+/// Columns that a first line may name.
+const MAX_COLUMNS: usize = 200;
 /// Digits of a count that is not too large.
 const COUNT_DIGITS: usize = 5;
 
@@ -199,12 +201,16 @@ impl Lines {
     }
 }
 
-/// Names of the words of a line, and where they begin.
+/// Names of the words of a line, and where they begin. Further words than a table should have columns belong to the
+/// last one, which is the message.
 fn columns_of(line: &str) -> Vec<(String, usize)> {
     let mut columns = Vec::new();
     let mut before = ' ';
     for (at, c) in line.chars().enumerate() {
         if before.is_whitespace() && !c.is_whitespace() {
+            if columns.len() == MAX_COLUMNS {
+                break;
+            }
             columns.push((String::new(), at));
         }
         if let Some((name, _)) = columns.last_mut()
@@ -219,16 +225,19 @@ fn columns_of(line: &str) -> Vec<(String, usize)> {
 
 /// Parts of a line by the places of its columns. The last one is the message.
 fn fixed(columns: &[(String, usize)], line: &str, push: &mut dyn FnMut(&str, Cell<'_>)) {
-    let place = |at: usize| {
-        line.char_indices()
-            .nth(at)
-            .map_or(line.len(), |(byte, _)| byte)
-    };
-    for (number, (name, begin)) in columns.iter().enumerate() {
-        let next = columns.get(number + 1);
-        let end = next.map_or(line.len(), |(_, begin)| place(*begin));
+    let mut indices = line.char_indices();
+    let mut passed = 0;
+    let mut begins = Vec::with_capacity(columns.len());
+    for (_, begin) in columns {
+        let byte = indices.nth(begin - passed).map_or(line.len(), |(at, _)| at);
+        passed = begin + 1;
+        begins.push(byte);
+    }
+    for (number, (name, _)) in columns.iter().enumerate() {
+        let next = begins.get(number + 1);
+        let end = next.copied().unwrap_or(line.len());
         let name = if next.is_some() { name } else { "message" };
-        push(name, Cell::Text(line[place(*begin)..end].trim()));
+        push(name, Cell::Text(line[begins[number]..end].trim()));
     }
 }
 

@@ -127,6 +127,23 @@ fn lines_of_every_form_become_rows_however_they_are_cut() {
 }
 
 #[test]
+fn a_first_line_of_many_words_names_no_more_columns_than_a_table_should_have() {
+    let included = LineRule {
+        included: true,
+        ..rule("included")
+    };
+    let words: Vec<String> = (1000..6000).map(|n| format!("w{n}")).collect();
+    let line = words.join(" ");
+    let text = format!("{line}\n{line}\nw1000 w1001\n");
+    let found = rows(included, &text, 10_000);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].matches("\": \"").count(), MAX_COLUMNS);
+    assert!(found[0].contains(r#""w1198": "w1198", "message": "w1199 w1200 w1201"#));
+    assert!(found[0].ends_with("w5999\"}"));
+    assert_eq!(found[1], r#"{"w1000": "w1000", "w1001": "w1001"}"#);
+}
+
+#[test]
 fn counted_messages_and_lines_may_follow_each_other() {
     let bsd = LineRule {
         format: LineFormat::Bsd,

@@ -9,6 +9,7 @@ use super::event_loop::EventLoop;
 use super::layers::Received;
 use super::shared::{Counters, Severity};
 use super::sockets::{Ending, Stage};
+use super::web::MESSAGE_SLACK_BYTES;
 
 /// The largest packet of a client that is not known yet: a CONNECT with a will of some size.
 const FIRST_PACKET_BYTES: usize = 1 << 20;
@@ -106,9 +107,13 @@ impl EventLoop {
         let received = layers.received(raw, &mut plain);
         // Answers of the handshake, alerts, pongs.
         self.sockets.mark(id);
+        let held_bytes = self.sockets.count_layers(id);
         match received {
             Ok(received) => self.layered(broker, id, received, &plain),
             Err(error) => self.broken(id, &error.to_string()),
+        }
+        if held_bytes > 0 {
+            self.limit_held(broker, id, held_bytes);
         }
         plain.clear();
         plain.shrink_to(PLAIN_BYTES);
@@ -125,7 +130,16 @@ impl EventLoop {
             self.deliver(broker, id, plain);
         }
         match received {
-            Received::Ended if known => self.peer_ended(broker, id),
+            Received::Ended if known => {
+                // One that waits for the intake has not been read whole: its end is seen when it goes on.
+                if let Some(conn) = self.sockets.get(id)
+                    && conn.held
+                {
+                    (conn.readable, conn.half_closed) = (true, true);
+                } else {
+                    self.peer_ended(broker, id);
+                }
+            }
             Received::Ended => self.broken(id, "the handshake was given up or refused"),
             Received::Shaking | Received::Opened | Received::Open => {}
         }
@@ -176,15 +190,32 @@ impl EventLoop {
     }
 
     pub(super) fn put_back(&mut self, broker: &mut Broker, id: ConnId, input: Vec<u8>) {
-        let Some(conn) = self.sockets.peek(id) else {
-            return;
-        };
-        if conn.ending != Ending::No {
+        if self.is_ending(id) {
             return;
         }
-        let layered = conn.input_len();
         self.sockets.put_input(id, input);
-        if self.sockets.unread_bytes + layered > self.options.unread_max_bytes {
+        self.limit_unread(broker, id);
+    }
+
+    fn is_ending(&self, id: ConnId) -> bool {
+        self.sockets.peek(id).is_none_or(|c| c.ending != Ending::No)
+    }
+
+    /// A WebSocket message may be as large as the largest packet, but not before its client is known.
+    fn limit_held(&mut self, broker: &mut Broker, id: ConnId, held_bytes: usize) {
+        if self.is_ending(id) {
+            return;
+        }
+        if held_bytes > self.packet_limit(id) + MESSAGE_SLACK_BYTES {
+            let text = "a WebSocket message that is larger than the largest packet";
+            self.fault(broker, id, Reason::PACKET_TOO_LARGE, text);
+        } else {
+            self.limit_unread(broker, id);
+        }
+    }
+
+    fn limit_unread(&mut self, broker: &mut Broker, id: ConnId) {
+        if self.sockets.unread_bytes > self.options.unread_max_bytes {
             self.warn(|| "too much memory in unfinished packets: a connection is closed".into());
             self.fault(
                 broker,

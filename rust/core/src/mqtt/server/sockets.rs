@@ -56,6 +56,8 @@ pub(super) struct Conn {
     /// Of a connection that speaks lines, and what it holds of one that has not come whole.
     pub(super) lines: Option<Box<dyn LineSink>>,
     pub(super) lines_held_bytes: usize,
+    /// In its layers, of a WebSocket message that has not come whole.
+    layers_held_bytes: usize,
     /// The socket may have bytes for us.
     pub(super) readable: bool,
     /// The peer closed its side: read on until that is seen.
@@ -94,6 +96,7 @@ impl Conn {
             input: Vec::new(),
             lines: None,
             lines_held_bytes: 0,
+            layers_held_bytes: 0,
             readable: false, // an event comes with the first bytes
             half_closed: false,
             writable: true,
@@ -119,10 +122,6 @@ impl Conn {
     /// Whether it has shown what it speaks.
     pub(super) fn is_settled(&self) -> bool {
         matches!(self.stage, Stage::Serving | Stage::Lines)
-    }
-
-    pub(super) fn input_len(&self) -> usize {
-        self.input.len() + self.layers.as_ref().map_or(0, |l| l.held_bytes())
     }
 
     fn backlog(&self) -> usize {
@@ -169,7 +168,7 @@ pub(super) struct Sockets {
     /// The same, of connections that have not sent their CONNECT yet, or that the peer has closed.
     pub(super) passing: VecDeque<ConnId>,
     pub(super) intake: Option<Box<dyn Intake>>,
-    /// All that is in the inputs.
+    /// All that is in the inputs, and in layers and lines that have not come whole.
     pub(super) unread_bytes: usize,
     spare: Vec<Vec<u8>>,
     /// What is said to connections that are gone.
@@ -226,7 +225,7 @@ impl Sockets {
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
         let mut conn = self.slots.get_mut(id as usize)?.take()?;
         self.count -= 1;
-        self.unread_bytes -= conn.input.len() + conn.lines_held_bytes;
+        self.unread_bytes -= conn.input.len() + conn.lines_held_bytes + conn.layers_held_bytes;
         if conn.output.is_empty() {
             self.keep(conn.output.take_buffer());
         }
@@ -266,6 +265,15 @@ impl Sockets {
             conn.input = input;
             self.unread_bytes += n;
         }
+    }
+
+    /// Counts what its layers hold now. Returns it.
+    pub(super) fn count_layers(&mut self, id: ConnId) -> usize {
+        let Some(conn) = self.get(id) else { return 0 };
+        let held = conn.layers.as_ref().map_or(0, |l| l.held_bytes());
+        let before = std::mem::replace(&mut conn.layers_held_bytes, held);
+        self.unread_bytes = self.unread_bytes - before + held;
+        held
     }
 
     /// Has something to write, perhaps only what its layers hold.

@@ -15,7 +15,9 @@ use tungstenite::{Message, WebSocket};
 const PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 const READ_BUFFER_BYTES: usize = 4096;
 /// Beyond the largest packet: a message may hold several packets.
-const MESSAGE_SLACK_BYTES: usize = 256 << 10;
+pub(super) const MESSAGE_SLACK_BYTES: usize = 256 << 10;
+/// Header and mask of a control frame of a client.
+const CONTROL_BYTES: usize = 6;
 const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nSec-WebSocket-Version: 13\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// The stream that tungstenite reads and writes: memory.
@@ -243,7 +245,12 @@ impl Web {
                     let _ = socket.flush();
                     return Ok(true);
                 }
-                Ok(_) => self.held_bytes = 0,
+                // Between the fragments of a message, which stay.
+                Ok(Message::Ping(payload) | Message::Pong(payload)) => {
+                    let taken = payload.len() + CONTROL_BYTES;
+                    self.held_bytes = self.held_bytes.saturating_sub(taken);
+                }
+                Ok(_) => {}
                 Err(Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     // Pongs, and the answer to a Close.
                     let closed = socket.flush().is_err() || !socket.can_read();

@@ -315,3 +315,71 @@ fn unmasked_frames_close_the_connection() {
     let closing = client.stream.0.read().expect("close");
     assert!(matches!(closing, Message::Close(Some(frame)) if u16::from(frame.code) == 1002));
 }
+
+fn fragment<S: Read + Write>(socket: &mut WebSocket<S>, opcode: Data, bytes: usize) -> bool {
+    let frame = Frame::message(vec![0; bytes], OpCode::Data(opcode), false);
+    socket.send(Message::Frame(frame)).is_ok() && socket.send(Message::Ping(vec![5].into())).is_ok()
+}
+
+/// Whether the other side ends the connection.
+fn is_ended<S: Read + Write>(socket: &mut WebSocket<S>) -> bool {
+    loop {
+        match socket.read() {
+            Ok(Message::Pong(_) | Message::Binary(_)) => {}
+            Err(tungstenite::Error::Io(e)) => return e.kind() != io::ErrorKind::WouldBlock,
+            Ok(_) | Err(_) => return true,
+        }
+    }
+}
+
+#[test]
+fn a_message_without_an_end_of_an_unknown_client_is_not_kept() {
+    let started = start(vec![over(None, true)]);
+    let mut socket = upgrade(tcp(started.address()), &[MQTT])
+        .expect("upgraded")
+        .0;
+    let mut sent = fragment(&mut socket, Data::Binary, 300_000);
+    for _ in 0..50 {
+        sent = sent && fragment(&mut socket, Data::Continue, 300_000);
+    }
+    assert!(is_ended(&mut socket));
+    drop(socket);
+    while started.server.stats().connections > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(started.server.stats().unread_bytes, 0);
+}
+
+#[test]
+fn messages_without_an_end_are_bounded_over_all_connections() {
+    let mut options = ServerOptions::new(vec![over(None, true)]);
+    options.unread_max_bytes = 2_000_000;
+    let started = start_with(options, Options::default(), |_| (None, None));
+    let begun = |name: &str| {
+        let web = upgrade(tcp(started.address()), &[MQTT]).expect("upgraded");
+        let mut client = Client::new(web, Version::V5);
+        client.send(&Packet::Connect(Box::new(connect(name, Version::V5))));
+        assert_eq!(client.next(), Got::ConnAck(Reason::SUCCESS));
+        fragment(&mut client.stream.0, Data::Binary, 600_000);
+        client
+    };
+    let mut others = ["a", "b", "c"].map(|name| {
+        let mut client = begun(name);
+        let pong = client.stream.0.read().expect("pong");
+        assert_eq!(pong, Message::Pong(vec![5].into()));
+        client
+    });
+    let mut last = begun("d");
+    assert!(is_ended(&mut last.stream.0));
+    // The others go on where they were.
+    for client in &mut others {
+        assert!(client.stream.0.send(Message::Ping(vec![1].into())).is_ok());
+        let pong = client.stream.0.read().expect("pong");
+        assert_eq!(pong, Message::Pong(vec![1].into()));
+    }
+    drop((others, last));
+    while started.server.stats().connections > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(started.server.stats().unread_bytes, 0);
+}
