@@ -908,6 +908,8 @@ class MqttBroker:
         """Refuse a login with a reason code of MQTT 5."""
     def take_reports(self) -> list[tuple[str, str]]:
         """(debug, warning or error; text for the log)"""
+    def renew(self, certificate: bytes, key: bytes, client_authority: bytes | None = None) -> None:
+        """Show another certificate from now on. Raises ServiceError for what cannot be used; the old one then stays."""
     def set_debug(self, on: bool) -> None:
         """Report connections that come and go."""
     def set_anonymous(self, local: bool, remote: bool) -> None:
@@ -934,6 +936,10 @@ class PeerMessage:
     @property
     def command(self) -> str:
         """TABs as they came."""
+
+    @property
+    def authentication(self) -> bytes:
+        """What its first block says about who sends it."""
 
     @property
     def data(self) -> bytes: ...
@@ -999,6 +1005,7 @@ def peer_frames(
     generic_flag: int = 0,
     kind: str = "",
     is_last: bool = True,
+    authentication: bytes = b"",
 ) -> bytes:
     """The frames of a message on a kept connection.
 
@@ -1019,6 +1026,7 @@ def peer_blocks(
     is_file: bool = False,
     first_block: int = 1,
     mark: bytes = ...,
+    authentication: bytes = b"",
 ) -> bytes:
     """The blocks of a message, from that number on; ``data`` is a text or bytes of a file.
 

@@ -25,14 +25,26 @@ OUTSIDE_CLASSES = frozenset({CommandClass.DATA, CommandClass.METADATA})
 FOREIGN_ORIGIN_CLASSES = frozenset({CommandClass.DATA})
 
 
+class Rights(Protocol):
+    """What policies permit to a caller, beside its command classes."""
+
+    def check(self, command: str, dbms: str = "", table: str = "") -> None:
+        """Raises NotPermittedError. ``command``: the words it begins with; database and table where it names some."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Where a command comes from, and so what it may do."""
+    """Where a command comes from, and so what it may do.
+
+    Attributes:
+        rights: what policies permit, while the node follows them; None = they are not asked.
+    """
 
     entry: Literal["prompt", "script", "schedule", "rest", "peer", "library"]
     classes: frozenset[CommandClass] = ALL_CLASSES
     address: str = ""
     user: str = ""
+    rights: Rights | None = None
 
 
 PROMPT = Caller("prompt")

@@ -6,10 +6,12 @@ import base64
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgelake.bench.processes import free_port
+from edgelake.identity import keys
 from tests.system.program import AGENT, STANDALONE, Program
 
 ROW = b'{"timestamp": "2026-01-01T00:00:00Z", "value": 1.5}'
@@ -135,6 +137,64 @@ def test_who_changed_what_is_kept(node: Program) -> None:
         ("ops", "system ls", "refused"),
     ]
     assert all(one["address"].startswith("127.0.0.1:") for one in lines)
+
+
+def test_policies_say_what_users_may_do(node: Program) -> None:
+    root = keys.create("r")
+    opened = keys.Opened(root.private, "r")
+
+    def keep(policy: dict[str, Any]) -> str:
+        command = f"blockchain insert where policy = {json.dumps(policy)} and local = true"
+        status, said = call(node, command, basic(ADMIN))
+        assert status == 200, said
+        (kind,) = policy
+        headers = {**AGENT, "command": f"blockchain get {kind}", **basic(ADMIN)}
+        return str(json.loads(node.request("GET", headers)[1])[-1][kind]["id"])
+
+    def sql(dbms: str, table: str) -> int:
+        status, _ = call(node, f'sql {dbms} format = json "select value from {table}"', basic(EVA))
+        query = json.dumps({"sql": f"select value from {dbms}.{table}"}).encode()
+        api, _ = node.request("POST", {"Content-Type": "application/json", **basic(EVA)}, query, path="/v1/sql")
+        assert (status == 403) == (api == 403)
+        return status
+
+    with node:
+        for user, _, password in (ADMIN.partition(":"), EVA.partition(":")):
+            kind = "admin" if user == "ops" else "user"
+            call(node, f"id add user where name = {user} and password = {password} and type = {kind}")
+        eva = call(node, "id create keys where password = p and keys_file = eva", basic(ADMIN))[1].strip()
+        assert call(node, "id create keys for node where password = n", basic(ADMIN))[0] == 200
+        assert call(node, "set private password = n", basic(ADMIN))[0] == 200
+        for table in ("motor", "pump"):
+            assert node.request("PUT", {**AGENT, **PUT, "table": table, **basic(EVA)}, ROW)[0] == 200
+        call(node, "flush buffers", basic(ADMIN))
+        keep({"member": {"type": "root", "name": "boss", "public_key": opened.public}})
+        keep({"member": {"type": "user", "name": "eva", "public_key": eva}})
+        assert sql("plant", "motor") == 200  # policies are not asked yet
+        assert call(node, "set node authentication on", basic(ADMIN))[0] == 200
+        assert sql("plant", "motor") == 403
+        assert node.request("PUT", {**AGENT, **PUT, **basic(EVA)}, ROW)[0] == 403
+        body = {"name": "motors", "enable": ["sql", "put"], "databases": [], "tables": ["plant.motor"]}
+        given = keep(keys.signed({"permissions": body}, opened))
+        assigned = keep(keys.signed({"assignment": {"permissions": given, "members": [eva]}}, opened))
+        assert [sql("plant", "motor"), sql("plant", "pump"), sql("plant", "motor_text")] == [200, 403, 200]
+        assert node.request("PUT", {**AGENT, **PUT, "table": "motor", **basic(EVA)}, ROW)[0] == 200
+        assert node.request("PUT", {**AGENT, **PUT, "table": "pump", **basic(EVA)}, ROW)[0] == 403
+        assert node.request("POST", basic(EVA), ROW, path="/v1/data/plant/pump")[0] == 403
+        assert call(node, "get status", basic(EVA))[0] == 403
+        assert node.request("GET", basic(EVA), path="/v1/databases")[0] == 403
+        shown = call(node, "get member permissions where name = eva and format = json", basic(ADMIN))[1]
+        assert [(one["permissions"], one["in_force"]) for one in json.loads(shown)] == [("motors", True)]
+        asked = f"id validate where key = {eva} and command = sql and dbms = plant and table = "
+        assert [call(node, asked + table, basic(ADMIN))[1].strip() for table in ("motor", "pump")] == ["true", "false"]
+        assert call(node, f"blockchain delete policy where id = {assigned}", basic(ADMIN))[0] == 200
+        assert sql("plant", "motor") == 403
+        forged = {"permissions": {**body, "name": "mine", "public_key": eva, "signature": "AAAA"}}
+        command = f"blockchain insert where policy = {json.dumps(forged)} and local = true"
+        status, said = call(node, command, basic(ADMIN))
+        assert (status, "not as its author signed it" in said) == (403, True)
+        assert call(node, "set node authentication off", basic(ADMIN))[0] == 200
+        assert sql("plant", "motor") == 200
 
 
 def test_a_damaged_file_of_users_stops_the_start_and_says_why(node: Program) -> None:

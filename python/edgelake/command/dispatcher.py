@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -31,13 +31,14 @@ from edgelake.errors import (
     NotPermittedError,
     UnknownCommandError,
 )
-from edgelake.model import Caller, CommandClass, Reply
+from edgelake.model import Caller, CommandClass, Reply, Rights
 
 log = logging.getLogger(__name__)
 _CACHED_LINES = 512
 _FORMAT = re.compile(r"json|table|text", re.IGNORECASE)
 _LONGEST_USAGE = 120
 MAX_NESTING = 60
+_STATEMENTS = frozenset({"sql"})
 MAX_VALUE_BYTES = 16 << 20
 
 
@@ -124,7 +125,8 @@ class Dispatcher:
 
     def _run_standing(self, call: Call, ctx: Context) -> Reply:
         try:
-            if (command := call.command).cls not in ctx.caller.classes:
+            command, caller = call.command, ctx.caller
+            if command.cls not in caller.classes or caller.rights is not None:
                 self._permit(ctx, command.cls, command.phrase)
             reply = cast(Reply, command.handler(ctx, **call.arguments))
         except EdgeLakeError as failure:
@@ -228,7 +230,7 @@ class Dispatcher:
             if match is None:
                 return self._no_command(line, ctx)
             return await self._call(line, 0, match, ctx)
-        self._permit(ctx, CommandClass.ADMIN, f"{target.name} = ...")
+        self._permit(ctx, CommandClass.ADMIN, f"{target.name} = ...", "set")
         if match is not None and target.may_run and not _lone_word(line, first, match):
             target.prepare(ctx)
             reply = await self._call(line, first, match, ctx)
@@ -243,7 +245,7 @@ class Dispatcher:
     async def _to_file(self, file: assignment.FileTarget, line: Line, match: Match | None, ctx: Context) -> Reply:
         if match is None:
             raise self._unknown(line, file.used)
-        self._permit(ctx, CommandClass.FILES, "[file = ...] = ...")
+        self._permit(ctx, CommandClass.FILES, "[file = ...] = ...", "file")
         reply = await self._call(line, file.used, match, ctx)
         await _collect(reply)
         return await file.write(ctx, reply_value(reply))
@@ -264,6 +266,8 @@ class Dispatcher:
             if not failure.hint and len(entry.usage) <= _LONGEST_USAGE:
                 failure.hint = f"usage: {entry.usage}"
             raise
+        if ctx.caller.rights is not None:
+            _check_data(ctx.caller.rights, entry, args, kwargs)
         try:
             given = entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
             reply = await cast(Awaitable[Reply], given) if entry.waits else cast(Reply, given)
@@ -275,7 +279,10 @@ class Dispatcher:
             reply.json_wanted = True
         return reply
 
-    def _permit(self, ctx: Context, cls: CommandClass, what: str) -> None:
+    def _permit(self, ctx: Context, cls: CommandClass, what: str, command: str = "") -> None:
+        """Raises NotPermittedError. ``command``: by which policies know it, "" = as it is called here."""
+        if ctx.caller.rights is not None:
+            ctx.caller.rights.check(command or what)
         if cls not in ctx.caller.classes:
             raise NotPermittedError(
                 f"'{what}' needs the command class '{cls}'",
@@ -300,6 +307,16 @@ class Dispatcher:
         failure = UnknownCommandError(f"'{text}'", hint=hint)
         failure.place = unknown_place(self.registry, line.words[first:])
         return failure
+
+
+def _check_data(rights: Rights, entry: Command, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """The database and table that a command names; statements have a look of their own. Raises NotPermittedError."""
+    if entry.phrase in _STATEMENTS:
+        return
+    named = dict(zip((param.name for param in entry.grammar.positional), args, strict=False)) | dict(kwargs)
+    dbms, table = named.get("dbms"), named.get("table")
+    if isinstance(dbms, str) and dbms:
+        rights.check(entry.phrase, dbms, table if isinstance(table, str) else "")
 
 
 def _lone_word(line: Line, first: int, match: Match) -> bool:

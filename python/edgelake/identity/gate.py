@@ -16,7 +16,7 @@ from typing import Literal
 from edgelake.errors import CredentialsError
 from edgelake.identity.identities import LONGEST_PASSWORD_BYTES, Identities
 from edgelake.identity.passwords import REMEMBERED, REMEMBERED_S, Attempts, Hash, TooManyAttemptsError
-from edgelake.model import FOREIGN_ORIGIN_CLASSES, LOOPBACK_CLASSES, OUTSIDE_CLASSES, Caller, CommandClass
+from edgelake.model import FOREIGN_ORIGIN_CLASSES, LOOPBACK_CLASSES, OUTSIDE_CLASSES, Caller, CommandClass, Rights
 
 Entry = Literal["rest", "peer", "mqtt"]
 LONGEST_HEADER = 4 * LONGEST_PASSWORD_BYTES
@@ -59,6 +59,7 @@ class Gate:
     Attributes:
         changing: held by who changes ``identities``.
         on_refused: told of address, name and reason of a login that failed.
+        rights_of: what policies permit to a user, "" = to a client without a name; None = they are not asked.
     """
 
     def __init__(self, identities: Identities, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,11 +72,17 @@ class Gate:
         self._waiting = 0
         self.changing = asyncio.Lock()
         self.on_refused: Callable[[str, str, str], None] = lambda ip, name, why: None
+        self.rights_of: Callable[[str], Rights | None] = lambda name: None
 
     @property
     def asks(self) -> bool:
         """Whether names are looked at: there are identities, or a name is needed."""
         return self.identities.has_any or self.identities.content.enforced
+
+    @property
+    def follows_policies(self) -> bool:
+        """Whether policies say what users may do."""
+        return self.identities.content.nodes_enforced
 
     def close(self) -> None:
         """End the thread. Idempotent."""
@@ -105,9 +112,10 @@ class Gate:
             name, classes = "", self.anonymous("rest", origin.is_local and not origin.is_foreign)
             if not classes:
                 raise CredentialsError("this node wants to know who calls", hint="send user and password, or a token")
+        rights = None if CommandClass.ADMIN in classes else self.rights_of(name)
         if origin.is_foreign:
             classes &= FOREIGN_ORIGIN_CLASSES
-        return Caller("rest", classes, origin.address, name)
+        return Caller("rest", classes, origin.address, name, rights)
 
     def _named(self, authorization: str) -> tuple[str, frozenset[CommandClass]] | None:
         """Name and classes of credentials that need no slow look (any more)."""

@@ -62,10 +62,16 @@ class Content(msgspec.Struct, frozen=True):
 
     Attributes:
         enforced: ``set user authentication on``.
+        nodes_enforced: ``set node authentication on``.
+        root: the key of the network's root, since it was seen first.
+        encrypted: ``set encryption on``.
         permissions: classes by name; of clients without a name by ``anonymous`` or ``anonymous@rest``, ...
     """
 
     enforced: bool = False
+    nodes_enforced: bool = False
+    root: str = ""
+    encrypted: bool = False
     users: dict[str, User] = {}
     tokens: dict[str, Token] = {}
     permissions: dict[str, tuple[CommandClass, ...]] = {}
@@ -199,6 +205,19 @@ class Identities:
             hint = "id add user where name = n and password = p and type = admin"
             raise CommandError("user authentication needs an admin: there is none", hint=hint)
         self._replace(enforced=on)
+
+    def enforce_nodes(self, on: bool) -> None:
+        """Whether messages of other nodes are to be signed. What follows trusts the root that is seen from now on."""
+        self._replace(nodes_enforced=on, root=self.content.root if on else "")
+
+    def pin_root(self, key: str) -> None:
+        """Keep the key of the root while messages are to be signed."""
+        if self.content.nodes_enforced:
+            self._replace(root=key)
+
+    def encrypt(self, on: bool) -> None:
+        """Whether other nodes are spoken to by TLS alone."""
+        self._replace(encrypted=on)
 
     def permit(self, name: str, classes: frozenset[CommandClass] | None) -> None:
         """What a name may do; None = as its role says. Raises CommandError."""

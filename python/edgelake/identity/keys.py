@@ -9,15 +9,21 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
 
 from edgelake.errors import CommandError, CredentialsError, NotAvailableError
 
 NODE: Final = "node_id"
+OF_NODE: Final = frozenset({"", "node", NODE})
+"""Names of the file with the keys of the node."""
+FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][\w.\-]{0,99}")
+_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----\n?", re.DOTALL)
 PUBLIC_KEY, SIGNATURE = "public_key", "signature"
 _UNSIGNED: Final = frozenset({SIGNATURE, "ledger", "date", "id"})
 """Attributes that the ledger adds after the policy was signed."""
@@ -59,6 +65,14 @@ def create(password: str) -> Pair:
     return Pair(private.decode(), public.decode())
 
 
+def read_pair(text: str) -> Pair:
+    """The pair in a file of keys. Raises ValueError."""
+    found = {block[1]: block[0] for block in _BLOCK.finditer(text)}
+    if _PRIVATE not in found or _PUBLIC not in found:
+        raise ValueError("no pair of keys")
+    return Pair(found[_PRIVATE], found[_PUBLIC])
+
+
 def bare(pem: str) -> str:
     """A key without header and line ends."""
     return "".join(line for line in pem.split("\n") if line and not line.startswith("-----"))
@@ -78,20 +92,42 @@ def as_pem(text: str, kind: str) -> str:
     return f"-----BEGIN {kind}-----\n" + "\n".join(textwrap.wrap(text, 64)) + f"\n-----END {kind}-----\n"
 
 
-def signed(policy: Mapping[str, Any], private: str, password: str) -> dict[str, Any]:
-    """The policy with ``public_key`` and ``signature``. Raises CredentialsError for a wrong password, CommandError."""
-    crypto = _crypto()
-    key = _opened(crypto, private, password)
-    forms = crypto.serialization
-    public: bytes = key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
+class Opened:
+    """A private key that was opened with its password: it signs. Nothing shows it."""
+
+    __slots__ = ("_crypto", "_key", "public")
+
+    def __init__(self, private: str, password: str) -> None:
+        """Raises CredentialsError for a wrong password, CommandError, NotAvailableError."""
+        self._crypto = _crypto()
+        self._key = _opened(self._crypto, private, password)
+        forms = self._crypto.serialization
+        public: bytes = self._key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
+        self.public = bare(public.decode())
+
+    def __repr__(self) -> str:
+        return f"Opened({self.public[:20]}...)"
+
+    @property
+    def key(self) -> Any:
+        """The key of the package."""
+        return self._key
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of these bytes."""
+        if isinstance(self._key, self._crypto.ed25519.Ed25519PrivateKey):
+            made: bytes = self._key.sign(data)
+        else:
+            made = self._key.sign(data, self._crypto.padding.PKCS1v15(), self._crypto.hashes.SHA256())
+        return made
+
+
+def signed(policy: Mapping[str, Any], opened: Opened) -> dict[str, Any]:
+    """The policy with ``public_key`` and ``signature``."""
     ((kind, body),) = policy.items()
     body = {name: value for name, value in body.items() if name not in (PUBLIC_KEY, SIGNATURE)}
-    body[PUBLIC_KEY] = bare(public.decode())
-    data = _text(kind, body)
-    if isinstance(key, crypto.ed25519.Ed25519PrivateKey):
-        signature = key.sign(data)
-    else:
-        signature = key.sign(data, crypto.padding.PKCS1v15(), crypto.hashes.SHA256())
+    body[PUBLIC_KEY] = opened.public
+    signature = opened.sign(_text(kind, body))
     return {kind: {**body, SIGNATURE: base64.b64encode(signature).decode()}}
 
 
@@ -107,28 +143,44 @@ def _opened(crypto: Any, private: str, password: str) -> Any:
     return key
 
 
+@lru_cache(1024)
+def public_key(public: str) -> Any:
+    """The key of the package. Raises CommandError for what is none, NotAvailableError."""
+    crypto = _crypto()
+    try:
+        key = crypto.serialization.load_pem_public_key(as_pem(public, _PUBLIC).encode())
+    except (ValueError, crypto.exceptions.UnsupportedAlgorithm):
+        raise CommandError("that is no public key") from None
+    if not isinstance(key, (crypto.ed25519.Ed25519PublicKey, crypto.rsa.RSAPublicKey)):
+        raise CommandError("the public key is neither Ed25519 nor RSA")
+    return key
+
+
+def is_signed(public: str, data: bytes, signature: bytes) -> bool:
+    """Whether the owner of that public key signed these bytes. Raises NotAvailableError."""
+    crypto = _crypto()
+    try:
+        key = public_key(public)
+        if isinstance(key, crypto.ed25519.Ed25519PublicKey):
+            key.verify(signature, data)
+        else:
+            key.verify(signature, data, crypto.padding.PKCS1v15(), crypto.hashes.SHA256())
+    except (CommandError, crypto.exceptions.InvalidSignature):
+        return False
+    return True
+
+
 def is_authentic(policy: Mapping[str, Any]) -> bool:
     """Whether a policy has the signature of the public key that it names. Raises NotAvailableError."""
-    crypto = _crypto()
     ((kind, body),) = policy.items()
     public, signature = body.get(PUBLIC_KEY), body.get(SIGNATURE)
     if not isinstance(public, str) or not isinstance(signature, str):
         return False
     try:
-        key = crypto.serialization.load_pem_public_key(as_pem(public, _PUBLIC).encode())
         given = base64.b64decode(signature, validate=True)
-        data = _text(kind, body)
-        if isinstance(key, crypto.ed25519.Ed25519PublicKey):
-            key.verify(given, data)
-        elif isinstance(key, crypto.rsa.RSAPublicKey):
-            key.verify(given, data, crypto.padding.PKCS1v15(), crypto.hashes.SHA256())
-        else:
-            return False
-    except (CommandError, ValueError, binascii.Error, crypto.exceptions.InvalidSignature):
+    except (ValueError, binascii.Error):
         return False
-    except crypto.exceptions.UnsupportedAlgorithm:
-        return False
-    return True
+    return is_signed(public, _text(kind, body), given)
 
 
 def _text(kind: str, body: Mapping[str, Any]) -> bytes:

@@ -102,6 +102,8 @@ impl MqttAcl {
 pub struct MqttBroker {
     server: Server,
     awake: UnixStream,
+    /// Of its listeners with TLS.
+    tls: Option<TlsConfig>,
     published: Arc<Mutex<Vec<Published>>>,
     last_ticket: AtomicU64,
     notify: Arc<dyn Fn() + Send + Sync>,
@@ -193,6 +195,7 @@ impl MqttBroker {
         Ok(Self {
             server,
             awake,
+            tls,
             published: Arc::default(),
             last_ticket: AtomicU64::new(0),
             notify,
@@ -223,6 +226,25 @@ impl MqttBroker {
             State::Stopped => Some(String::new()),
             State::Failed(text) => Some(text),
         }
+    }
+
+    /// Show another certificate to clients that connect from now on. Raises ServiceError for what cannot be used;
+    /// then the old one stays.
+    #[pyo3(signature = (certificate, key, client_authority = None))]
+    fn renew(
+        &self,
+        certificate: &[u8],
+        key: &[u8],
+        client_authority: Option<&[u8]>,
+    ) -> PyResult<()> {
+        let used = self
+            .tls
+            .as_ref()
+            .ok_or_else(|| PyValueError::new_err("this broker has no TLS"))?;
+        let newer =
+            TlsConfig::new(certificate, key, client_authority).map_err(|e| tls_error(&e))?;
+        used.renew(&newer);
+        Ok(())
     }
 
     fn stop(&self, py: Python<'_>) {

@@ -9,6 +9,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+/// What a message says that does not name its sender.
+const UNSIGNED: &[u8] = &[];
+
 fn wrong(error: impl std::fmt::Display) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
@@ -23,6 +26,12 @@ impl PeerMessage {
     #[getter]
     fn command(&self) -> String {
         String::from_utf8_lossy(&self.0.command).into_owned()
+    }
+
+    /// What it says about who sends it.
+    #[getter]
+    fn authentication<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.authentication)
     }
 
     #[getter]
@@ -172,7 +181,7 @@ impl PeerFrames {
 /// whoever asked wants them or as "lines" that are to be read, or a piece of a "file". Raises ValueError when the message
 /// is too large, or no UTF-8.
 #[pyfunction]
-#[pyo3(signature = (command, data, source, *, numbers = (0, 0), job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, kind = "", is_last = true))]
+#[pyo3(signature = (command, data, source, *, numbers = (0, 0), job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, kind = "", is_last = true, authentication = UNSIGNED))]
 #[allow(clippy::too_many_arguments)] // keywords of Python
 pub fn peer_frames<'py>(
     py: Python<'py>,
@@ -186,6 +195,7 @@ pub fn peer_frames<'py>(
     generic_flag: u16,
     kind: &str,
     is_last: bool,
+    authentication: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     let structure = match kind {
         "" => Structure::NONE,
@@ -208,9 +218,25 @@ pub fn peer_frames<'py>(
     let mut out = Vec::new();
     if kind.is_empty() {
         let text = std::str::from_utf8(data).map_err(wrong)?;
-        text_frames(&mut out, header, numbers, command.as_bytes(), text).map_err(wrong)?;
+        text_frames(
+            &mut out,
+            header,
+            numbers,
+            command.as_bytes(),
+            authentication,
+            text,
+        )
+        .map_err(wrong)?;
     } else {
-        frame(&mut out, header, numbers, command.as_bytes(), data).map_err(wrong)?;
+        frame(
+            &mut out,
+            header,
+            numbers,
+            command.as_bytes(),
+            authentication,
+            data,
+        )
+        .map_err(wrong)?;
     }
     Ok(PyBytes::new(py, &out))
 }
@@ -243,7 +269,7 @@ fn header(
 /// blocks are numbered from `first_block` on. Raises
 /// ValueError when the command leaves no room, or a text is no UTF-8.
 #[pyfunction]
-#[pyo3(signature = (command, data, source, *, job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, is_file = false, first_block = 1, mark = [0; 8]))]
+#[pyo3(signature = (command, data, source, *, job = (0, 0, 0, 0), info = 0, error = 0, generic_flag = 0, is_file = false, first_block = 1, mark = [0; 8], authentication = UNSIGNED))]
 #[allow(clippy::too_many_arguments)] // keywords of Python
 pub fn peer_blocks<'py>(
     py: Python<'py>,
@@ -257,6 +283,7 @@ pub fn peer_blocks<'py>(
     is_file: bool,
     first_block: u32,
     mark: [u8; 8],
+    authentication: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     let header = Header {
         error,
@@ -264,7 +291,9 @@ pub fn peer_blocks<'py>(
         block_number: first_block.saturating_sub(1),
         ..header(source, job, Info(info), mark)?
     };
-    let outgoing = Outgoing::new(header, command).map_err(wrong)?;
+    let outgoing = Outgoing::new(header, command)
+        .and_then(|made| made.authenticated(authentication))
+        .map_err(wrong)?;
     let blocks = if is_file {
         outgoing.bytes(data)
     } else {

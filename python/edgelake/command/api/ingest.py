@@ -19,6 +19,7 @@ from edgelake.errors import (
 )
 from edgelake.model import Stored
 from edgelake.net.rest.api import ApiReply
+from edgelake.net.rest.callers import PUT
 from edgelake.net.rest.replies import JSON_TYPE
 from edgelake.store.keys import PART, Key, Keys
 
@@ -62,6 +63,8 @@ class Ingestion:
 
     async def rows(self, call: Call) -> ApiReply:
         """Store a body. Raises PayloadError, OverloadedError, ..., and then nothing of it was stored."""
+        if (rights := call.ctx.caller.rights) is not None:
+            rights.check(PUT, call.values["dbms"], call.values["table"])
         kind = (call.request.headers.get("content-type") or JSON_TYPE).partition(";")[0].strip().lower()
         if kind not in (JSON_TYPE, NDJSON_TYPE):
             raise ParameterError(f"Content-Type: {kind[:100]}", hint=f"{JSON_TYPE} or {NDJSON_TYPE}")

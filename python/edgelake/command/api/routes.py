@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -108,6 +108,12 @@ class Route:
         return _IN_PATH.findall(self.path)
 
 
+_LOOKED_UP: Final = frozenset(
+    {"/v1/sql", "/v1/query", "/v1/cancel", "/v1/explain", "/v1/command", "/v1/data/{dbms}/{table}"}
+)
+"""Routes that look up by themselves what policies permit."""
+
+
 class Router:
     """Finds the route of a request, checks its parameters and the caller, and has it answered."""
 
@@ -135,6 +141,8 @@ class Router:
         for parameter in route.headers:
             if (text := request.headers.get(parameter.name.lower())) is not None:
                 values[parameter.name] = _value(parameter, text)
+        if route.cls is not None and (rights := ctx.caller.rights) is not None and route.path not in _LOOKED_UP:
+            rights.check("get", str(values.get("dbms") or ""), str(values.get("table") or ""))
         return await route.handler(Call(ctx, request, values))
 
     def _find(self, request: ApiRequest) -> tuple[Route, dict[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from edgelake import _rust
 from edgelake.command.api.routes import Call, ParameterError, json_reply
 from edgelake.command.handlers.query import NETWORK_QUERIES, AnyAnswer
+from edgelake.command.rights import check_read
 from edgelake.errors import NotAvailableError, NotPermittedError, RequestError
 from edgelake.net.rest.api import ApiReply
 from edgelake.query.columns import Block
@@ -97,6 +98,7 @@ async def _ask(call: Call, form: Format) -> AnyAnswer:
         format=form, statistics=False, timezone=values["timezone"], max_time_s=values["timeout"], destination="rest"
     )
     dbms = (values["dbms"] or database_of(text)).lower()
+    check_read(ctx, dbms, text, options)
     if values["network"]:
         network: NetworkQueries = ctx.parts[NETWORK_QUERIES]
         asked = Asked(subset=values["subset"], timeout_s=values["timeout"])
@@ -220,6 +222,7 @@ async def explain(call: Call) -> ApiReply:
     text = values["sql"].strip().rstrip(";")
     options = Options(format="json:list", statistics=False, timezone=values["timezone"], destination="rest")
     dbms = (values["dbms"] or database_of(text)).lower()
+    check_read(call.ctx, dbms, text, options)
     queries: Queries = call.ctx.queries
     answer = await queries.ask(dbms, text, options, command=text)
     job = answer.job

@@ -19,6 +19,7 @@ from edgelake.command.handlers.peer import resolve_for
 from edgelake.command.handlers.query import NETWORK_QUERIES
 from edgelake.command.handlers.tables import find_columns
 from edgelake.command.render import reply_text
+from edgelake.command.rights import check_read
 from edgelake.errors import (
     CommandError,
     CredentialsError,
@@ -251,6 +252,7 @@ class _Asking:
         ctx = self._ctx
         if _rust.statement_word(statement) not in {"select", "with"}:
             raise NotPermittedError("panels read: the statement is no select")
+        check_read(ctx, dbms, statement, options)
         limit_s = _limit_s(ctx)
         options = replace(options, max_time_s=limit_s)
         peers = resolve_for(ctx, f"({servers})").peers if servers else ()

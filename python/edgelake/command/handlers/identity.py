@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Literal
 from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Seconds
 from edgelake.command.registry import command
+from edgelake.command.security import PART as SECURITY
+from edgelake.command.security import Security, make_security
 from edgelake.errors import CommandError
 from edgelake.identity.gate import Gate
 from edgelake.identity.identities import ANONYMOUS, FILE, Identities, Role
@@ -30,10 +32,18 @@ def gate_of(ctx: Context) -> Gate:
         found = Gate(Identities(lambda: ctx.directories.path("id_dir") / FILE))
         found.on_refused = lambda ip, name, why: ctx.audit.add("login", ip, name, "", "refused", why)
         ctx.parts[GATE] = found
+        ctx.parts[SECURITY] = make_security(ctx, found)
     return found
 
 
-async def _changed(ctx: Context, change: Callable[[Identities], str | None]) -> str | None:
+def security_of(ctx: Context) -> Security:
+    """The keys of this node, and what the policies say of those of others."""
+    gate_of(ctx)
+    found: Security = ctx.parts[SECURITY]
+    return found
+
+
+async def changed(ctx: Context, change: Callable[[Identities], str | None]) -> str | None:
     """Make a change in a thread: passwords are hashed slowly, and the file is synced. Raises EdgeLakeError."""
     gate = gate_of(ctx)
     async with gate.changing:
@@ -52,7 +62,7 @@ async def set_user_authentication(ctx: Context, mode: Literal["on", "off"]) -> R
     It needs a user or token of the type admin, and is kept through restarts. While it is off, clients of this machine
     need no name, and those of other machines need one from the first user or token on.
     """
-    await _changed(ctx, lambda identities: identities.enforce(mode == "on"))
+    await changed(ctx, lambda identities: identities.enforce(mode == "on"))
     return Reply.done()
 
 
@@ -65,9 +75,13 @@ async def set_user_authentication(ctx: Context, mode: Literal["on", "off"]) -> R
 async def get_authentication(ctx: Context) -> Reply:
     """Whether callers are asked who they are."""
     content = gate_of(ctx).identities.content
-    state = "on" if content.enforced else "off"
-    data = {"node": "off", "user": state, "users": len(content.users), "tokens": len(content.tokens)}
-    rows = [("Node Authentication", "off"), ("User Authentication", state)]
+    node, user = ("on" if is_on else "off" for is_on in (content.nodes_enforced, content.enforced))
+    data = {"node": node, "user": user, "users": len(content.users), "tokens": len(content.tokens)}
+    rows = [("Node Authentication", node), ("User Authentication", user)]
+    if content.nodes_enforced:
+        security = security_of(ctx)
+        data |= {"root": security.trust.root, "private_key": "open" if security.signatures.signer else "closed"}
+        rows += [("Root Member", security.trust.root or "none yet"), ("Private Key", str(data["private_key"]))]
     return Reply.of_table(Table(("Authentication", "State"), rows), data=data)
 
 
@@ -94,7 +108,7 @@ async def add_user(
     expiration: after that time the user is refused.
     """
     is_first = not gate_of(ctx).asks
-    await _changed(ctx, lambda identities: identities.add_user(name, password, kind, expiration))
+    await changed(ctx, lambda identities: identities.add_user(name, password, kind, expiration))
     return _with_news(is_first, "")
 
 
@@ -113,14 +127,14 @@ def _with_news(is_first: bool, text: str) -> Reply:
 async def change_password(ctx: Context, *, name: str, old: str, new: str) -> Reply:
     """Change a user's password. Whoever knows the old one may."""
     await gate_of(ctx).check(ctx.caller.address.rpartition(":")[0], name, old)
-    await _changed(ctx, lambda identities: identities.change_password(name, new))
+    await changed(ctx, lambda identities: identities.change_password(name, new))
     return Reply.done()
 
 
 @command("id remove user", cls=CommandClass.ADMIN, topics=("security",), examples=("id remove user where name = eva",))
 async def remove_user(ctx: Context, *, name: str) -> Reply:
     """Remove a user; its next call is refused."""
-    await _changed(ctx, lambda identities: identities.remove_user(name))
+    await changed(ctx, lambda identities: identities.remove_user(name))
     return Reply.done()
 
 
@@ -138,7 +152,7 @@ async def create_token(
 ) -> Reply:
     """A token for a program: it is shown once, and sent as 'Authorization: Bearer <token>'."""
     is_first = not gate_of(ctx).asks
-    token = await _changed(ctx, lambda identities: identities.add_token(name, kind, expiration))
+    token = await changed(ctx, lambda identities: identities.add_token(name, kind, expiration))
     reply = _with_news(is_first, token or "")
     reply.value = token
     return reply
@@ -149,7 +163,7 @@ async def create_token(
 )
 async def remove_token(ctx: Context, *, name: str) -> Reply:
     """Remove a token; the next call with it is refused."""
-    await _changed(ctx, lambda identities: identities.remove_token(name))
+    await changed(ctx, lambda identities: identities.remove_token(name))
     return Reply.done()
 
 
@@ -199,7 +213,7 @@ async def set_permissions(ctx: Context, *, user: str, classes: str = "", entry: 
         raise CommandError("entry belongs to user = anonymous")
     name = f"{user}@{entry}" if entry else user
     wanted = _classes(classes) if classes else None
-    await _changed(ctx, lambda identities: identities.permit(name, wanted))
+    await changed(ctx, lambda identities: identities.permit(name, wanted))
     return Reply.done()
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Tail
+from edgelake.command.handlers.identity import security_of
 from edgelake.command.handlers.policy import policy_from
 from edgelake.command.registry import command
+from edgelake.command.security import key_path, read_pair
 from edgelake.durable import make_folder, write_whole
-from edgelake.errors import CommandError, EdgeLakeError, ServiceError, error
+from edgelake.errors import CommandError, ServiceError
 from edgelake.identity import keys
 from edgelake.identity.keys import Pair
 from edgelake.metadata.policy import check_structure, dumps
 from edgelake.model import CommandClass, Reply
-
-_NAME: Final = re.compile(r"[A-Za-z0-9_][\w.\-]{0,99}")
-_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----\n?", re.DOTALL)
-_OF_NODE: Final = frozenset({"", "node", keys.NODE})
 
 
 @command(
@@ -31,7 +28,7 @@ _OF_NODE: Final = frozenset({"", "node", keys.NODE})
 )
 async def create_node_keys(ctx: Context, *, password: str) -> Reply:
     """The key pair of this node, once; the private key is encrypted with the password. Returns the public key."""
-    path = _path(ctx, "")
+    path = key_path(ctx, "")
     if path.exists():
         raise CommandError(f"this node has keys already, in {path}", hint="get node id")
     pair = await asyncio.to_thread(keys.create, password)
@@ -50,8 +47,8 @@ async def create_node_keys(ctx: Context, *, password: str) -> Reply:
 )
 async def create_keys(ctx: Context, *, password: str, keys_file: str = "") -> Reply:
     """A key pair of a user: into a file of the node's id_dir, or shown. The private key is encrypted."""
-    path = _path(ctx, keys_file) if keys_file else None
-    if path is not None and (path.exists() or keys_file in _OF_NODE):
+    path = key_path(ctx, keys_file) if keys_file else None
+    if path is not None and (path.exists() or keys_file in keys.OF_NODE):
         raise CommandError(f"there are keys in {path} already", hint="name another keys_file")
     pair = await asyncio.to_thread(keys.create, password)
     if path is None:
@@ -117,16 +114,24 @@ async def get_private_string(ctx: Context, *, keys_file: str = "") -> Reply:
     examples=(
         "v = id sign !policy where password = !password",
         "v = id sign !policy where key = !private_key and password = !password",
+        "v = id sign !policy",
     ),
 )
-async def id_sign(ctx: Context, policy: str, *, password: str, key: str = "") -> Reply:
+async def id_sign(ctx: Context, policy: str, *, password: str = "", key: str = "") -> Reply:
     """A policy with the public key and the signature of its author: the node, or who has the private key.
 
+    Without a password: the signatory (set signatory), or the node whose private key is open (set private password).
     Any later change but those of the ledger (id, date, ledger) breaks the signature.
     """
     found = check_structure(policy_from(policy, ctx))
-    private = key or (await _pair(ctx, "")).private
-    return Reply.of_text(dumps(await asyncio.to_thread(keys.signed, found, private, password)))
+    if password or key:
+        private = key or (await _pair(ctx, "")).private
+        signer = await asyncio.to_thread(keys.Opened, private, password)
+    elif (opened := security_of(ctx).signatures.signer) is not None:
+        signer = opened
+    else:
+        raise CommandError("no private key is open", hint="and password = ..., or: set private password = ...")
+    return Reply.of_text(dumps(keys.signed(found, signer)))
 
 
 @command(
@@ -142,16 +147,6 @@ async def id_authenticate(ctx: Context, *, policy: Annotated[str, Tail()]) -> Re
     return Reply.of_data(is_so, text=str(is_so).lower())
 
 
-def _path(ctx: Context, name: str) -> Path:
-    """Raises EdgeLakeError 78 for a name that leads elsewhere."""
-    folder = ctx.directories.path("id_dir")
-    if name in _OF_NODE:
-        return folder / f"{keys.NODE}.pem"
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise error(78, f"keys_file = {name[:100]}: a name of a file in {folder}")
-    return folder / (name if name.endswith(".pem") else f"{name}.pem")
-
-
 def _write(path: Path, pair: Pair) -> None:
     """Raises ServiceError."""
     try:
@@ -163,22 +158,5 @@ def _write(path: Path, pair: Pair) -> None:
 
 async def _pair(ctx: Context, name: str) -> Pair:
     """Raises EdgeLakeError 12 without a file, CommandError for one that holds no keys."""
-    path = _path(ctx, name)
-    return await asyncio.to_thread(_read, path)
-
-
-def _read(path: Path) -> Pair:
-    try:
-        text = path.read_text(errors="replace")
-    except OSError as problem:
-        raise _no_file(path, problem) from None
-    found = {block[1]: block[0] for block in _BLOCK.finditer(text)}
-    private = found.get("ENCRYPTED PRIVATE KEY")
-    if private is None or "PUBLIC KEY" not in found:
-        raise CommandError(f"{path} holds no pair of keys")
-    return Pair(private, found["PUBLIC KEY"])
-
-
-def _no_file(path: Path, problem: OSError) -> EdgeLakeError:
-    made = "for node where password = ..." if path.stem == keys.NODE else f"where keys_file = {path.stem} and ..."
-    return error(12, f"{path}: {problem.strerror}", hint=f"id create keys {made}")
+    path = key_path(ctx, name)
+    return await asyncio.to_thread(read_pair, path)

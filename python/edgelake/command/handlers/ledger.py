@@ -11,6 +11,7 @@ from edgelake.command.context import Context
 from edgelake.command.grammar import After, Tail, Untranslated
 from edgelake.command.handlers.policy import policies_of, policy_from, translated
 from edgelake.command.registry import command
+from edgelake.command.security import check_author
 from edgelake.durable import write_whole
 from edgelake.errors import CommandError, NotPermittedError, error
 from edgelake.metadata import ledger
@@ -55,6 +56,7 @@ async def blockchain_push(ctx: Context, *, policy: Annotated[str, Tail()]) -> Re
     found = _IGNORE.match(policy.lstrip())
     text = policy.lstrip()[found.end() :] if found else policy
     parsed = check_structure(policy_from(text, ctx))
+    check_author(ctx, [parsed])
     await master_of(ctx).push(parsed, host=host_of(ctx), ignore=found is not None)
     return Reply.done()
 
@@ -71,6 +73,7 @@ async def blockchain_submit(ctx: Context, *, policy: Annotated[str, Tail()]) -> 
     if not master.exists:
         raise error(58, "this node has no table blockchain.ledger", hint="send policies to the master of the network")
     parsed = check_structure(policy_from(policy, ctx))
+    check_author(ctx, [parsed])
     return Reply.of_data({"id": await master.push(parsed, host=host_of(ctx), ignore=True)})
 
 
@@ -188,6 +191,7 @@ async def blockchain_replace(ctx: Context, id: str, policy: Annotated[Untranslat
     In the ledger of a master; elsewhere in the local file.
     """
     new = check_structure(policy_from(policy, ctx))
+    check_author(ctx, [new])
     master = ctx.parts.get(MASTER)
     if isinstance(master, Master) and master.exists:
         await master.replace(id, new, host=host_of(ctx))

@@ -10,24 +10,27 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Final
 
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context
 from edgelake.command.destinations import Destination, resolve
 from edgelake.command.grammar import Tail
 from edgelake.command.handlers.addresses import reply_address
-from edgelake.command.handlers.identity import gate_of
+from edgelake.command.handlers.identity import gate_of, security_of
 from edgelake.command.handlers.ledger import master_of
 from edgelake.command.handlers.query import leaf_rows, network_select
 from edgelake.command.handlers.rest import server_certificate
 from edgelake.command.handlers.synchronizer import synchronizer_of
+from edgelake.command.logs import mask
 from edgelake.command.peerfiles import PEER_FILES
 from edgelake.command.registry import command
 from edgelake.command.render import reply_text, to_json
+from edgelake.command.security import member_name
 from edgelake.command.tokenizer import Word, tokenise
 from edgelake.command.variables import Variables
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
+from edgelake.identity.trust import KeyRights, Trust
 from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.certificates import Certificates
 from edgelake.metadata.ids import body_of
@@ -46,6 +49,10 @@ from edgelake.query.network import Asked
 
 PEER_COMMANDS = "peer commands"
 """Setting of the node: beginnings of commands that nodes of the policies may send, in lower case."""
+
+_UNSIGNED: Final = "the message is not signed, and this node demands that"
+_SIGN: Final = "set node authentication on, at the node that sent it"
+_LONGEST_PHRASE: Final = 6
 
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}", re.ASCII)
 
@@ -98,6 +105,9 @@ async def run_tcp_server(
     hosts = (plain.internal[0], plain.external[0])
     files = server_certificate(ctx, hosts, (ca_org, server_org, cert, key)) if ssl or ssl_only or ssl_client else None
     config = replace(plain, tls=files, tls_only=ssl_only, tls_client=ssl_client)
+    encrypted = gate_of(ctx).identities.content.encrypted
+    if encrypted and files is None:
+        raise CommandError("set encryption is on: the TCP server needs TLS", hint="and ssl = true")
     certificates = Certificates()
     server = PeerServer(
         config,
@@ -107,7 +117,9 @@ async def run_tcp_server(
         trusted=lambda: certificates.all(ctx.policies.image),
         reply_address=lambda: reply_address(ctx),
         is_open=lambda: bool(gate_of(ctx).anonymous("peer", False)),
+        signatures=security_of(ctx).signatures,
     )
+    server.secure.demand_tls(encrypted)
     await ctx.services.start(server)
     ctx.parts[PEERS] = server
     server.keep(asyncio.ensure_future(Returning(ctx.parts[ROUTING], server.ask).run()))
@@ -128,6 +140,26 @@ def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
         if are_named:
             return LOOPBACK_CLASSES if is_loopback(ip) else OUTSIDE_CLASSES
         return gate_of(ctx).anonymous("peer", is_loopback(ip))
+
+    security = security_of(ctx)
+
+    def follows() -> bool:
+        return gate_of(ctx).follows_policies
+
+    def caller(ip: str, key: str, command: str) -> Caller:
+        if not follows():
+            return _caller(ip, classes(ip))
+        if not key:
+            granted = gate_of(ctx).identities.anonymous_classes("peer")
+            if not granted:
+                raise NotPermittedError(_UNSIGNED, hint=_SIGN)
+            return _caller(ip, granted)
+        return _signed_caller(ctx, ip, key, command)
+
+    def refused(ip: str, key: str, command: str, why: str) -> None:
+        who = member_name(security, ctx, key) if key else ""
+        ctx.audit.add("peer", ip, who, command, "refused", why)
+        ctx.logs.event(f"(Refused: {mask(why)}) {mask(command)[:200]} of {ip}", kind="Error", thread="peer")
 
     cluster: ClusterMessages = ctx.parts[CLUSTER]
 
@@ -168,8 +200,10 @@ def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
         on_ledger=lambda peer, name, path: ctx.parts["on_ledger"](peer, name, path),
         files=ctx.parts[PEER_FILES],
         cluster=cluster,
-        caller=lambda ip: _caller(ip, classes(ip)),
-        granted=lambda line, ip: _granted(ctx, line, ip),
+        caller=caller,
+        granted=lambda line, ip, key: _granted(ctx, line, ip, key),
+        trusts_ledger=lambda key: not follows() or bool(key and not security.trust.links),
+        refused=refused,
         working_dir=lambda: ctx.directories.path("prep_dir"),
     )
 
@@ -187,8 +221,37 @@ def _caller(ip: str, classes: frozenset[CommandClass]) -> Caller:
     return Caller("peer", classes, ip)
 
 
-def _granted(ctx: Context, line: str, ip: str) -> Caller | None:
-    """Rights of a node of the policies for a command that ``set peer commands`` names."""
+@lru_cache(4096)
+def _signed(ip: str, key: str, who: str, trust: Trust, classes: frozenset[CommandClass]) -> Caller:
+    return Caller("peer", classes, ip, who, KeyRights(trust, key))
+
+
+def _signed_caller(ctx: Context, ip: str, key: str, command: str) -> Caller:
+    """Rights of who signed a message: what policies permit, of the classes data and metadata; a command that the root
+    itself gave by its own words may be one of any class but exec. Raises NotPermittedError."""
+    security = security_of(ctx)
+    phrase = _phrase_of(ctx, command)
+    KeyRights(security.trust, key).check(phrase)
+    classes = LOOPBACK_CLASSES if security.trust.names(key, phrase) else OUTSIDE_CLASSES
+    return _signed(ip, key, member_name(security, ctx, key), security.trust, classes)
+
+
+def _phrase_of(ctx: Context, command: str) -> str:
+    """The words by which policies know a command; of what is none of the language its first word."""
+    words = command.lower().split(maxsplit=_LONGEST_PHRASE)[:_LONGEST_PHRASE]
+    for count in range(len(words), 0, -1):
+        if ctx.registry.get(phrase := " ".join(words[:count])) is not None:
+            return phrase
+    return words[0] if words else ""
+
+
+def _granted(ctx: Context, line: str, ip: str, key: str) -> Caller | None:
+    """Rights of a node of the policies for a command that ``set peer commands`` names; of a key that may run it."""
+    if gate_of(ctx).follows_policies:
+        trust, phrase = security_of(ctx).trust, _phrase_of(ctx, line)
+        if not key or ctx.registry.get(phrase) is None or not trust.names(key, phrase):
+            return None
+        return _signed_caller(ctx, ip, key, phrase)
     granted: tuple[str, ...] = ctx.node.settings.get(PEER_COMMANDS, ())
     if not f"{line} ".startswith(tuple(f"{text} " for text in granted)) or not (_is_known(ctx, ip) or is_loopback(ip)):
         return None

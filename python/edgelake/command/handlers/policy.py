@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Tail
 from edgelake.command.registry import command
+from edgelake.command.security import check_author
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
 from edgelake.metadata.bring import Answer, Bring
 from edgelake.metadata.ids import Policy, body_of, complete, id_of, make_id, type_of
@@ -175,6 +176,7 @@ async def blockchain_insert(
 ) -> Reply:
     """Check a policy, give it id and date, and add it to the local file and to the masters and chains named."""
     parsed = check_structure(policy_from(policy, ctx))
+    check_author(ctx, [parsed])
     policy_id = await policies_of(ctx).insert(
         parsed, local=local, masters=tuple(master or ()), chains=tuple(blockchain or ())
     )
@@ -185,7 +187,9 @@ async def blockchain_insert(
 async def blockchain_add(ctx: Context, *, policy: Annotated[str, Tail()]) -> Reply:
     """Add a policy, or a list of them, to the local file."""
     value = policy_from(policy, ctx)
-    await policies_of(ctx).add([check_structure(p) for p in (value if isinstance(value, list) else [value])])
+    found = [check_structure(p) for p in (value if isinstance(value, list) else [value])]
+    check_author(ctx, found)
+    await policies_of(ctx).add(found)
     return Reply(value="true", text="")
 
 

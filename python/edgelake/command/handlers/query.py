@@ -16,6 +16,7 @@ from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Tail
 from edgelake.command.handlers.kafka import cluster_at
 from edgelake.command.registry import command
+from edgelake.command.rights import check_read
 from edgelake.errors import CommandError, NotPermittedError, QueryStoppedError, error
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.peering import INCOMPLETE, Asker
@@ -55,6 +56,7 @@ async def sql(ctx: Context, dbms: str, *, statement: Annotated[str, Tail()]) -> 
     dbms, text, options = _read(ctx, dbms, statement)
     if _rust.statement_word(text) not in _KINDS:
         return await _change(ctx, dbms, text)
+    check_read(ctx, dbms, text, options)
     queries: Queries = ctx.queries
 
     async def ask(options: Options) -> Answer:
@@ -131,6 +133,7 @@ async def network_select(ctx: Context, line: str, asked: Asked) -> Reply:
         raise CommandError(
             "only select goes to other nodes", hint="run other statements at the node that has the table"
         )
+    check_read(ctx, dbms, text, options)
     network: NetworkQueries = ctx.parts[NETWORK_QUERIES]
 
     async def ask(options: Options) -> AnyAnswer:
@@ -161,6 +164,7 @@ async def leaf_rows(
     if not options.incomplete and declines:
         raise error(INCOMPLETE, hint="see get consumer; incomplete = true takes what is there")
     dbms = found[1].lower()
+    check_read(ctx, dbms, text, options)
     known = tuple(
         (name, table)
         for name, table in options.include

@@ -66,7 +66,7 @@ class Arrivals:
             del self._pieces[key]
 
     async def _stored(self, link: Link, first: PeerMessage, reply_to: str, pieces: _Pieces) -> Answer | None:
-        file = self._dispatch.open(first.command, first.generic_flag, reply_to, link.ip)
+        file = self._dispatch.open(first.command, first.generic_flag, reply_to, link.ip, link.key)
         limit_bytes = self._command_bytes if file.flag == LARGE_COMMAND else self._file_bytes
         try:
             while (piece := await pieces.next()) is not None:
@@ -76,7 +76,7 @@ class Arrivals:
                 link.taken(piece.job)
             if not pieces.is_whole:
                 return None
-            return await self._dispatch.file(file, link.ip, reply_to) or Answer()
+            return await self._dispatch.file(file, link.ip, reply_to, link.key) or Answer()
         except OSError as problem:
             raise error(63, f"{file.name}: {problem.strerror or problem}") from problem
         finally:

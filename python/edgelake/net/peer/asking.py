@@ -128,14 +128,24 @@ class Asking:
     def _request(self, peer: str, command: str, flow: Flow, data: bytes = b"") -> bytes:
         """The blocks of a request. Raises EdgeLakeError (20, 21, 208)."""
         self._check_plain(peer)
-        source = address_of(self._server.source_for(peer))
-        if len(command.encode()) + len(data) <= MAX_COMMAND_BYTES:
-            return peer_blocks(command, data, source, job=flow, info=REQUEST, mark=mark_of(source))
+        source, sign = address_of(self._server.source_for(peer)), self._server.signatures.sign
+        shown = sign(source, peer, command, data)
+        if len(command.encode()) + len(data) + len(shown) <= MAX_COMMAND_BYTES:
+            return peer_blocks(
+                command, data, source, job=flow, info=REQUEST, mark=mark_of(source), authentication=shown
+            )
         # Section 3.4. It has no room for the job: nobody answers it.
         self._large = self._large % _LARGE_NAMES + 1
         name = f"file write cmd.{source[0]}.{self._large}.lmsg"
+        content = command.encode()
         return peer_blocks(
-            name, command.encode(), source, generic_flag=LARGE_COMMAND, is_file=True, mark=mark_of(source)
+            name,
+            content,
+            source,
+            generic_flag=LARGE_COMMAND,
+            is_file=True,
+            mark=mark_of(source),
+            authentication=sign(source, peer, name, content),
         )
 
     def _check_plain(self, peer: str) -> None:
@@ -145,13 +155,13 @@ class Asking:
 
     async def send_query(self, peer: str, command: str, flow: Flow) -> str:
         """Send a query; returns the address that was connected to. Raises EdgeLakeError (9, 20, 21, 208)."""
-        _check_query(command)
+        self._check_query(command)
         return await self.send(peer, command, flow)
 
     def begin_query(self, peer: str, command: str, flow: Flow) -> tuple[str, Sending | None] | None:
         """Send a query as far as that takes no waiting: where to, and what is left. None: it is for a task, a link
         may be had. Raises EdgeLakeError (9, 20, 21, 208)."""
-        _check_query(command)
+        self._check_query(command)
         return self._begin_block(peer, command, flow)
 
     def _begin_block(self, peer: str, command: str, flow: Flow) -> tuple[str, Sending | None] | None:
@@ -159,12 +169,12 @@ class Asking:
             return None
         return begin(peer, self._request(peer, command, flow), self._server.connect_to(peer))
 
-
-def _check_query(command: str) -> None:
-    """Raises EdgeLakeError (9) for a query that is too long."""
-    if len(command.encode()) > MAX_COMMAND_BYTES:
-        raise error(
-            9,
-            f"a query to other nodes has at most {MAX_COMMAND_BYTES} bytes; this one {len(command)}",
-            hint="select fewer columns, or shorten the condition",
-        )
+    def _check_query(self, command: str) -> None:
+        """Raises EdgeLakeError (9) for a query that is too long for a block."""
+        room = MAX_COMMAND_BYTES - self._server.signatures.room
+        if len(command.encode()) > room:
+            raise error(
+                9,
+                f"a query to other nodes has at most {room} bytes; this one {len(command)}",
+                hint="select fewer columns, or shorten the condition",
+            )

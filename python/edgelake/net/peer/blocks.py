@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
-from edgelake.errors import EdgeLakeError, NotPermittedError
+from edgelake.errors import CredentialsError, EdgeLakeError, NotPermittedError
 from edgelake.net.peer import rows
 from edgelake.net.peer.dispatch import LARGE_COMMAND, Answer, File, row_request
 from edgelake.net.peer.entrance import READ_BYTES, Closing
@@ -84,16 +84,40 @@ class Blocks:
             if query is None:
                 self._server.jobs.take(message, ip)
             asyncio.get_running_loop().call_soon(connection.close)  # whoever waits for the reply goes first
-        elif self._is_answered(message, ip):
-            connection.close()
         else:
-            self._server.keep(asyncio.ensure_future(self._whole(message, ip, connection)))
+            self._requested(message, ip, connection)
         return True
 
-    def _is_answered(self, message: PeerMessage, ip: str) -> bool:
+    def _requested(self, message: PeerMessage, ip: str, connection: Closing) -> None:
+        """A request of one block came."""
+        try:
+            key = self._server.signer_of(message, ip)
+        except CredentialsError as refusal:
+            connection.close()
+            self._server.keep(asyncio.ensure_future(self._say_no(message, ip, refusal)))
+            return
+        if self._is_answered(message, ip, key):
+            connection.close()
+        else:
+            self._server.keep(asyncio.ensure_future(self._whole(message, ip, connection, key)))
+
+    async def _say_no(self, message: PeerMessage, ip: str, refusal: EdgeLakeError) -> None:
+        """Tell who sent a message that its signature is not taken."""
+        try:
+            await self._answer(self._refusal(message, ip, refusal))
+        except NotPermittedError as problem:
+            self._server.refuse(ip, str(problem))
+
+    def _refusal(self, message: PeerMessage, ip: str, refusal: EdgeLakeError) -> Reply | None:
+        """The answer to a message whose signature is not taken. Raises NotPermittedError."""
+        if message.command.startswith(REPLIES):
+            return None  # an answer to it would be one of these again
+        return message, self._server.reply_to(message, ip), Answer(str(refusal), error=refusal.number)
+
+    def _is_answered(self, message: PeerMessage, ip: str, key: str) -> bool:
         """Answer a request that takes no waiting; False: it is to be served by a task."""
         server, command = self._server, message.command
-        ready = server.dispatch.ready(command, ip)
+        ready = server.dispatch.ready(command, ip, key)
         if ready is None or not server.pool.is_free:
             return False
         try:
@@ -126,10 +150,10 @@ class Blocks:
         except EdgeLakeError as problem:
             _not_arrived(reply_to, problem)
 
-    async def _whole(self, message: PeerMessage, ip: str, connection: Closing) -> None:
+    async def _whole(self, message: PeerMessage, ip: str, connection: Closing, key: str) -> None:
         reply: Reply | None = None
         try:
-            reply = await self._complete(message, None, ip)
+            reply = await self._complete(message, None, ip, key)
         except (ValueError, EdgeLakeError) as problem:
             self._server.refuse(ip, str(problem))
         finally:
@@ -140,6 +164,7 @@ class Blocks:
         """Read a message and carry it out; it, where replies go, and the reply. None: the peer said nothing."""
         joined = PeerReader(self._server.config.message_bytes)
         file: File | None = None
+        key = ""
         command, received, loop = "", 0, asyncio.get_running_loop()
         rows_of: PeerMessage | None = None
         deadline = loop.time() + self._server.config.block_s
@@ -163,7 +188,9 @@ class Blocks:
                     if file is None:
                         reply_to = self._server.reply_to(messages[0], ip)
                         try:
-                            file = self._server.dispatch.open(command, messages[0].generic_flag, reply_to, ip)
+                            if messages[0].generic_flag != LARGE_COMMAND:
+                                key = self._server.signer_of(messages[0], ip, None)
+                            file = self._server.dispatch.open(command, messages[0].generic_flag, reply_to, ip, key)
                         except EdgeLakeError as failure:
                             self._server.refuse(ip, str(failure))
                             return messages[0], reply_to, self._server.dispatch.refused(failure)
@@ -175,7 +202,7 @@ class Blocks:
                     deadline = loop.time() + self._server.config.block_s
                 if messages and messages[-1].is_complete:
                     found, file = file, None
-                    return await self._complete(messages[-1], found, ip)
+                    return await self._signed(messages[-1], found, ip, key)
         except (ValueError, OSError) as problem:
             if rows_of is not None:
                 await self._broken(rows_of, ip, str(problem))
@@ -183,6 +210,20 @@ class Blocks:
         finally:
             if file is not None:
                 file.path.unlink(missing_ok=True)
+
+    async def _signed(self, message: PeerMessage, file: File | None, ip: str, key: str) -> Reply | None:
+        """Carry out a message of several blocks; the signature of all but a file covers what has come."""
+        is_reply = bool(message.job[1]) and message.command.startswith(REPLIES)
+        try:
+            if file is not None and file.flag == LARGE_COMMAND:
+                key = self._server.signer_of(message, ip, await asyncio.to_thread(file.path.read_bytes))
+            elif file is None and not is_reply:
+                key = self._server.signer_of(message, ip)
+        except CredentialsError as refusal:
+            if file is not None:
+                file.path.unlink(missing_ok=True)
+            return self._refusal(message, ip, refusal)
+        return await self._complete(message, file, ip, key)
 
     async def _rows(self, messages: list[PeerMessage], ip: str) -> None:
         """Hand rows to their query. Raises ValueError, which ends the connection, when it is over."""
@@ -212,7 +253,7 @@ class Blocks:
         ):
             raise ValueError(f"a file of more than {file.size_bytes:,} bytes")
 
-    async def _complete(self, message: PeerMessage, file: File | None, ip: str) -> Reply | None:
+    async def _complete(self, message: PeerMessage, file: File | None, ip: str, key: str) -> Reply | None:
         try:
             if message.job[1] and message.command.startswith(REPLIES):
                 if (query := self._server.jobs.query_of(message, ip)) is not None:
@@ -225,13 +266,13 @@ class Blocks:
                 if message.command.startswith("sql"):
                     is_ours = self._server.is_upgraded(reply_to)
                     request = row_request(message, reply_to, "", knows_others=is_ours)
-                    return message, reply_to, await self._server.dispatch.query(request, ip)
+                    return message, reply_to, await self._server.dispatch.query(request, ip, key)
                 if file is not None:
-                    return message, reply_to, await self._server.dispatch.file(file, ip, reply_to)
+                    return message, reply_to, await self._server.dispatch.file(file, ip, reply_to, key)
                 return (
                     message,
                     reply_to,
-                    await self._server.dispatch.command(message.command, message.data, ip, reply_to),
+                    await self._server.dispatch.command(message.command, message.data, ip, reply_to, key),
                 )
         finally:
             if file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -126,8 +127,12 @@ class Hooks:
         on_ledger: a copy of the ledger came: from whom, its name, the file (removed afterwards). Raises EdgeLakeError.
         files: that come from peers and go to them.
         cluster: what goes on between members of a cluster.
-        caller: rights of an address.
-        granted: rights for a command that its owner has opened to the node at that address; None = it is not.
+        caller: rights of an address and a key ("" = the message is not signed) for a command or message.
+            Raises NotPermittedError.
+        granted: rights for a command that is opened to the node at that address or with that key; None = it is not.
+        trusts_ledger: whether a copy of the ledger that was asked for may come without a permission: the first one,
+            which brings the permissions.
+        refused: put down that something was not permitted: address, key, command, reason.
         working_dir: for files that arrive.
     """
 
@@ -144,8 +149,10 @@ class Hooks:
     on_ledger: Callable[[str, str, Path], Awaitable[None]]
     files: Files
     cluster: Cluster
-    caller: Callable[[str], Caller]
-    granted: Callable[[str, str], Caller | None]
+    caller: Callable[[str, str, str], Caller]
+    granted: Callable[[str, str, str], Caller | None]
+    trusts_ledger: Callable[[str], bool]
+    refused: Callable[[str, str, str, str], None]
     working_dir: Callable[[], Path]
 
 
@@ -156,13 +163,14 @@ class Dispatch:
         self._hooks = hooks
         self._ready = lru_cache(_READY)(self._find_ready)
 
-    async def command(self, text: str, data: bytes, ip: str, reply_to: str) -> Answer | None:
+    async def command(self, text: str, data: bytes, ip: str, reply_to: str, key: str = "") -> Answer | None:
         """Carry out a command; None = no reply belongs to it.
 
         Args:
             text: TABs as they came; they stand for blanks.
             ip: of the connection; it decides what is allowed.
             reply_to: ``ip:port`` of the peer.
+            key: of who signed it; "" = nobody.
         """
         line = _line(text)
         words = line.split()
@@ -170,9 +178,13 @@ class Dispatch:
             return None
         if words[0] in ("print", "echo"):
             said = data.decode(errors="replace") or line.partition(" ")[2]
-            self._hooks.shown(reply_to, said)
+            with contextlib.suppress(NotPermittedError):  # an answer to it would be one of these again
+                self._caller(ip, key, words[0])
+                self._hooks.shown(reply_to, said)
             return None
         try:
+            if words[0] in ("event", "file"):
+                self._caller(ip, key, words[0])
             if words[:2] == ["event", GET_BLOCKCHAIN]:
                 # The folder that the peer names may hold blanks, which came as TABs.
                 await self._hooks.get_blockchain(reply_to, text.split(" "))
@@ -198,11 +210,11 @@ class Dispatch:
                 return None
             if words[0] == MONITOR:
                 # Kept under the address that the peer's replies go to: several nodes may share a machine.
-                said, is_json = await self._hooks.run(line, replace(self._hooks.caller(ip), address=reply_to))
+                said, is_json = await self._hooks.run(line, replace(self._caller(ip, key, MONITOR), address=reply_to))
                 return Answer(said, is_json)
             if f"{line} ".startswith((*ALLOWED, *LEDGER) if self._hooks.is_master() else ALLOWED):
-                caller = self._hooks.caller(ip)
-            elif (granted := self._hooks.granted(" ".join(words).lower(), ip)) is not None:
+                caller = self._caller(ip, key, line)
+            elif (granted := self._hooks.granted(" ".join(words).lower(), ip, key)) is not None:
                 caller = granted
             else:
                 raise NotPermittedError(f"'{' '.join(words[:2])}' is not taken from other nodes")
@@ -215,9 +227,24 @@ class Dispatch:
         if len(words) == 2 and all(word.isdecimal() and word.isascii() for word in words):
             self._hooks.stop_query(Asker(reply_to, int(words[0]), int(words[1])))
 
-    def ready(self, text: str, ip: str) -> Ready | None:
+    def _caller(self, ip: str, key: str, command: str) -> Caller:
+        """Rights for a command. Raises NotPermittedError, which is put down."""
+        try:
+            return self._hooks.caller(ip, key, command)
+        except NotPermittedError as refusal:
+            self._hooks.refused(ip, key, command, refusal.detail)
+            raise
+
+    def not_taken(self, ip: str, command: str, why: str) -> None:
+        """Put down a message whose signature is wrong."""
+        self._hooks.refused(ip, "", command, why)
+
+    def ready(self, text: str, ip: str, key: str = "") -> Ready | None:
         """A command that takes no waiting; None: it is one for ``command``."""
-        return self._ready(text, self._hooks.caller(ip))
+        try:
+            return self._ready(text, self._hooks.caller(ip, key, text))
+        except NotPermittedError:
+            return None
 
     def carry_out(self, ready: Ready, text: str, reply_to: str, say: Callable[[Answer], None]) -> None:
         """Carry out such a command; ``say`` gets the answer before anything else is done. Raises what ``say`` does."""
@@ -244,22 +271,22 @@ class Dispatch:
             return _not_done("get", failure)
         return Answer()
 
-    async def query(self, request: RowRequest, ip: str) -> AsyncIterator[bytes] | EdgeLakeError:
+    async def query(self, request: RowRequest, ip: str, key: str = "") -> AsyncIterator[bytes] | EdgeLakeError:
         """Begin a select; its rows, or why there are none."""
         try:
-            return await self._hooks.query(request, self._hooks.caller(ip))
+            return await self._hooks.query(request, self._caller(ip, key, "sql"))
         except EdgeLakeError as failure:
             return failure
         except Exception as fault:  # who waits is told of a fault, too
             log.exception("fault in a query of %s: %s", ip, request.line[:200])
             return error(3, f"{type(fault).__name__}: {fault}")
 
-    async def file(self, arrived: File, ip: str, reply_to: str) -> Answer | None:
+    async def file(self, arrived: File, ip: str, reply_to: str, key: str = "") -> Answer | None:
         """A file is complete; the temporary one is removed in any case."""
         try:
             if arrived.flag == LARGE_COMMAND:
                 text = await asyncio.to_thread(arrived.path.read_text, errors="replace")
-                return await self.command(text, b"", ip, reply_to)
+                return await self.command(text, b"", ip, reply_to, key)
             if arrived.flag == FileTarget.LEDGER:
                 await self._hooks.on_ledger(reply_to, arrived.name, arrived.path)
             else:
@@ -275,10 +302,16 @@ class Dispatch:
         for left in self._hooks.working_dir().glob(f"{_BEGIN}*{_END}"):
             left.unlink(missing_ok=True)
 
-    def open(self, command: str, flag: int, peer: str, ip: str) -> File:
+    def open(self, command: str, flag: int, peer: str, ip: str, key: str = "") -> File:
         """A file begins: ``file write <name>``. Raises NotPermittedError, before anything is kept, for files that
         peers may not send and for copies of the ledger that nobody asked for."""
         name = command.removeprefix("file write ").replace("\t", " ").strip()
+        if flag not in (FileTarget.LEDGER, LARGE_COMMAND):
+            caller = self._caller(ip, key, "file")
+            if caller.rights is not None and flag != FileTarget.PATH and name.count(".") > 1:
+                caller.rights.check("file", *name.split(".")[:2])  # dbms.table.source ...
+        elif flag == FileTarget.LEDGER and not self._hooks.trusts_ledger(key):
+            self._caller(ip, key, "file")
         if flag in (FileTarget.PATH, FileTarget.WATCH_DIRECTORY, FileTarget.DELIVERY):
             self._hooks.files.check(ip, name, FileTarget(flag))
         elif flag not in (FileTarget.LEDGER, LARGE_COMMAND):

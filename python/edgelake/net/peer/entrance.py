@@ -52,6 +52,10 @@ class Host(Protocol):
     def secure(self) -> Secure:
         """How TLS is begun."""
 
+    @property
+    def demands_signatures(self) -> bool:
+        """Whether who opens a link has to sign."""
+
     def linked(self, ip: str, capabilities: Capability) -> Link:
         """A link for a peer of our kind."""
 
@@ -154,6 +158,9 @@ class Entrance(asyncio.Protocol):
             capabilities &= ~Capability.CERTIFICATE
             if secure.demands:
                 capabilities |= Capability.CERTIFICATE
+            capabilities &= ~Capability.SIGNED
+            if self._host.demands_signatures:
+                capabilities |= Capability.SIGNED
             self._next = link = self._host.linked(self._ip, capabilities)
             transport.write(greeting(capabilities))
             first = first[GREETING_BYTES:]

@@ -16,7 +16,11 @@ TAKEN: Final = "event taken"
 """A frame of rows has been merged, or one of a file stored: more may come. With an error: nobody wants more."""
 
 _CONFIRMED: Final = "event confirmed"
-_EVENTS: Final = frozenset({TAKEN, _CONFIRMED})
+_CHALLENGE: Final = "event challenge"
+"""A number that who opened the connection signs ..."""
+_IDENTIFY: Final = "event identify"
+"""... in this."""
+_EVENTS: Final = frozenset({TAKEN, _CONFIRMED, _CHALLENGE, _IDENTIFY})
 
 CONFIRM_S: Final = 10.0
 """A peer that has not confirmed a message by then is not there any more."""
@@ -58,6 +62,9 @@ class Owner(Protocol):
     def arrived(self, link: Link, message: PeerMessage) -> None:
         """A message came, or a frame of rows. Raises ValueError: the link is of no more use."""
 
+    def identified(self, link: Link, message: PeerMessage) -> None:
+        """Who opened the link says who it is."""
+
     def lost(self, link: Link) -> None:
         """The link has ended."""
 
@@ -73,6 +80,9 @@ class Link(asyncio.Protocol):
     Attributes:
         left: called when it has ended.
         shown: the certificate (DER) with which the peer opened it, where this node demands one.
+        challenge: the number that its opener has to sign; b"" = nothing is asked of it.
+        challenged: gets the number that we have to sign.
+        key: of who opened it, once it has signed.
         origin, reply_to: the source of a request that may have replies whatever the policies say, and where they go.
     """
 
@@ -82,7 +92,9 @@ class Link(asyncio.Protocol):
         self.peer, self.source, self.capabilities = peer, source, capabilities
         self.ip = ""
         self.end = ""
-        self.shown = b""
+        self.shown = self.challenge = b""
+        self.challenged: asyncio.Future[bytes] | None = None
+        self.key = ""
         self.origin, self.reply_to = ("", 0), ""
         self.left: Callable[[], None] = lambda: None
         self._owner = owner
@@ -111,6 +123,8 @@ class Link(asyncio.Protocol):
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _LIVENESS:
             opened.setsockopt(socket.IPPROTO_TCP, option, value)
+        if self.challenge:
+            self._write(_CHALLENGE, self.challenge.hex().encode(), info=REQUEST)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -129,6 +143,9 @@ class Link(asyncio.Protocol):
             if not waiting.done():
                 waiting.set_exception(error(208, f"{self.peer}: {self.end}"))
         self._waiting.clear()
+        if self.challenged is not None and not self.challenged.done():
+            self.challenged.set_exception(error(208, f"{self.peer}: {self.end}"))
+            self.challenged.exception()
         for window in self._windows.values():
             window.release()
         self._room.set()
@@ -164,6 +181,10 @@ class Link(asyncio.Protocol):
     def reply(self, command: str, data: bytes, job: JobKey, **fields: Any) -> None:
         """Send an answer. Raises EdgeLakeError (9, 208)."""
         self._write(command, data, numbers=(0, self._taken), job=job, **fields)
+
+    def identify(self, authentication: bytes) -> None:
+        """Say who opened this link. Raises EdgeLakeError (208)."""
+        self._write(_IDENTIFY, b"", info=REQUEST, authentication=authentication)
 
     @property
     def has_room(self) -> bool:
@@ -269,6 +290,7 @@ class Link(asyncio.Protocol):
                 self._confirm(confirmed)
         if (command := message.command) in _EVENTS:
             if command != TAKEN:
+                self._named(command, message)
                 return
             key = _stream(message.job)
             if (window := self._windows.get(key)) is not None:
@@ -281,6 +303,13 @@ class Link(asyncio.Protocol):
             if self._telling is None:
                 self._telling = self._loop.call_later(CONFIRM_WITHIN_S, self._tell)
         self._owner.arrived(self, message)
+
+    def _named(self, command: str, message: PeerMessage) -> None:
+        """What is said about who opened the link. Raises ValueError, which ends it."""
+        if command == _IDENTIFY and self.challenge:
+            self._owner.identified(self, message)
+        elif command == _CHALLENGE and self.challenged is not None and not self.challenged.done():
+            self.challenged.set_result(bytes.fromhex(message.data.decode(errors="replace")))
 
     def _confirm(self, number: int) -> None:
         for waited in [waited for waited in self._waiting if waited <= number]:

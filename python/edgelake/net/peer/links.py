@@ -9,9 +9,10 @@ from typing import Final
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import EdgeLakeError, error
+from edgelake.identity.messages import Signatures
 from edgelake.net.endpoints import join_address
 from edgelake.net.peer.link import Link, Owner
-from edgelake.net.peer.secure import Secure
+from edgelake.net.peer.secure import Secure, shown_by
 from edgelake.net.peer.send import address_of
 from edgelake.net.peer.upgrade import GREETING_BYTES, OURS, Capability, greeted, greeting, marked
 
@@ -30,6 +31,7 @@ class Links:
         source_for: our address as a peer should see it. Raises EdgeLakeError (21).
         connect_to: a host to connect to instead of the peer's; "" = the peer's.
         secure: who is spoken to by TLS.
+        signatures: says who we are to peers that ask.
         limit_bytes: of a text that comes.
     """
 
@@ -39,8 +41,10 @@ class Links:
         source_for: Callable[[str], str],
         connect_to: Callable[[str], str],
         secure: Secure,
+        signatures: Signatures,
         limit_bytes: int,
     ) -> None:
+        self._signatures = signatures
         self._owner, self._source_for, self._connect_to = owner, source_for, connect_to
         self._secure, self._limit_bytes = secure, limit_bytes
         self._known: dict[str, None] = {}
@@ -114,9 +118,11 @@ class Links:
                     lambda: _Greeted(answered), self._connect_to(peer) or host, port
                 )
                 try:
-                    transport.write(greeting(OURS | Capability.TLS))
+                    transport.write(greeting(OURS | Capability.TLS | Capability.SIGNED))
                     taken, rest = await answered
                     link = Link(self._owner, peer, address_of(self._source_for(peer)), self._limit_bytes, taken)
+                    if taken & Capability.SIGNED:
+                        link.challenged = loop.create_future()
                     if taken & Capability.CERTIFICATE:
                         transport = await self._shown(transport, link, peer)
                     elif taken & Capability.TLS:
@@ -126,6 +132,10 @@ class Links:
                     else:
                         transport.set_protocol(link)
                     link.connection_made(transport)
+                    if link.challenged is not None:
+                        link.data_received(rest)
+                        rest = b""
+                        await self._identify(link, link.challenged, shown_by(transport))
                 except BaseException:
                     transport.abort()
                     raise
@@ -133,9 +143,9 @@ class Links:
             why = str(problem) or f"it does not answer the greeting within {GREETING_S:g} seconds"
             log.info("no kept connection to %s: %s", peer, why)
             self._known.pop(peer, None)
-            if not (self._secure.wants(peer) or taken & Capability.CERTIFICATE):
+            if not (self._secure.wants(peer) or taken & (Capability.CERTIFICATE | Capability.SIGNED)):
                 return None
-            raise problem if isinstance(problem, EdgeLakeError) else error(208, f"{peer}: TLS: {why}") from None
+            raise problem if isinstance(problem, EdgeLakeError) else error(208, f"{peer}: {why}") from None
         self._links[peer] = link
         if rest:
             link.data_received(rest)
@@ -159,6 +169,16 @@ class Links:
             ) from None
         secured.set_protocol(link)
         return secured
+
+    async def _identify(self, link: Link, challenged: asyncio.Future[bytes], channel: bytes) -> None:
+        """Sign what the peer asks for. Raises CredentialsError when no key is open."""
+        challenge = await challenged
+        link.identify(self._signatures.answer(challenge, link.source, link.peer, channel))
+
+    def end_all(self, why: str) -> None:
+        """End the links that we opened; they are opened anew when there is something to say."""
+        for link in list(self._links.values()):
+            link.close(why)
 
     def lost(self, link: Link) -> None:
         """A link has ended; its peer is asked for another one when there is something to say."""

@@ -35,13 +35,29 @@ class Secure:
         demands: bool = False,
         trusted: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        self.only, self.demands = only or demands, demands
+        self.demands = demands
+        self._is_only, self._is_wanted = only or demands, False
         self._trusted = trusted
         self._taken: tuple[frozenset[str], ssl.SSLContext] | None = None
         self._certificate_of = certificate_of
         self._files = files
+        self._shown = b""
         self._server: ssl.SSLContext | None = None
         self._client: ssl.SSLContext | None = None
+
+    @property
+    def only(self) -> bool:
+        """Whether nothing else than TLS is spoken and taken."""
+        return self._is_only or self._is_wanted
+
+    def demand_tls(self, on: bool) -> None:
+        """Speak and take nothing else from now on (``set encryption``), or as the server was started."""
+        self._is_wanted = on
+
+    @property
+    def certificate(self) -> bytes:
+        """Ours (DER), as it was read last; b"" = none."""
+        return self._shown
 
     @property
     def takes(self) -> bool:
@@ -59,6 +75,7 @@ class Secure:
             server = _context(self._files, ssl.PROTOCOL_TLS_SERVER)
             client = _context(self._files, ssl.PROTOCOL_TLS_CLIENT)
             self._server, self._client, self._taken = server, client, None
+            self._shown = _first(self._files)
 
     def wants(self, peer: str) -> bool:
         """Whether that peer is spoken to by TLS, or not at all."""
@@ -136,7 +153,20 @@ class Secure:
 
 def certificate_text(files: TlsFiles) -> str:
     """Our certificate as policies hold it: DER as base64."""
-    return base64.b64encode(ssl.PEM_cert_to_DER_cert(files.certificate.read_text())).decode()
+    return base64.b64encode(_first(files)).decode()
+
+
+def _first(files: TlsFiles) -> bytes:
+    """The certificate itself, without those of who signed it."""
+    text, end = files.certificate.read_text(), "-----END CERTIFICATE-----"
+    begin = max(text.find("-----BEGIN CERTIFICATE-----"), 0)
+    return ssl.PEM_cert_to_DER_cert(text[begin : text.find(end) + len(end)])
+
+
+def shown_by(transport: asyncio.Transport) -> bytes:
+    """The certificate (DER) of the other end; b"" without TLS."""
+    opened = transport.get_extra_info("ssl_object")
+    return b"" if opened is None else (opened.getpeercert(binary_form=True) or b"")
 
 
 def _context(files: TlsFiles | None, side: int) -> ssl.SSLContext:

@@ -15,9 +15,10 @@ from functools import lru_cache, partial
 from typing import Final
 
 from edgelake._rust import PeerMessage
-from edgelake.errors import AddressInUseError, EdgeLakeError, NotPermittedError, ServiceError, error
+from edgelake.errors import AddressInUseError, CredentialsError, EdgeLakeError, NotPermittedError, ServiceError, error
+from edgelake.identity.messages import Signatures, is_own
 from edgelake.model import Status
-from edgelake.net.endpoints import Addressed, join_address
+from edgelake.net.endpoints import Addressed, is_loopback, join_address
 from edgelake.net.peer import rows
 from edgelake.net.peer.arrivals import Arrivals
 from edgelake.net.peer.asking import Asking
@@ -63,6 +64,7 @@ class PeerServer(Addressed):
         trusted: the certificates in the policies of all nodes.
         reply_address: what ``set reply ip`` says; "" = the rules of section 4.
         is_open: whether nodes of other machines that do not name themselves may do anything here.
+        signatures: sign what is sent, and look at what comes.
     """
 
     name = "tcp server"
@@ -78,7 +80,9 @@ class PeerServer(Addressed):
         trusted: Callable[[], frozenset[str]] = frozenset,
         reply_address: Callable[[], str] = lambda: "",
         is_open: Callable[[], bool] = lambda: False,
+        signatures: Signatures | None = None,
     ) -> None:
+        self.signatures = signatures or Signatures(lambda: False)
         self.config = config
         self._is_open = is_open
         self.pool = Pool("TCP", config.threads, WAITING)
@@ -86,7 +90,7 @@ class PeerServer(Addressed):
         self.refused = 0
         self.dispatch, self._is_known, self._reply_address = dispatch, is_known, reply_address
         self.secure = Secure(config.tls, config.tls_only, certificate_of, demands=config.tls_client, trusted=trusted)
-        self.links = Links(self, self.source_for, self.connect_to, self.secure, config.message_bytes)
+        self.links = Links(self, self.source_for, self.connect_to, self.secure, self.signatures, config.message_bytes)
         self._accepted: set[Link] = set()
         self.blocks = Blocks(self)
         self.asking = Asking(self)
@@ -141,11 +145,13 @@ class PeerServer(Addressed):
     @property
     def warning(self) -> str:
         """What the owner should know about nodes that do not name themselves; empty = nothing."""
-        return self.nameless(not self.config.tls_client and self._is_open())
+        return self.nameless(not self.config.tls_client and not self.signatures.is_on and self._is_open())
 
     def status(self) -> Status:
         config = self.config
         details = f"Listening on: {self.external}, Threads Pool: {config.threads}"
+        if self.signatures.is_on:
+            details += ", Messages: signed"
         if config.tls_client:
             details += ", TLS: with certificates of nodes"
         elif self.secure.takes:
@@ -214,7 +220,8 @@ class PeerServer(Addressed):
         if target == FileTarget.DELIVERY:
             raise error(UNREACHABLE, f"{peer}: no connection on which it would say that it has the file")
         source = address_of(self.source_for(peer))
-        blocks = file_blocks(command, content, source, int(target))
+        shown = self.signatures.sign(source, peer, command, None)
+        blocks = file_blocks(command, content, source, int(target), shown)
         taken_s = 0 if target == FileTarget.LEDGER else TAKEN_S
         await send(peer, blocks, self.connect_to(peer), taken_s=taken_s)
 
@@ -299,8 +306,60 @@ class PeerServer(Addressed):
         if len(self._accepted) >= MAX_LINKS:
             raise ValueError(f"{MAX_LINKS} links are kept already")
         link = Link(self, ip, address_of(self.source_for(f"{ip}:1")), self.config.message_bytes, capabilities)
+        if capabilities & Capability.SIGNED:
+            link.challenge = self.signatures.challenge()
         self._accepted.add(link)
         return link
+
+    # ---- from other nodes: who they are
+
+    @property
+    def demands_signatures(self) -> bool:
+        """Whether who opens a link has to sign."""
+        return self.signatures.is_on
+
+    def signer_of(self, message: PeerMessage, ip: str, data: bytes | None = b"") -> str:
+        """The key that signed a message in blocks; "" = none. Raises CredentialsError, which is put down.
+
+        Args:
+            data: that the signature covers, b"" = of the message; None: none of a file.
+        """
+        if not self.signatures.is_on:
+            return ""
+        covered = message.data if data == b"" else data
+        try:
+            own = partial(self._is_mine, ip)
+            return self.signatures.check(message.authentication, message.source, own, message.command, covered)
+        except CredentialsError as refusal:
+            self._not_taken(ip, message.command, refusal)
+            raise
+
+    def identified(self, link: Link, message: PeerMessage) -> None:
+        """Who opened a link has signed its number. Raises ValueError, which ends the link, for a wrong signature."""
+        channel = self.secure.certificate if link.capabilities & Capability.TLS else b""
+        try:
+            own = partial(self._is_mine, link.ip)
+            link.key = self.signatures.check_answer(
+                message.authentication, link.challenge, message.source, own, channel
+            )
+        except CredentialsError as refusal:
+            self._not_taken(link.ip, message.command, refusal)
+            raise ValueError(str(refusal)) from None
+
+    def _is_mine(self, ip: str, to: str) -> bool:
+        """Whether a message was meant for this node."""
+        own, ports = {self._external, self._internal, self.bound}, {self.config.external[1], self.config.internal[1]}
+        return any(is_own(to, own, port, is_local=is_loopback(ip)) for port in ports)
+
+    def _not_taken(self, ip: str, command: str, refusal: CredentialsError) -> None:
+        self.refuse(ip, refusal.detail)
+        self.dispatch.not_taken(ip, command, refusal.detail)
+
+    def end_links(self, why: str) -> None:
+        """End all links; those that are needed are opened anew."""
+        self.links.end_all(why)
+        for link in list(self._accepted):
+            link.close(why)
 
     # ---- from other nodes: links
 
@@ -325,7 +384,7 @@ class PeerServer(Addressed):
     def _is_answered(self, link: Link, message: PeerMessage) -> bool:
         """Answer a request that takes no waiting; False: it is to be served by a task."""
         command = message.command
-        ready = self.dispatch.ready(command, link.ip)
+        ready = self.dispatch.ready(command, link.ip, link.key)
         if ready is None or not (link.has_room and self.pool.is_free):
             return False
         try:
@@ -385,7 +444,7 @@ class PeerServer(Addressed):
                 printed = message.data.decode(errors="replace")
                 async with self.pool.place():
                     found = await self.dispatch.query(
-                        row_request(message, reply_to, printed, knows_others=True), link.ip
+                        row_request(message, reply_to, printed, knows_others=True), link.ip, link.key
                     )
                 await rows.reply_on(link, message, found, "printed" if printed else "lines")
                 return
@@ -393,7 +452,7 @@ class PeerServer(Addressed):
                 answer = await self._arrivals.receive(link, message, reply_to)
             else:
                 async with self.pool.place():
-                    answer = await self.dispatch.command(message.command, message.data, link.ip, reply_to)
+                    answer = await self.dispatch.command(message.command, message.data, link.ip, reply_to, link.key)
         except EdgeLakeError as problem:
             answer = Answer(str(problem), error=problem.number)
         if answer is not None:

@@ -22,10 +22,12 @@ class Capability(enum.IntFlag):
     TLS = 8
     CERTIFICATE = 16
     """Who opens a connection has to show a certificate, and is greeted again when it is taken."""
+    SIGNED = 32
+    """Who opens a connection is given a number to sign; until it has, nothing is taken from it."""
 
 
 OURS: Final = Capability.KEPT_CONNECTION | Capability.LARGE_BLOCKS | Capability.LEDGER_CHANGES
-_READ: Final = OURS | Capability.TLS | Capability.CERTIFICATE
+_READ: Final = OURS | Capability.TLS | Capability.CERTIFICATE | Capability.SIGNED
 
 
 @lru_cache(64)

@@ -15,6 +15,9 @@ from edgelake.model import Caller, CommandClass
 from edgelake.net.endpoints import is_loopback
 from edgelake.net.rest.exchange import Scope
 
+PUT = "put"
+"""The word by which policies permit readings."""
+
 LOOK_S = 1.0
 """Between two looks at who gets a stream."""
 
@@ -49,17 +52,22 @@ class Callers:
 
     def may_put(self, scope: Scope) -> bool:
         """Whether a request may bring readings, as far as is known without a slow look; from any thread."""
-        if not self._gate.asks:
+        if not self._gate.asks and not self._gate.follows_policies:
             return True
         try:
-            return CommandClass.DATA in self.caller(scope).classes
-        except CredentialsError:
+            self.check_put(scope)
+        except (CredentialsError, NotPermittedError):
             return False
+        return True
 
     def check_put(self, scope: Scope) -> None:
         """Raises CredentialsError, NotPermittedError when a request may not bring readings."""
-        if CommandClass.DATA not in self.caller(scope).classes:
+        caller = self.caller(scope)
+        if CommandClass.DATA not in caller.classes:
             raise NotPermittedError("readings need the command class 'data'", hint="set permissions ...")
+        if caller.rights is not None:
+            get = scope.headers.get
+            caller.rights.check(PUT, (get("dbms") or "").lower(), (get("table") or "").lower())
 
     def while_valid(self, scope: Scope, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """A stream that ends with CredentialsError when who asked for it has expired or is gone meanwhile."""

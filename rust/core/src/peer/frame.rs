@@ -42,8 +42,12 @@ pub fn frame(
     mut header: Header,
     numbers: Numbers,
     command: &[u8],
+    authentication: &[u8],
     data: &[u8],
 ) -> Result<(), BlockError> {
+    if authentication.len() > usize::from(u16::MAX) {
+        return Err(BlockError::Frame(authentication.len()));
+    }
     if command.len() > usize::from(u16::MAX) || data.len() > MAX_FRAME_DATA_BYTES {
         return Err(BlockError::Frame(command.len() + data.len()));
     }
@@ -51,7 +55,7 @@ pub fn frame(
     let block = Block {
         header,
         command,
-        authentication: &[],
+        authentication,
         data,
     };
     let length = HEADER_BYTES + block.payload_bytes();
@@ -67,14 +71,17 @@ pub fn text_frames(
     mut header: Header,
     numbers: Numbers,
     command: &[u8],
+    authentication: &[u8],
     text: &str,
 ) -> Result<(), BlockError> {
     let mut rest = text;
+    let mut first = authentication;
     loop {
         let (piece, left) = cut(rest, MAX_FRAME_DATA_BYTES);
         header.block_number += 1;
         header.is_last = left.is_empty();
-        frame(out, header, numbers, command, piece.as_bytes())?;
+        let shown = std::mem::take(&mut first);
+        frame(out, header, numbers, command, shown, piece.as_bytes())?;
         if left.is_empty() {
             return Ok(());
         }
@@ -88,6 +95,7 @@ pub struct Frames {
     rest: Vec<u8>,
     /// Text of the message that is on its way, and where it belongs.
     text: Vec<u8>,
+    authentication: Vec<u8>,
     begun: Option<Header>,
     limit_bytes: usize,
 }
@@ -141,6 +149,7 @@ impl Frames {
         let mut message = Message {
             header,
             command: block.command.to_vec(),
+            authentication: block.authentication.to_vec(),
             data: Vec::new(),
             rows: Vec::new(),
             is_complete: header.is_last || failed,
@@ -159,12 +168,16 @@ impl Frames {
             return Err(BlockError::TooLarge(self.limit_bytes));
         }
         self.text.extend_from_slice(block.data);
+        if self.begun.is_none() {
+            self.authentication = block.authentication.to_vec();
+        }
         self.begun = Some(header);
         if !message.is_complete {
             return Ok(None);
         }
         self.begun = None;
         message.data = std::mem::take(&mut self.text);
+        message.authentication = std::mem::take(&mut self.authentication);
         Ok(Some(message))
     }
 }
@@ -213,6 +226,7 @@ mod tests {
             header(1, Structure::NONE),
             numbers(1),
             b"print",
+            &[],
             &long,
         )
         .unwrap();
@@ -221,6 +235,7 @@ mod tests {
             header(2, Structure::LINES),
             numbers(0),
             b"job reply",
+            &[],
             b"{}\n",
         )
         .unwrap();
@@ -229,6 +244,7 @@ mod tests {
             header(3, Structure::NONE),
             numbers(2),
             b"get status",
+            &[],
             "",
         )
         .unwrap();
@@ -259,6 +275,7 @@ mod tests {
             header(1, Structure::NONE),
             numbers(1),
             b"print",
+            &[],
             "0123456789",
         )
         .unwrap();
@@ -275,6 +292,7 @@ mod tests {
                 header(job, Structure::NONE),
                 numbers(1),
                 b"print",
+                &[],
                 b"x",
             )
             .unwrap();
@@ -287,6 +305,7 @@ mod tests {
                 header(1, Structure::NONE),
                 numbers(1),
                 b"",
+                &[],
                 &large
             )
             .is_err()
@@ -302,7 +321,7 @@ mod tests {
         #[test]
         fn a_frame_that_is_changed_is_read_without_a_panic(at in 0usize..230, byte: u8) {
             let mut bytes = Vec::new();
-            frame(&mut bytes, header(1, Structure::LINES), numbers(1), b"job reply", b"{}\n").unwrap();
+            frame(&mut bytes, header(1, Structure::LINES), numbers(1), b"job reply", &[], b"{}\n").unwrap();
             let at = at % bytes.len();
             bytes[at] = byte;
             let _ = read(&bytes, 64, 1 << 16);

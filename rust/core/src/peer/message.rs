@@ -11,6 +11,8 @@ const SMALLEST_PART: usize = 10;
 pub struct Outgoing<'a> {
     header: Header,
     command: &'a [u8],
+    /// Stands in the first block alone.
+    authentication: &'a [u8],
 }
 
 impl<'a> Outgoing<'a> {
@@ -20,11 +22,25 @@ impl<'a> Outgoing<'a> {
         if command.len() + HEAD_BYTES + SMALLEST_PART > CAPACITY {
             return Err(BlockError::Payload(command.len()));
         }
-        Ok(Self { header, command })
+        Ok(Self {
+            header,
+            command,
+            authentication: &[],
+        })
+    }
+
+    /// With what says who sends it. Errors: it leaves no room for data.
+    pub fn authenticated(mut self, authentication: &'a [u8]) -> Result<Self, BlockError> {
+        let taken = self.command.len() + authentication.len();
+        if taken + HEAD_BYTES + SMALLEST_PART > CAPACITY {
+            return Err(BlockError::Payload(taken));
+        }
+        self.authentication = authentication;
+        Ok(self)
     }
 
     fn room(&self) -> usize {
-        CAPACITY - self.command.len()
+        CAPACITY - self.command.len() - self.authentication.len()
     }
 
     fn block(
@@ -40,7 +56,7 @@ impl<'a> Outgoing<'a> {
         let block = Block {
             header: self.header,
             command: self.command,
-            authentication: &[],
+            authentication: std::mem::take(&mut self.authentication),
             data,
         };
         block.write(out)
@@ -63,9 +79,9 @@ impl<'a> Outgoing<'a> {
     /// Bytes of a file. As in the reference the last block is one that is not full, an empty one if need be.
     pub fn bytes(mut self, bytes: &[u8]) -> Result<Vec<u8>, BlockError> {
         let mut out = Vec::new();
-        let room = self.room();
         let mut rest = bytes;
         loop {
+            let room = self.room();
             let (piece, left) = rest.split_at(rest.len().min(room));
             let is_last = piece.len() < room;
             self.block(&mut out, piece, 0, is_last)?;
@@ -163,6 +179,8 @@ pub struct Message {
     pub header: Header,
     /// Text of the command, blanks as they came.
     pub command: Vec<u8>,
+    /// What its first block says about who sends it.
+    pub authentication: Vec<u8>,
     /// Data of all blocks so far, when they were gathered.
     pub data: Vec<u8>,
     /// Rows that this block completes.
@@ -175,6 +193,7 @@ pub struct Message {
 #[derive(Debug, Default)]
 pub struct Incoming {
     blocks: u32,
+    authentication: Vec<u8>,
     data: Vec<u8>,
     row: Vec<u8>,
     limit_bytes: usize,
@@ -200,11 +219,15 @@ impl Incoming {
                 found: block.header.block_number,
             });
         }
+        if self.blocks == 1 {
+            self.authentication = block.authentication.to_vec();
+        }
         let is_complete =
             block.header.is_last || (block.header.error != 0 && block.header.error <= 1000);
         let mut message = Message {
             header: block.header,
             command: block.command.to_vec(),
+            authentication: self.authentication.clone(),
             data: Vec::new(),
             rows: Vec::new(),
             is_complete,

@@ -3,14 +3,15 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
-/// Certificate, key and the authority of clients, checked.
+/// Certificate, key and the authority of clients, checked. Copies share what `renew` puts into one of them.
 #[derive(Clone)]
-pub struct TlsConfig(Arc<ServerConfig>);
+pub struct TlsConfig(Arc<RwLock<Arc<ServerConfig>>>);
 
 /// Why certificates cannot be used; says which file is meant.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,13 @@ impl TlsConfig {
         let config = builder
             .with_single_cert(chain, key)
             .map_err(|e| fault("certificate and key")(&e))?;
-        Ok(Self(Arc::new(config)))
+        Ok(Self(Arc::new(RwLock::new(Arc::new(config)))))
+    }
+
+    /// Use what `newer` has for connections from now on; those that are open go on.
+    pub fn renew(&self, newer: &Self) {
+        let config = newer.0.read().clone();
+        *self.0.write() = config;
     }
 }
 
@@ -77,7 +84,7 @@ pub(super) struct Tls(Box<ServerConnection>);
 
 impl Tls {
     pub(super) fn new(config: &TlsConfig) -> io::Result<Self> {
-        let mut inner = ServerConnection::new(config.0.clone()).map_err(io::Error::other)?;
+        let mut inner = ServerConnection::new(config.0.read().clone()).map_err(io::Error::other)?;
         // What is written is bounded by the caller.
         inner.set_buffer_limit(None);
         Ok(Self(Box::new(inner)))
