@@ -10,9 +10,11 @@ BLOBS_JS := tests/blobs/js
 CONSOLE_JS := tests/console/js
 CONSOLE := python/edgelake/console
 KAFKA := tests/kafka/java/libs/.installed
+INTERPRETERS := build/interpreters/.fetched
+FOREIGN := build/aarch64-root
 LEDGER := python/edgelake/metadata/chain/PolicyLedger
 
-.PHONY: help demo test lint unit bench docs site contract console pictures wheel sbom clean require test-tools release
+.PHONY: help demo test lint unit bench docs site contract console pictures wheel wheels wheels-check sbom clean require test-tools release
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +64,15 @@ pictures: $(CONSOLE_JS)/node_modules/.installed $(STAMP) ## the pictures of the 
 wheel: require $(STAMP) ## a wheel in dist/
 	$(VENV)/bin/pip wheel --no-deps --wheel-dir dist .
 
+# WHEELS="--machine x86_64 --python 3.11" makes fewer.
+wheels: require $(CONSOLE)/node_modules/.installed $(INTERPRETERS) $(STAMP) ## sdist and wheels for all versions of CPython and machines, in dist/ (WHEELS=options)
+	$(PY) -m pip install --quiet --group pack
+	$(PY) -m pack.wheels $(WHEELS)
+
+wheels-check: require $(INTERPRETERS) $(FOREIGN)/.unpacked $(STAMP) ## try what make wheels made: contents, size, a first answer of each
+	$(PY) -m pip install --quiet --group pack
+	$(PY) -m pytest --timeout 1800 -rsP tests/pack/wheel_checks.py
+
 sbom: require $(STAMP) ## a bill of materials, build/sbom/edgelake.cdx.json (CycloneDX)
 	$(PY) -m pack.sbom build/sbom/edgelake.cdx.json
 
@@ -104,6 +115,18 @@ test-tools:
 $(KAFKA): tests/kafka/java/pom.xml | test-tools
 	@rm -rf $(dir $@) && cd tests/kafka/java && mvn --quiet --batch-mode dependency:copy-dependencies
 	@touch $@
+
+# CPython of all versions, out of Maven: headers for the Cython modules, interpreters to try wheels on.
+$(INTERPRETERS): pack/interpreters.xml | test-tools
+	@rm -rf $(dir $@) && mvn --quiet --batch-mode -f $< dependency:copy -Dfolder=$(abspath $(dir $@))
+	@touch $@
+
+# CPython of Debian for aarch64, which qemu runs. A machine that can't have it leaves out that one check, and says so.
+$(FOREIGN)/.unpacked:
+	@{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y mmdebstrap qemu-user-static \
+	  && rm -rf $(dir $@) && mmdebstrap --quiet --mode=root --variant=extract --architectures=arm64 \
+	    --include=python3,zlib1g,libssl3,libffi8,libgcc-s1,libstdc++6 bookworm $(dir $@) && touch $@; } \
+	  || echo "No CPython for aarch64: that wheel is not tried (it takes Debian's mmdebstrap and qemu-user-static, as root)."
 
 # The editable install compiles Cython and Rust; cargo and setuptools rebuild only what changed.
 $(STAMP): pyproject.toml setup.py Cargo.toml Cargo.lock $(shell find rust cython bench/load -name '*.rs' -o -name '*.pyx' -o -name 'Cargo.toml')

@@ -41,6 +41,7 @@ usage:
   edgelake -c COMMAND [-c ...]      run commands and leave; exit code 1 when one fails
   edgelake init                     make a configuration, in four questions
   edgelake start [FILE.toml]        start a node as its configuration says (edgelake.toml)
+  edgelake deploy [--show]          start a node as the environment says (NODE_TYPE, LEDGER_CONN ...)
   edgelake config check|show        look at a configuration
   edgelake attach [-c COMMAND]      a terminal at a node that runs in the same folder
   edgelake top [--url URL]          what a node does, on the whole screen
@@ -84,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(_batch(commands))
     if first == "start":
         return _start(args[1:])
+    if first == "deploy":
+        return _deploy(args[1:])
     if first.startswith("-"):
         write(f"edgelake: unknown option {first}\n\n{_USAGE}", sys.stderr)
         return 2
@@ -95,6 +98,12 @@ def _start_parser() -> argparse.ArgumentParser:
 
     made = argparse.ArgumentParser("edgelake start", description="Start a node as its configuration says.")
     made.add_argument("file", nargs="?", default=NAME, help=f"default: {NAME}")
+    return made
+
+
+def _deploy_parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("edgelake deploy", description="Start a node as the environment says.")
+    made.add_argument("--show", action="store_true", help="print its commands, and run none")
     return made
 
 
@@ -110,6 +119,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
     found = {
         "start": _start_parser(),
+        "deploy": _deploy_parser(),
         "process": _process_parser(),
         "completion": completion.parser(),
         "man": man.parser(),
@@ -139,6 +149,24 @@ def _start(args: list[str]) -> int:
         _write_error(failure_text(failure))
         return 1
     return run(_serve(lines, found.home))
+
+
+def _deploy(args: list[str]) -> int:
+    """``edgelake deploy``: a node as the environment says. It ends when a step of its start fails, so that a manager of
+    containers tries again: its database may not be there yet."""
+    from edgelake.tools.deployment import commands, replaced_by
+
+    options = _deploy_parser().parse_args(args)
+    try:
+        script = replaced_by(os.environ, Path.cwd())
+        lines = commands(os.environ) if script is None else script
+    except EdgeLakeError as failure:
+        _write_error(failure_text(failure))
+        return 1
+    if options.show:
+        write("\n".join(map(mask, lines)))
+        return 0
+    return run(_serve(lines, whole=script is None))
 
 
 def split_commands(args: Sequence[str]) -> list[str]:
@@ -193,8 +221,8 @@ async def _batch(commands: list[str]) -> int:
     return 1 if failed else 0
 
 
-async def _serve(commands: list[str], home: Path | None = None) -> int:
-    """A node that runs until ``exit node``, SIGTERM or SIGINT."""
+async def _serve(commands: list[str], home: Path | None = None, whole: bool = False) -> int:
+    """A node that runs until ``exit node``, SIGTERM or SIGINT; ``whole``: or until one of the commands fails."""
     node = _node(home)
     stopping = node.ctx.node.stopping
     loop = asyncio.get_running_loop()
@@ -208,7 +236,7 @@ async def _serve(commands: list[str], home: Path | None = None) -> int:
     attached = Attached(node.ctx)
     await attached.start()
     async with watched():
-        work = asyncio.create_task(_work(commands, node.ctx))
+        work = asyncio.create_task(_work(commands, node.ctx, whole))
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if work.done() and not work.cancelled() and work.exception() is not None:
@@ -221,7 +249,7 @@ async def _serve(commands: list[str], home: Path | None = None) -> int:
     fault = results[0]
     if isinstance(fault, Exception):
         raise fault
-    return 0
+    return 1 if fault is False else 0
 
 
 def _follow_parent(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
@@ -248,24 +276,30 @@ async def _started(node: Node) -> bool:
     return True
 
 
-async def _work(commands: list[str], ctx: Context) -> None:
-    """The commands of the command line, then the prompt or the commands of standard input."""
+async def _work(commands: list[str], ctx: Context, whole: bool) -> bool:
+    """The commands of the command line, then the prompt or the commands of standard input.
+
+    ``whole``: ends the node and returns False when one of the former fails.
+    """
     settings = ctx.node.settings
     settings[STARTED] = False
     for line in commands:
         write(f"EL > {mask(line)}")
-        await execute(line, ctx.at(caller=SCRIPT), write, _write_error)
+        if not await execute(line, ctx.at(caller=SCRIPT), write, _write_error) and whole:
+            ctx.node.stopping.set()
+            return False
     settings[STARTED] = True
     notify("READY=1")
     if not ctx.node.settings.get("cli", True):
-        return
+        return True
     if sys.stdin is not None and sys.stdin.isatty():
         from edgelake.command.prompt import Prompt
 
         await Prompt(ctx).run()
-        return
+        return True
     await _standard_input(ctx)
     write("EdgeLake runs detached: no terminal on standard input. It stops at SIGTERM, or by: exit node")
+    return True
 
 
 async def _standard_input(ctx: Context) -> None:

@@ -124,7 +124,7 @@ def until(terminal: int, text: bytes, seen: bytes = b"") -> bytes:
 
 def test_every_part_of_the_program_is_known() -> None:
     known = {part.name: part for part in parts(parsers())}
-    assert known.keys() == {*TOOLS, "start", "process", "completion", "man", "demo", "bench"}
+    assert known.keys() == {*TOOLS, "start", "deploy", "process", "completion", "man", "demo", "bench"}
     for part in known.values():
         assert part.about, part.name
         assert all(option.about for option in part.flags), part.name

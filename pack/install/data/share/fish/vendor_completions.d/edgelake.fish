@@ -9,6 +9,7 @@ complete -c edgelake -n __fish_use_subcommand -a bench -d 'Measure the node agai
 complete -c edgelake -n __fish_use_subcommand -a completion -d 'What the shell completes of edgelake\'s arguments.'
 complete -c edgelake -n __fish_use_subcommand -a config -d 'Look at a configuration without starting a node.'
 complete -c edgelake -n __fish_use_subcommand -a demo -d 'A node on this machine alone (loopback, SQLite) that takes sample readings by REST and files, shows its status and two queries, and stays with a prompt; or a network of four. Nothing is left behind.'
+complete -c edgelake -n __fish_use_subcommand -a deploy -d 'Start a node as the environment says.'
 complete -c edgelake -n __fish_use_subcommand -a doctor -d 'Looks for what keeps a node from running well, and says what to do about it.'
 complete -c edgelake -n __fish_use_subcommand -a init -d 'Four questions, then a configuration, a certificate and an administrator\'s token.'
 complete -c edgelake -n __fish_use_subcommand -a man -d 'Show the manual page.'
@@ -43,6 +44,8 @@ complete -c edgelake -n '__fish_seen_subcommand_from demo' -l network -d 'a netw
 complete -c edgelake -n '__fish_seen_subcommand_from demo' -l rows -x -d 'readings to send (default 60000)'
 complete -c edgelake -n '__fish_seen_subcommand_from demo' -l seconds -x -d 'stop by itself after so many seconds, without a prompt; also DEMO_SECONDS in the environment'
 complete -c edgelake -n '__fish_seen_subcommand_from demo' -l home -x -a '(__fish_complete_directories)' -d 'keep the node\'s files in this folder (default: a folder that is removed)'
+complete -c edgelake -n '__fish_seen_subcommand_from deploy' -s h -l help -d 'show the options, and leave'
+complete -c edgelake -n '__fish_seen_subcommand_from deploy' -l show -d 'print its commands, and run none'
 complete -c edgelake -n '__fish_seen_subcommand_from doctor' -s h -l help -d 'show the options, and leave'
 complete -c edgelake -n '__fish_seen_subcommand_from doctor' -l home -x -a '(__fish_complete_directories)' -d 'the node\'s folder (the configuration\'s, EDGELAKE_HOME, here)'
 complete -c edgelake -n '__fish_seen_subcommand_from doctor' -F
