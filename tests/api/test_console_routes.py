@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from edgelake.command.api.network import place_of
+from edgelake.command.health import Health
 from edgelake.command.registry import Registry
 from edgelake.command.tokenizer import tokenise
 from tests.api.test_api import got, post
 from tests.system.program import STANDALONE, Program
+from tests.tools.test_configuration import edgelake
 
 SCRIPT = (
     STANDALONE
@@ -143,6 +145,41 @@ def test_every_problem_has_a_command_that_exists(node: Program) -> None:
     for one in got(node, "/v1/problems")["problems"]:
         assert one["cause"]
         assert registry.match(tokenise(one["command"]).words) is not None, one
+
+
+def test_what_the_doctor_finds_is_a_problem_of_a_node_that_runs(tmp_path: Path) -> None:
+    """Files that others can read, certificates that are none: the same words, and a command that exists."""
+    with Program(tmp_path, environment={"EDGELAKE_LOG": "error"}) as sick:
+        sick.post("id add user where name = eva and password = x and type = admin")
+        users = tmp_path / "EdgeLake/anylog/users.json"
+        users.chmod(0o644)
+        pem = tmp_path / "EdgeLake/data/pem"
+        pem.mkdir(exist_ok=True)
+        (pem / "other.crt").write_text("nonsense")
+        found = {one["where"]: one for one in got(sick, "/v1/problems")["problems"]}
+        assert found["Users"]["weight"] == found["Certificates"]["weight"] == "error"
+        assert f"others can read {users}" in found["Users"]["what"]
+        assert f"chmod 600 {users}" in found["Users"]["cause"]
+        assert "other.crt cannot be read" in found["Certificates"]["what"]
+        registry = Registry.discover()
+        for one in found.values():
+            assert registry.match(tokenise(one["command"]).words) is not None, one
+    doctor = edgelake("doctor", "--home", str(tmp_path), cwd=tmp_path).stdout
+    for one in (found["Users"], found["Certificates"]):
+        assert one["what"] in doctor
+
+
+async def test_a_node_is_looked_at_once_however_many_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+    monkeypatch.setattr("edgelake.command.health.looks", lambda home: looked.append(home) or iter(()))
+    health = Health(lambda: tmp_path)
+    tasks = {health.refresh() for _ in range(10)}
+    assert len(tasks) == 1
+    for task in tasks:
+        assert task is not None
+        await task
+    assert health.refresh() is None  # not due
+    assert looked == [tmp_path]
 
 
 @pytest.mark.parametrize(

@@ -6,29 +6,20 @@ import argparse
 import contextlib
 import importlib.util
 import os
-import resource
-import shutil
 import socket
-import ssl
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import apsw
 
 from edgelake.command.console import write
-from edgelake.errors import EdgeLakeError, ServiceError
-from edgelake.identity.identities import FILE, Identities
+from edgelake.command.health import Finding, looks
+from edgelake.errors import EdgeLakeError
 from edgelake.tools.configuration import NAME, SECTIONS, Configuration, commands, read
 from edgelake.tools.socket import home_of, short, socket_of
 
-Verdict = Literal["ok", "note", "fail"]
-LOW_BYTES: Final = 1 << 30
-FEW_FILES: Final = 4096
-SOON_S: Final = 30 * 24 * 3600
 EXTRAS: Final = {
     "kafka": "aiokafka",
     "grpc": "grpc",
@@ -39,15 +30,6 @@ EXTRAS: Final = {
     "numpy": "numpy",
     "tui": "textual",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One look; ``advice`` says what to do."""
-
-    verdict: Verdict
-    what: str
-    advice: str = ""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,10 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     home = found.home if found is not None and found.home is not None and not options.home else home_of(options.home)
     is_running = _is_running(home)
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: _folder(home, is_running),
-        lambda: _limits(),
-        lambda: _identities(home),
-        lambda: _certificates(home),
+        lambda: _running(home, is_running),
+        lambda: looks(home),
         lambda: _databases(home),
         lambda: _ports(found, is_running),
         lambda: _extras(),
@@ -98,68 +78,8 @@ def _is_running(home: Path) -> bool:
         return False
 
 
-def _folder(home: Path, is_running: bool) -> Iterator[Finding]:
+def _running(home: Path, is_running: bool) -> Iterator[Finding]:
     yield Finding("ok" if is_running else "note", f"{home}: a node {'runs' if is_running else 'does not run'} there")
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
-    if not os.access(there, os.W_OK):
-        yield Finding("fail", f"{there} cannot be written", "give it to the user of the node, or choose another --home")
-    free = shutil.disk_usage(there).free
-    if free < LOW_BYTES:
-        yield Finding("fail", f"{free / 1e6:,.0f} MB are free at {there}", "make room, or: help delete rows")
-    else:
-        yield Finding("ok", f"{free / 1e9:,.1f} GB are free at {there}")
-
-
-def _limits() -> Iterator[Finding]:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < FEW_FILES:
-        yield Finding(
-            "note", f"{soft} files and connections may be open", f"ulimit -n {16 * FEW_FILES}, for many clients"
-        )
-    if time.time() < 1_750_000_000:
-        yield Finding("fail", f"the clock says {time.strftime('%Y-%m-%d')}", "set it: readings without a time get it")
-
-
-def _identities(home: Path) -> Iterator[Finding]:
-    path = home / "EdgeLake" / "anylog" / FILE
-    identities = Identities(lambda: path)
-    try:
-        identities.load()
-    except ServiceError as problem:
-        yield Finding("fail", str(problem))
-        return
-    content = identities.content
-    if not identities.has_any:
-        yield Finding(
-            "note", "there are no users or tokens", "other machines need no name, where a service listens there"
-        )
-        return
-    if path.stat().st_mode & 0o077:
-        yield Finding("fail", f"others can read {path}", f"chmod 600 {path}")
-    named = f"{len(content.users)} users, {len(content.tokens)} tokens"
-    yield Finding("ok", f"{named}; user authentication is {'on' if content.enforced else 'off'}")
-
-
-def _certificates(home: Path) -> Iterator[Finding]:
-    for path in sorted((home / "EdgeLake" / "data" / "pem").glob("*.crt")):
-        try:
-            ends_s = ssl.cert_time_to_seconds(str(_decoded(path)["notAfter"]))
-        except (OSError, KeyError, ValueError) as problem:
-            yield Finding("fail", f"{path} cannot be read: {problem}", "replace it")
-            continue
-        day = time.strftime("%Y-%m-%d", time.gmtime(ends_s))
-        if ends_s < time.time():
-            yield Finding("fail", f"{path.name} has expired on {day}", "replace it, and start the service again")
-        elif ends_s < time.time() + SOON_S:
-            yield Finding("note", f"{path.name} expires on {day}", "replace it before")
-        else:
-            yield Finding("ok", f"{path.name} is valid until {day}")
-
-
-def _decoded(path: Path) -> dict[str, object]:
-    """What Python's TLS reads out of a certificate file. Only this of its readers takes a file by itself."""
-    reader: Callable[[str], dict[str, object]] = ssl._ssl._test_decode_cert  # type: ignore[attr-defined]
-    return reader(str(path))
 
 
 def _databases(home: Path) -> Iterator[Finding]:

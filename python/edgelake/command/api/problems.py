@@ -1,10 +1,12 @@
 """``/v1/problems``: what is wrong at this node, why, and the command that helps.
 
-What lies outside of the process (files, ports, certificates) is looked at by ``edgelake doctor``.
+Files, limits, users and certificates are looked at as ``edgelake doctor`` does, beside the loop; ports that are not
+free, and whole databases, by it alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
@@ -16,6 +18,7 @@ from edgelake.command.api.state import reasons
 from edgelake.command.context import Context
 from edgelake.command.handlers.messages import PART
 from edgelake.command.handlers.status import statuses
+from edgelake.command.health import health_of
 from edgelake.metadata.routing import ROUTING, Routes
 from edgelake.net.rest.api import ApiReply
 
@@ -40,6 +43,7 @@ class Problem:
 
 def problems(ctx: Context) -> list[Problem]:
     """All that is known without any I/O but for the room on the disk; errors first."""
+    health_of(ctx).refresh()
     looks: tuple[Callable[[Context], Iterator[Problem]], ...] = (
         _services,
         _ready,
@@ -48,6 +52,7 @@ def problems(ctx: Context) -> list[Problem]:
         _messages,
         _metadata,
         _peers,
+        _around,
     )
     found = [problem for look in looks for problem in look(ctx)]
     return sorted(found, key=lambda one: one.weight != "error")[:MOST]
@@ -55,6 +60,8 @@ def problems(ctx: Context) -> list[Problem]:
 
 async def get_problems(call: Call) -> ApiReply:
     """The list."""
+    if (looking := health_of(call.ctx).refresh()) is not None:
+        await asyncio.shield(looking)
     return json_reply({"problems": [asdict(one) for one in problems(call.ctx)]})
 
 
@@ -122,3 +129,10 @@ def _peers(ctx: Context) -> Iterator[Problem]:
         if not state.is_active:
             cause = f"it did not answer at {state.recorded}"
             yield Problem("error", "Network", f"{address} does not respond", cause, f"test network with {address}")
+
+
+def _around(ctx: Context) -> Iterator[Problem]:
+    for one in health_of(ctx).findings:
+        if one.verdict != "ok" and one.command:
+            weight: Weight = "error" if one.verdict == "fail" else "warning"
+            yield Problem(weight, one.where, one.what, one.advice, one.command)

@@ -19,7 +19,7 @@ export function Problems() {
       {data && found.length === 0 && (
         <Card title="Nothing is wrong">
           <Empty>
-            The node knows of no problem. What lies outside of it, such as files, ports and certificates, is looked at by{" "}
+            The node knows of no problem. Configurations, ports and whole databases are looked at by{" "}
             <code>edgelake doctor</code>.
           </Empty>
         </Card>
