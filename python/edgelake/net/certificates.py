@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 OWN = "self-signed"
 VALID_YEARS = 10
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,32 @@ class Watched:
                 f"SSL Connection: {self._certificate} and {self._key}: {problem}",
                 hint="the certificate and the key that belongs to it, both in PEM form",
             ) from problem
+
+
+class Renewal:
+    """Looks at the files of a server that runs, each second, and has them taken anew when they have changed.
+
+    Args:
+        renew: take the files; raises ServiceError for what cannot be used. It is logged, and the old one stays.
+    """
+
+    def __init__(self, name: str, files: Sequence[Path], renew: Callable[[], Awaitable[None]]) -> None:
+        self._name, self._renew = name, renew
+        self._watched = Watched(files[0], files[1])
+        self._task = asyncio.create_task(self._look(), name=f"certificate of the {name}")
+
+    def close(self) -> None:
+        """Look no more. Idempotent."""
+        self._task.cancel()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if await asyncio.to_thread(self._watched.have_changed):
+                try:
+                    await self._renew()
+                except ServiceError as problem:
+                    log.error("%s: the certificate cannot be renewed, the old one stays: %s", self._name, problem)
 
 
 def fingerprint(certificate: Path) -> str:

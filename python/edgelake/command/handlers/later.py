@@ -15,7 +15,6 @@ from edgelake.model import CommandClass, Reply
 
 # What brings a group of commands, then a phrase and an example of its form.
 _DEVICES = "device and stream inputs"
-_SECURITY = "users and keys"
 _BUCKETS = "object storage"
 _AGENTS = "tools for assistants"
 
@@ -34,10 +33,6 @@ LATER: dict[str, dict[str, str]] = {
         "video connect": "video connect where name = camera and protocol = rtsp and address = !ip",
         "import function": "import function where import_name = f and lib = l and method = m",
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
-    },
-    _SECURITY: {
-        "id generate certificate authority": "id generate certificate authority where country = US and org = o",
-        "id generate certificate request": "id generate certificate request where org = o and ip = !ip",
     },
     _BUCKETS: {
         "bucket provider connect": "bucket provider connect where group = g and provider = p and region = r",

@@ -125,7 +125,9 @@ async def run_tcp_server(
     server.keep(asyncio.ensure_future(Returning(ctx.parts[ROUTING], server.ask).run()))
     ctx.variables.set("anylog_server_port", str(config.external[1]))
     if files is not None:
-        ctx.variables.set("tcp_certificate", certificate_text(files))
+        shown = files
+        server.on_renewed = lambda: ctx.variables.set("tcp_certificate", certificate_text(shown))
+        server.on_renewed()
     return Reply.done()
 
 

@@ -14,6 +14,7 @@ from edgelake.errors import ServiceError
 from edgelake.identity.gate import Gate
 from edgelake.identity.identities import Identities
 from edgelake.model import Status
+from edgelake.net.certificates import Renewal, fingerprint
 from edgelake.net.endpoints import Addressed, is_loopback, join_address
 from edgelake.net.mqtt.acl import AclFile
 from edgelake.net.mqtt.config import BrokerConfig, Rows
@@ -88,6 +89,7 @@ class MqttBroker(Addressed):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._since_us = 0
         self._failure = ""
+        self._renewal: Renewal | None = None
 
     # ---- life
 
@@ -109,9 +111,34 @@ class MqttBroker(Addressed):
         self._loop.add_reader(native.fileno(), self._news)
         self._gate.identities.watch(self._identities_changed)
         self._since_us = time.time_ns() // 1000
+        if (files := self._files()) is not None:
+            self._renewal = Renewal("Message Broker", files, self.renew_certificate)
         log.info("Message Broker initiated on %s, %d users", self.bound, len(users))
         if self.warning:
             log.warning("Message Broker: %s", self.warning)
+
+    def _files(self) -> tuple[Path, Path] | None:
+        """Certificate and key; None without TLS."""
+        config = self.config
+        if not config.has_tls or config.certificate is None or config.key is None:
+            return None
+        return config.certificate, config.key
+
+    async def renew_certificate(self) -> None:
+        """Show what is in the files of the certificate now to clients that connect from now on; others go on.
+
+        Raises ServiceError for files that cannot be used: the old one stays.
+        """
+        native, files = self._native, self._files()
+        if native is None or files is None:
+            raise ServiceError("Message Broker: it has no TLS, or does not run")
+        certificate, key, authority = await asyncio.to_thread(
+            lambda: (_content(files[0]), _content(files[1]), _content(self.config.client_cert))
+        )
+        assert certificate is not None
+        assert key is not None
+        native.renew(certificate, key, authority)
+        log.info("Message Broker: certificate renewed, SHA-256 fingerprint %s", fingerprint(files[0]))
 
     def _open(self) -> _rust.MqttBroker:
         config = self.config
@@ -159,7 +186,9 @@ class MqttBroker(Addressed):
         if native is None or logins is None or loop is None:
             return
         bound = self.bound
-        self._native = self._logins = None
+        if self._renewal is not None:
+            self._renewal.close()
+        self._native = self._logins = self._renewal = None
         self._since_us = 0
         self._gate.identities.unwatch(self._identities_changed)
         loop.remove_reader(native.fileno())

@@ -18,6 +18,7 @@ from edgelake._rust import PeerMessage
 from edgelake.errors import AddressInUseError, CredentialsError, EdgeLakeError, NotPermittedError, ServiceError, error
 from edgelake.identity.messages import Signatures, is_own
 from edgelake.model import Status
+from edgelake.net.certificates import Renewal, fingerprint
 from edgelake.net.endpoints import Addressed, is_loopback, join_address
 from edgelake.net.peer import rows
 from edgelake.net.peer.arrivals import Arrivals
@@ -100,6 +101,8 @@ class PeerServer(Addressed):
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
         self._since_us = 0
+        self._renewal: Renewal | None = None
+        self.on_renewed: Callable[[], None] = lambda: None
         self._internal, self._external = self.internal, join_address(*config.external)
         self._hosts = (config.external[0], config.internal[0])
 
@@ -123,6 +126,8 @@ class PeerServer(Addressed):
                 hint="choose another port, or end what listens there",
             ) from problem
         self._since_us = time.time_ns() // 1000
+        if (files := self.secure.files) is not None:
+            self._renewal = Renewal("TCP Server", (files.certificate, files.key), self.renew_certificate)
         log.info("TCP Server initiated on %s", self.bound)
         if self.warning:
             log.warning("TCP Server: %s", self.warning)
@@ -132,6 +137,8 @@ class PeerServer(Addressed):
         if self._server is None:
             return
         server, self._server = self._server, None
+        if self._renewal is not None:
+            self._renewal.close()
         server.close()
         self.jobs.end_all("the TCP server of this node has ended")
         self.deadlines.close()
@@ -141,6 +148,19 @@ class PeerServer(Addressed):
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def renew_certificate(self) -> None:
+        """Show what is in the files of the certificate now on connections from now on. Raises ServiceError: the old
+        one stays."""
+        files = self.secure.files
+        if files is None:
+            raise ServiceError("TCP Server: it has no TLS")
+        try:
+            await asyncio.to_thread(self.secure.load)
+        except (OSError, ssl.SSLError, ValueError) as problem:
+            raise ServiceError(f"TCP Server: the certificate cannot be renewed, the old one stays: {problem}") from None
+        log.info("TCP Server: certificate renewed, SHA-256 fingerprint %s", fingerprint(files.certificate))
+        self.on_renewed()
 
     @property
     def warning(self) -> str:
