@@ -146,12 +146,21 @@ class MappingError(IngestError):
 
 
 class OverloadedError(EdgeLakeError):
-    """A queue is full; nothing was accepted. Send again later."""
+    """A queue is full; nothing was accepted. Send again later, after ``retry_s`` seconds."""
 
+    retry_s = 1
     code = "node.overloaded"
     number = 67
     text = "The node is overloaded"
     http_status = 503
+
+
+class CrowdedError(OverloadedError):
+    """As many clients listen as may; a further one is to come back when others have left."""
+
+    retry_s = 30
+    code = "node.crowded"
+    text = "Too many clients listen"
 
 
 class StorageFullError(EdgeLakeError):

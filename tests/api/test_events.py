@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import http.client
 import json
+import re
+import resource
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import psutil
 import pytest
 
 from edgelake import Node
@@ -138,7 +142,7 @@ def test_more_listeners_than_there_may_be_are_refused_and_others_are_served(tmp_
         refused = [one for one in listeners if one.reply.status == 503]
         assert len(refused) == 20
         assert json.loads(refused[0].reply.read())["title"]
-        assert refused[0].reply.headers["Retry-After"]
+        assert refused[0].reply.headers["Retry-After"] == "30"
         assert node.request("GET", {}, path="/healthz")[0] == 200
         assert listeners[0].next("state").data["node"]["name"] == "edge-1"
         all_of_them.pop_all().close()
@@ -148,6 +152,54 @@ def test_more_listeners_than_there_may_be_are_refused_and_others_are_served(tmp_
                 return one.reply.status == 200
 
         node.until(is_free)
+
+
+CROWD = 10_000
+
+
+@pytest.mark.slow
+async def test_ten_thousand_listeners_are_bounded_and_the_node_goes_on(tmp_path: Path) -> None:
+    """They come at once; a hundred are served, the others told what to do, and readings are stored meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    crowd = min(CROWD, hard - 500)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, crowd + 500), hard))
+    with Program(tmp_path) as node:
+        assert node.process is not None
+        before = psutil.Process(node.process.pid).memory_info().rss
+        statuses: Counter[int] = Counter()
+        heads: list[bytes] = []
+        held: list[asyncio.StreamWriter] = []
+        connecting = asyncio.Semaphore(200)
+
+        async def listen() -> None:
+            async with connecting:
+                reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+                held.append(writer)  # none leaves by itself
+                writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                statuses[int(head.split()[1])] += 1
+                if b" 503 " in head:
+                    size = int(re.findall(rb"content-length: (\d+)", head.lower())[0])
+                    heads.append(head + await reader.readexactly(size))
+                    assert await reader.read() == b""  # it makes room for others
+
+        listening = asyncio.gather(*(listen() for _ in range(crowd)))
+        stored = 0
+        while not listening.done():
+            assert (await asyncio.to_thread(node.put, b'{"value": 1}', table="beside"))[0] == 200
+            stored += 1
+        await listening
+        assert statuses == {200: LISTENERS, 503: crowd - LISTENERS}
+        assert all(b"retry-after: 30" in head.lower() and b"/v1/overview" in head for head in heads)
+        status, body = await asyncio.to_thread(node.request, "GET", {}, None, path="/v1/overview")
+        assert (status, json.loads(body)["ready"]) == (200, True)
+        await asyncio.to_thread(node.post, "flush buffers")
+        assert await asyncio.to_thread(node.count, "beside") == stored > 0
+        grown = psutil.Process(node.process.pid).memory_info().rss - before
+        assert grown < 200 << 20, f"{grown / 1e6:.0f} MB for {crowd} connections"
+        for writer in held:
+            writer.close()
+        assert node.stop() == 0
 
 
 def test_one_that_reads_nothing_holds_nobody_up(node: Program) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.console.browser import DESKTOP, Browser
 from tests.console.conftest import script
@@ -32,7 +37,10 @@ HARM = "window.hit !== undefined || document.querySelector('main :is(script, ifr
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A node whose names, values, topics, client ids and errors are markup."""
-    with Program(tmp_path_factory.mktemp("poisoned"), script()) as node:
+    commands = script()
+    port = int(re.findall(r"run message broker .* external_port = (\d+)", commands)[0])
+    folder = tmp_path_factory.mktemp("poisoned")
+    with Program(folder, commands) as node, contextlib.ExitStack() as clients:
         node.put(json.dumps([{"device": text, "value": 1.5} for text in CORPUS]).encode(), table="readings")
         node.put(json.dumps([{text: 1.5} for text in CORPUS]).encode(), table="columns")
         for text in CORPUS:
@@ -46,8 +54,34 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
             command(node, f"blockchain insert where policy = {json.dumps(policy)} and local = true")
             mapping = {"mapping": {"name": text, "dbms": text, "table": text, "schema": {text: {}}}}
             command(node, f"blockchain insert where policy = {json.dumps(mapping)} and local = true")
+        command(node, "run msg client where broker = local and topic = (name = # and dbms = plant and table = mqtt)")
+        for text in CORPUS:
+            quoted = f"'{text}'" if "'" not in text else text
+            topic = f'(name = {quoted} and dbms = plant and table = mqtt and column.value.float = "bring [value]")'
+            command(node, f"run msg client where broker = local and topic = {topic}")
+            clients.enter_context(publishing(port, text))
         node.post("flush buffers")
         yield node
+
+
+@contextlib.contextmanager
+def publishing(port: int, text: str) -> Iterator[None]:
+    """A client that stays connected, with markup as its id, user, topics and payloads."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=text)
+    client.username_pw_set(text, "x")
+    done = threading.Event()
+    client.on_subscribe = lambda *_: done.set()
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    client.subscribe(text.replace("#", "").replace("+", ""), qos=1)
+    assert done.wait(20)
+    for payload in (text, json.dumps({"value": text}), json.dumps({text: text})):
+        client.publish(text, payload, qos=1).wait_for_publish(20)
+    try:
+        yield
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def command(node: Program, line: str) -> None:
@@ -80,6 +114,9 @@ def test_markup_is_shown_as_the_text_that_it_is(one_browser: Browser, poisoned: 
         browser.fill("textarea.code", json.dumps([{"value": text} for text in CORPUS]))
         browser.click("button:text-is('Try')")
         browser.wait(".tried, .failure")
+        browser.wait(f".grid td:text-is({json.dumps(CORPUS[0])})")
+        shown = browser.texts(".grid td")
+        assert set(CORPUS) <= set(shown)  # ids of clients
     elif page == "data":
         browser.click(".shelf-list a:has-text('columns') >> nth=0")
         browser.wait(".shelf-shown .tile")

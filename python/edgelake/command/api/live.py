@@ -31,7 +31,7 @@ import msgspec
 from edgelake.command.api.overview import overview
 from edgelake.command.api.routes import Call
 from edgelake.command.context import Context
-from edgelake.errors import CredentialsError, OverloadedError
+from edgelake.errors import CredentialsError, CrowdedError
 from edgelake.model import CommandClass
 from edgelake.net.rest.api import ApiReply
 
@@ -81,9 +81,12 @@ class Events:
         self._listeners = 0
 
     async def listen(self, call: Call) -> ApiReply:
-        """A listener. Raises OverloadedError when there are too many."""
+        """A listener. Raises CrowdedError when there are too many."""
         if self._listeners >= LISTENERS:
-            raise OverloadedError(f"{LISTENERS} clients listen to the events of this node already")
+            raise CrowdedError(
+                f"{LISTENERS} clients listen to the events of this node already",
+                hint="close consoles that nobody looks at, or read /v1/overview now and then; Retry-After",
+            )
         self._listeners += 1
         place = [True]  # given back once: by the stream, or with it when it never began
         stream = self._stream(call, place)

@@ -14,7 +14,7 @@ from typing import Any
 
 from granian._granian import RSGIProtocolClosed
 
-from edgelake.errors import CredentialsError, EdgeLakeError, OverloadedError, RequestError, StoppingError
+from edgelake.errors import CredentialsError, CrowdedError, EdgeLakeError, OverloadedError, RequestError, StoppingError
 from edgelake.model import Stored
 from edgelake.net.rest.exchange import Exchange, HeaderList
 
@@ -105,7 +105,10 @@ def send_failure(out: Exchange, problem: EdgeLakeError, headers: HeaderList, bod
         asked = ("retry-after", str(math.ceil(problem.retry_s))) if problem.retry_s else ("www-authenticate", LOGIN)
         headers = [*headers, asked]
     if isinstance(problem, (OverloadedError, StoppingError)):
-        headers = [*headers, ("retry-after", "1")]
+        wait_s = problem.retry_s if isinstance(problem, OverloadedError) else 1
+        headers = [*headers, ("retry-after", str(wait_s))]
+    if isinstance(problem, CrowdedError):  # a connection that is kept would take the place of somebody else's
+        headers = [*headers, ("connection", "close")]
     out.response_bytes(int(status), headers, body)
 
 
