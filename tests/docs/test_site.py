@@ -22,3 +22,7 @@ def test_it_builds_without_a_warning_and_asks_nobody(tmp_path: Path) -> None:
     assert {path.stem for path in (ROOT / "docs").glob("*.md")} <= pages
     for page in tmp_path.glob("*.html"):
         assert not _FETCHED.findall(page.read_text()), page.name
+    figures = (tmp_path / "figures.html").read_text()
+    for plot in (ROOT / "bench" / "results").glob("*.svg"):
+        assert (tmp_path / "images" / "bench" / plot.name).read_bytes() == plot.read_bytes()
+        assert f'src="images/bench/{plot.name}"' in figures
