@@ -206,7 +206,9 @@ class Dispatcher:
         return reply
 
     def _note(self, failure: EdgeLakeError, shown: str, ctx: Context) -> None:
-        """Put a command that failed into the logs."""
+        """Put a command that failed into the logs. What its caller is told has no secrets either."""
+        failure.detail, failure.hint = mask(failure.detail), mask(failure.hint)
+        failure.args = (failure.detail or failure.text,)
         if ctx.caller.entry != "schedule" or ctx.flow.frame is not None:  # a scheduler notes what its tasks do
             ctx.logs.command(shown, str(failure), entry=ctx.caller.entry)
             ctx.echo.add(f"Error executing: [{mask(shown)}] Message: [{mask(str(failure))}]")

@@ -19,10 +19,10 @@ KINDS = ("event", "error", "query", "file", "streaming")
 _SIZES = {"event": 100}
 _DEFAULT_SIZE = 20
 _TITLES = ("ID", "Count", "Thread", "Time", "Type", "Text")
-# Lengths have bounds: a long command is looked through in one go.
+# Lengths have bounds: a long command is looked through in one go. A misspelt password is one, too.
 _SECRET = re.compile(
     r"""(?ix)
-    \b( [\w.-]{0,64} (?: passw(?:or)?d | passwd | secret | private_key | access_key | token | credential )
+    \b( [\w.-]{0,64} (?: pas{1,2}w?o?w?r?d | passw | pwd | secret | private_key | access_key | token | credential )
     [\w.-]{0,64} )
     (\s*=\s*) ( "[^"]*" | '[^']*' | (?!\s*(?:and|=)\b) [^\s()=]+ )"""
 )
@@ -165,7 +165,7 @@ class EchoQueue:
     def add(self, text: str) -> None:
         """Keep a message; nothing while the queue is off."""
         if self.on:
-            self._messages.append((self._next, datetime.now(), text))
+            self._messages.append((self._next, datetime.now(), mask(text)))
             self._next += 1
             self.unread = True
 
