@@ -66,7 +66,7 @@ def test_a_wheel_holds_what_it_should_and_nothing_else(python: str, machine: str
         metadata = message_from_bytes(archive.read(f"{info}/METADATA"))
         bill = json.loads(archive.read(f"{info}/sboms/{NAME}"))
         third_party = archive.read(f"{info}/licenses/{NOTICES}").decode()
-    libraries = {name for name in names if ".so" in name}
+    libraries = {name for name in names if name.endswith(".so")}
     suffix = f"cpython-{python.replace('.', '')}-{machine}-linux-gnu.so"
     assert libraries == {"edgelake/_rust.abi3.so", f"edgelake/_cython/rows.{suffix}"}
     console = {name.removeprefix("edgelake/console/") for name in names if name.startswith("edgelake/console/")}

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from pack.components import extras
 
 from edgelake.command.registry import Registry
 from edgelake.command.tokenizer import tokenise
 from edgelake.command.variables import Variables
 from edgelake.tools.deployment import ROLES, DeploymentError, commands, replaced_by
+from tests.docs.test_docs import ROOT
 from tests.tools.test_configuration import edgelake
 
 EVERYTHING = {
@@ -122,3 +124,17 @@ def test_the_scripts_of_the_user_stand_in_the_place_of_ours(tmp_path: Path) -> N
     assert replaced_by({"LOCAL_SCRIPTS": str(tmp_path)}, Path("/")) == [f"process {main}"]
     shown = edgelake("deploy", "--show", cwd=tmp_path, LOCAL_SCRIPTS=str(tmp_path))
     assert shown.stdout == f"process {main}\n"
+
+
+def test_the_page_names_every_variable_and_no_other() -> None:
+    source = (ROOT / "python/edgelake/tools/deployment.py").read_text() + (ROOT / "docker/healthy.py").read_text()
+    read = set(re.findall(r"[\"']([A-Z_]{4,})[\"']", source)) - {"TRUE", "FALSE"}
+    page = (ROOT / "docs/install.md").read_text()
+    rows = [row.split("|")[1] for row in page.splitlines() if re.match(r"\| `[A-Z_]+`", row)]
+    assert set(re.findall(r"`([A-Z_]+)`", " ".join(rows))) == read
+
+
+def test_the_page_names_every_extra() -> None:
+    page = (ROOT / "docs/install.md").read_text()
+    named = set(re.findall(r"^\| `([a-z]+)` \|", page, re.M))
+    assert named == set(extras())
