@@ -31,8 +31,12 @@ FIRST = (
     'sql plant format = table "select max(speed) from motor"',
 )
 PROGRAM = """
-import asyncio, sys
+import asyncio, socket, sys
 from edgelake import Node
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
 
 async def main():
     async with Node(sys.argv[1]) as node:
@@ -41,7 +45,7 @@ async def main():
         await node.ingest("plant", "motor", [{"device": "m-1", "speed": 1480.5}, {"device": "m-2", "speed": None}])
         await node.execute("flush buffers")
         print([row async for row in node.query("select device, speed from plant.motor order by device")])
-        await node.execute("run rest server where external_ip = 127.0.0.1 and external_port = 0 and bind = true")
+        await node.execute(f"run rest server where external_ip = 127.0.0.1 and external_port = {port} and bind = true")
 
 asyncio.run(main())
 """
