@@ -32,7 +32,7 @@ TOGETHER = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file, or of the folders that share something, run one after the other (``-n ... --dist loadgroup``)."""
+    """Tests of a file, or of folders that share something, run one after the other (``-n ... --dist loadgroup``)."""
     for item in items:
         path = item.path.relative_to(item.config.rootpath)
         group = TOGETHER.get(path.parts[1], str(path))
