@@ -19,12 +19,12 @@ _UNNEEDED: Final = ("/test/", "/idlelib/", "/turtledemo/")
 
 
 def headers(version: str) -> Path:
-    """The folder with Python.h. Raises FileNotFoundError where ``make build/interpreters`` has not run."""
+    """The folder with Python.h. Raises FileNotFoundError where make has not fetched it (build/interpreters)."""
     return _unpacked(version) / f"include/python{version}"
 
 
 def interpreter(version: str) -> Path:
-    """The program. Raises FileNotFoundError where ``make build/interpreters`` has not run."""
+    """The program. Raises FileNotFoundError where make has not fetched it (build/interpreters)."""
     return _unpacked(version) / f"bin/python{version}"
 
 
