@@ -346,6 +346,16 @@ class GroupScan:
 
         Raises: DatabaseError, QueryStoppedError, QueryTooLargeError, QueryError.
         """
+    def scan_gathered(self, pointer: int, sql: str) -> bool:
+        """Take in what a database server has grouped; False, and nothing is taken, where a sum is not exact.
+
+        The columns of ``sql``: the keys (any time in it for a bucket), the number of rows, then for each column that
+        aggregates read, in their order: values that are not null; of a sum eight whole numbers (high and low 32 bits
+        of the whole ones, of the floats in units of 2^-20, of what is left in units of 2^-82; the number of floats;
+        not 0 = not exact); minimum; maximum; a value that is to be counted once.
+
+        Raises as ``scan`` does.
+        """
     def merge(self, other: GroupScan) -> None:
         """Take the groups of another one of the same spec, which ends it. Raises QueryError, QueryTooLargeError."""
     def finish(self) -> Rows:
@@ -768,13 +778,15 @@ class Select:
         reference_order: bool = False,
         leading: tuple[int | None] | None = None,
         also: str | None = None,
+        on_server: bool = False,
         part: Literal["whole", "leaf", "query"] = "whole",
     ) -> Plan:
         """The plan over ``tables``: those of ``Select.tables``, in their order.
 
         ``extend``: (title, ``table``, ``dbms`` or ``text``, the text, kind, casts). ``timezone``: of times that name
         none; None = the machine's. ``leading``: what a plan of the kind ``leading`` found, None in it = no row.
-        ``also``: a condition beside that of the statement, on the rows of each table.
+        ``also``: a condition beside that of the statement, on the rows of each table. ``on_server``: a database server
+        may group them (``Plan.server_scans``).
         Raises QueryError, EdgeLakeError (195, 296).
         """
 
@@ -783,7 +795,7 @@ class Plan:
     """What is to be done for a select."""
 
     @property
-    def kind(self) -> Literal["leading", "rows", "groups", "engine", "network"]: ...
+    def kind(self) -> Literal["leading", "rows", "groups", "engine", "network", "elsewhere"]: ...
     @property
     def sql(self) -> str:
         """The statement; of groups, the one over ``edgelake_batch``."""
@@ -797,6 +809,12 @@ class Plan:
     def network(self) -> tuple[str, str, tuple[int | None, int] | None] | None:
         """Of the kind ``network``: statement for other nodes, kinds of its columns as JSON; limit and offset of rows
         that are passed on, None where ``sql`` puts them together."""
+    @property
+    def server_scans(self) -> list[str | None]:
+        """Of each scan, how a server is to read it: JSON (ServerScan of rust/core); None where it cannot."""
+    @property
+    def reason(self) -> str:
+        """Of the kind ``elsewhere``: why one node has to run the statement (``sql``) as a whole."""
     @property
     def group_spec(self) -> str:
         """For GroupScan and PeerMerge."""
@@ -833,6 +851,9 @@ class PeerMerge:
         """Take rows; the text that they become, where they are printed. Raises QueryError."""
     @property
     def rows(self) -> int: ...
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the rows that are kept, about."""
     @property
     def is_full(self) -> bool:
         """Whether more rows change nothing."""

@@ -234,7 +234,7 @@ BENCHES: dict[str, Bench] = {
         },
     ),
     "postgres": Bench(
-        "workload W into a PostgreSQL server",
+        "workload W into a PostgreSQL server, and questions to 5,000,000 rows there",
         {
             "postgres": Measure(
                 "W by REST in bodies of 1,000 rows into PostgreSQL, until count(*) shows all",
@@ -242,6 +242,19 @@ BENCHES: dict[str, Bench] = {
                 0.75,
                 "higher",
                 "psql \\copy of the same rows into the same table, 10,000 at a time",
+            ),
+            "aggregate": Measure(
+                "count, min, max, avg of 5 M rows", "ms", 4, "lower", "the same by the server alone, asked by psql"
+            ),
+            "grouped": Measure(
+                "count, sum, avg of 5 M rows by 1,000 devices", "ms", 4, "lower", "the same by the server alone"
+            ),
+            "increments": Measure(
+                "increments(hour, 1) with min, max, avg over 5 M rows",
+                "ms",
+                4,
+                "lower",
+                "the same by the server alone",
             ),
         },
     ),
@@ -276,7 +289,9 @@ BENCHES: dict[str, Bench] = {
             "get": Measure("blockchain get operator where ..., up to 10 of 100,000, p99", "ms", 1.0, "lower"),
             "insert": Measure("one policy more beside 100,000, durable", "ms", 10.0, "lower"),
             "insert-held": Measure("the event loop held by that, p99.9", "ms", 5.0, "lower"),
-            "sync": Measure("payload of one changed policy of 500 B to 50 nodes of ours", "KB", 50.0, "lower"),
+            "sync": Measure(
+                "payload on the links of one changed policy of 500 B to 50 nodes of ours", "KB", 50.0, "lower"
+            ),
         },
     ),
     "network": Bench(

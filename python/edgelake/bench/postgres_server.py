@@ -72,9 +72,9 @@ class PostgresServer:
         """End it as a power failure would: no process of it gets to say anything."""
         self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
 
-    def sql(self, text: str, dbms: str = "postgres") -> str:
+    def sql(self, text: str, dbms: str = "postgres", *, limit_s: float = 30) -> str:
         """Run SQL with the server's own client; fields parted by ``|``."""
-        return self._client(dbms, "-c", text)
+        return self._client(dbms, "-c", text, limit_s=limit_s)
 
     def run(self, script: Path, dbms: str) -> None:
         """Run a script of the server's own client, to its first failure."""

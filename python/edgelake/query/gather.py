@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from edgelake._rust import PeerMerge, PeerMessage
+from edgelake._rust import PeerMessage
 from edgelake.errors import QueryStoppedError, TimeoutExpiredError
 from edgelake.peering import INCOMPLETE, NO_ANSWER, UNREACHABLE, PeerAnswer, failure_of
 from edgelake.query.exchange import RowEvent, RowQuery
@@ -81,6 +82,22 @@ class Share:
         return held
 
 
+class Merge(Protocol):
+    """What becomes of the rows."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def is_full(self) -> bool:
+        """Whether more rows change nothing."""
+
+    def add(self, messages: list[PeerMessage]) -> bytes:
+        """Take rows; the text that they become."""
+
+    def end(self, elapsed_s: int, target_nodes: int, participating_nodes: int) -> bytes:
+        """The text behind them."""
+
+
 QUIET_S = 3.0
 """A node that sends nothing for so long is asked whether it is there."""
 
@@ -101,11 +118,12 @@ class Gathering:
         mark_incomplete: told of a node that does not have all data yet.
         printed: how nodes are to print rows that are passed on; "" = they are read here.
         job: told how far it is.
+        is_slow: ``merge`` may take its time: rows go to it in a thread.
     """
 
     query: RowQuery
     shares: list[Share]
-    merge: PeerMerge
+    merge: Merge
     subset: bool
     limit_s: float | None
     mark: Callable[[str, bool], None]
@@ -114,6 +132,7 @@ class Gathering:
     is_active: Callable[[str], bool]
     printed: str = ""
     job: Job | None = None
+    is_slow: bool = False
     messages: int = 0
     _awaited: dict[int, Share] = field(default_factory=dict)
     _held_bytes: int = 0
@@ -138,6 +157,8 @@ class Gathering:
                     found += self._take(event)
                 if found and (text := await self._merged(found)):
                     yield text
+                if self._is_stopped:  # while rows were merged
+                    raise QueryStoppedError
         finally:
             if self._quiet is not None:
                 self._quiet.cancel()
@@ -179,7 +200,7 @@ class Gathering:
         self.messages += len(messages)
         if self.job is not None:
             self.job.rows = self.merge.rows
-        if len(messages) == 1:
+        if len(messages) == 1 and not self.is_slow:
             return self.merge.add(messages)
         return await asyncio.to_thread(self.merge.add, messages)
 

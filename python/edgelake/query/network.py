@@ -11,15 +11,17 @@ from typing import Any
 import msgspec
 
 from edgelake._rust import PeerMerge, Plan, Select
-from edgelake.errors import TableMissingError, error
-from edgelake.metadata.routing import Routes
+from edgelake.errors import QueryError, TableMissingError, error
+from edgelake.metadata.routing import Routes, Target
+from edgelake.query import leading
 from edgelake.query.columns import rows
 from edgelake.query.exchange import QueryPeers
-from edgelake.query.gather import Gathering, Share
+from edgelake.query.gather import Gathering, Merge, Share
 from edgelake.query.jobs import Job
 from edgelake.query.options import ExtendItem, Options
 from edgelake.query.run import Run
 from edgelake.query.service import Answer, Queries, printed_for
+from edgelake.query.spill import SortedRows
 from edgelake.store.base import TableInfo
 
 
@@ -93,26 +95,103 @@ class NetworkQueries:
         started = time.monotonic()
         job = queries.jobs.begin(dbms, command, options.destination or options.format)
         try:
-            select = Select(sql)
-            table = self._table(select, dbms)
             limit_s = _least(asked.timeout_s, options.max_time_s, queries.limits.timeout_s)
-            plan = queries.planner().plan_for_peers(select, table, options)
+            if "{" in sql:
+                sql = await leading.resolved(sql, lambda one: self._value(dbms, one, options, asked, limit_s))
+            select = Select(sql)
+            tables = self._tables(select, dbms)
+            plan = queries.planner().plan_for_peers(select, tables, dbms, options)
+            if plan.kind == "elsewhere":
+                return self._whole(plan, tables, options, asked, limit_s, job, started, json_null)
+            (table,) = tables
             if plan.kind == "leading":
                 latest = await self._latest(plan.sql, table, options, asked, limit_s)
-                plan = queries.planner().plan_for_peers(select, table, options, (latest,))
+                plan = queries.planner().plan_for_peers(select, tables, dbms, options, (latest,))
             return await self._run(plan, table, options, asked, limit_s, job, started, json_null)
         except BaseException as raised:
             queries.jobs.end(job, raised)
             raise
 
-    def _table(self, select: Select, dbms: str) -> TableInfo:
-        if len(select.tables) != 1:
-            raise error(46, "a select over other nodes reads one table", hint="include = (table) reads others with it")
-        name, table = select.tables[0]
-        found = self._table_of((name or dbms).lower(), table)
-        if found is None:
-            raise TableMissingError(f"{name or dbms}.{table}", hint="see: get data nodes")
+    def _tables(self, select: Select, dbms: str) -> list[TableInfo]:
+        if not select.tables:
+            raise QueryError(
+                "a select over other nodes reads a table", hint="sql <dbms> select ... without the network"
+            )
+        found = []
+        for name, table in select.tables:
+            known = self._table_of((name or dbms).lower(), table)
+            if known is None:
+                raise TableMissingError(f"{name or dbms}.{table}", hint="see: get data nodes")
+            found.append(known)
         return found
+
+    async def _value(self, dbms: str, sql: str, options: Options, asked: Asked, limit_s: float | None) -> Any:
+        """Value of a leading query over the same nodes. Raises EdgeLakeError 166 unless it is one row of one column."""
+        limited = Options(format="json:output", statistics=False, timezone="utc", include=options.include)
+        answer = await self.ask(
+            dbms, sql, replace(limited, max_time_s=limit_s), asked, command=f"{{{sql}}}", json_null="null"
+        )
+        lines = b"".join([piece async for piece in answer.pieces()]).splitlines()
+        found = [list(msgspec.json.decode(line).values()) for line in lines if line.strip()]
+        if len(found) != 1 or len(found[0]) != 1:
+            raise error(166, f"'{sql[:100]}' gives no single value", hint="select one function, such as max(timestamp)")
+        return found[0][0]
+
+    def _whole(
+        self,
+        plan: Plan,
+        tables: list[TableInfo],
+        options: Options,
+        asked: Asked,
+        limit_s: float | None,
+        job: Job,
+        started: float,
+        json_null: str,
+    ) -> PassedAnswer:
+        """A statement that one node runs as it is: no merge makes a join of the rows of several."""
+        if options.include:
+            raise QueryError(f"{plan.reason} does not go with include", hint="name the tables in the statement")
+        share = self._only_share(plan, tables, options, asked)
+        outputs: list[dict[str, Any]] = msgspec.json.decode(plan.outputs)
+        render = self._queries.render(plan, outputs, options, json_null)
+        render["nodes"] = {"target": 1, "participating": 1}
+        kinds = msgspec.json.encode([output["kind"] for output in outputs]).decode()
+        merge = PeerMerge(kinds, render=msgspec.json.encode(render).decode())
+        gathering = self._gathering([share], merge, asked, limit_s)
+        gathering.printed = printed_for(render)
+        job.table, job.scans, job.merge = ", ".join(table.name for table in tables), [plan.sql], ""
+        job.operators, job.partitions = (share.peers[0],), 1
+        gathering.job, job.status, job.stop = job, "Processing", gathering.stop
+        titles = [output["title"] for output in outputs]
+        return PassedAnswer(job, self._queries, gathering, titles, started)
+
+    def _only_share(self, plan: Plan, tables: list[TableInfo], options: Options, asked: Asked) -> Share:
+        """The one node that is named, or the one cluster that holds all rows of all tables.
+
+        Raises QueryError for several, EdgeLakeError 73 and 203 as ``_shares`` does.
+        """
+        asks = [_command(plan.dbms, plan.sql, one) for one in (options, replace(options, incomplete=True))]
+        if len(asked.peers) == 1:
+            return Share(tuple(asked.peers), asks[0], asks[1])
+        routes = self._routes()
+        targets: dict[str, Target] = {}
+        for table in tables:
+            found = {t.cluster.id: t for t in routes.targets(dbms=table.dbms, table=table.name)}
+            if not found:
+                raise error(73, f"{table.dbms}.{table.name}", hint="see: get data nodes")
+            targets |= found
+        places = ", ".join(asked.peers or [target.cluster.name for target in targets.values()])
+        if asked.peers or len(targets) > 1:
+            raise QueryError(
+                f"{plan.reason}: rows of different nodes do not meet each other, and those of the tables lie with "
+                f"{places}",
+                hint="ask one node: run client (ip:port) sql ...; or bring the rows here, a table at a time: "
+                "run client () sql <dbms> table = a select ..., then: sql system_query select ... from a join b ...",
+            )
+        (target,) = targets.values()
+        if not target.operators:
+            raise error(203, f"the cluster '{target.cluster.name}' has no operator")
+        return Share(tuple(operator.address for operator in target.operators), asks[0], asks[1])
 
     async def _run(
         self,
@@ -137,29 +216,57 @@ class NetworkQueries:
         job.partitions = len(shares)
         if plan.increments is not None:
             job.increments = f"{plan.increments[0]} {plan.increments[1]}"
+        sorted_rows: SortedRows | None = None
+        merge: PeerMerge | SortedRows
         if passed is not None:
             text = msgspec.json.encode(render).decode()
             merge = PeerMerge(kinds, render=text, limit=passed[0], offset=passed[1])
-        else:
+        elif plan.group_spec:
             merge = PeerMerge(kinds, group_spec=plan.group_spec)
+        else:
+            limits = queries.limits
+            columns = len(msgspec.json.decode(kinds))
+            merge = sorted_rows = SortedRows(kinds, columns, limits.sort_memory_bytes, limits.sort_disk_bytes)
         gathering = self._gathering(shares, merge, asked, limit_s)
+        gathering.is_slow = sorted_rows is not None
         if passed is not None:
             gathering.printed = printed_for(render)
         gathering.job = job
         job.status, job.stop = "Processing", gathering.stop
-        if passed is not None:
+        if isinstance(merge, PeerMerge) and passed is not None:
             return PassedAnswer(job, queries, gathering, titles, started)
-        async for _ in gathering.texts():
-            pass
-        job.blocks = gathering.messages
+        try:
+            async for _ in gathering.texts():
+                pass
+            job.blocks = gathering.messages
+            nodes = len(shares)
+            render["nodes"] = {"target": nodes, "participating": nodes - gathering.failed}
+            return await self._merged(plan, merge, render, job, started, titles, limit_s)
+        finally:
+            if sorted_rows is not None:
+                sorted_rows.close()
+
+    async def _merged(
+        self,
+        plan: Plan,
+        merge: PeerMerge | SortedRows,
+        render: dict[str, Any],
+        job: Job,
+        started: float,
+        titles: list[str],
+        limit_s: float | None,
+    ) -> Answer:
+        """The statement over rows that are all here."""
+        queries = self._queries
         run = Run(queries.stores, queries.pool, threads=1, limit_s=limit_s)
         job.stop = run.interrupt
         try:
-            nodes = len(shares)
-            render["nodes"] = {"target": nodes, "participating": nodes - gathering.failed}
             text = msgspec.json.encode(render).decode()
             elapsed_s = time.monotonic() - started
-            reader = await run.open_merged(plan.sql, merge.take, text, elapsed_s=elapsed_s)
+            if isinstance(merge, SortedRows) and merge.is_spilled:
+                reader = await run.open_sorted(plan.sql, merge.whole, text, elapsed_s=elapsed_s)
+            else:
+                reader = await run.open_merged(plan.sql, merge.take, text, elapsed_s=elapsed_s)
         except BaseException:
             run.close()
             raise
@@ -186,7 +293,7 @@ class NetworkQueries:
         latest: int | None = rows(block)[0]["latest"]
         return latest
 
-    def _gathering(self, shares: list[Share], merge: PeerMerge, asked: Asked, limit_s: float | None) -> Gathering:
+    def _gathering(self, shares: list[Share], merge: Merge, asked: Asked, limit_s: float | None) -> Gathering:
         routes = self._routes()
 
         def mark(peer: str, is_active: bool) -> None:

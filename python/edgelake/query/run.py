@@ -25,8 +25,8 @@ ROWS_PER_SCAN: Final = 200_000
 WHOLE_SHARE: Final = 0.2
 """From this share of a table on, reading it whole by several threads beats the way over its index."""
 
-_Scan = tuple[str, str, Sequence[int]]
-"""(database, statement, its parameters)"""
+_Scan = tuple[str, str, Sequence[int], str, str | None]
+"""(database, statement, its parameters, physical table, how a server is to read it)"""
 
 
 class Run:
@@ -104,6 +104,19 @@ class Run:
             batch = BatchTable(connection.sqlite3_pointer())
             batch.load(rows())
             batch.take(0)
+            return self._kept(RowReader(connection.sqlite3_pointer(), sql, render, elapsed_s=elapsed_s))
+
+        return await self._call(work)
+
+    async def open_sorted(
+        self, sql: str, whole: Callable[[], apsw.Connection], render: str, *, elapsed_s: float = 0.0
+    ) -> RowReader:
+        """As ``open_merged``, over the table ``edgelake_batch`` of a connection, which this run closes."""
+
+        def work() -> RowReader:
+            connection = whole()
+            self._stack.callback(connection.close)
+            self._connections.append(connection)
             return self._kept(RowReader(connection.sqlite3_pointer(), sql, render, elapsed_s=elapsed_s))
 
         return await self._call(work)
@@ -186,14 +199,15 @@ class Run:
 
     async def _groups(self, plan: Plan) -> GroupScan:
         groups = GroupScan(plan.group_spec)
+        spec = plan.group_spec
         scans = deque(await self._call(lambda: self._cut(plan)))
         self.parts = (0, len(scans))
         self.workers = workers = max(min(self._threads, len(scans)), 1)
         if workers == 1:
             if scans:
-                await self._call(lambda: self._scan(groups, scans))
+                await self._call(lambda: self._scan(groups, spec, scans))
             return groups
-        work = [asyncio.ensure_future(self._call(lambda: self._scan(groups, scans))) for _ in range(workers)]
+        work = [asyncio.ensure_future(self._call(lambda: self._scan(groups, spec, scans))) for _ in range(workers)]
         try:
             await asyncio.gather(*work)
         except BaseException:
@@ -210,7 +224,7 @@ class Run:
         """
         scans: list[_Scan] = []
         connections: dict[str, apsw.Connection] = {}
-        for dbms, table, sql, ranged, span in plan.scans:
+        for (dbms, table, sql, ranged, span), server in zip(plan.scans, plan.server_scans, strict=True):
             stretches: list[tuple[int, int]] = []
             splits = ranged is not None and self._stores.get(dbms).splits_scans
             if splits and self._threads > 1 and len(plan.scans) < self._threads * 2:
@@ -218,21 +232,23 @@ class Run:
                 if span is None or _share(connection, table, *span) >= WHOLE_SHARE:
                     stretches = _stretches(connection, table, self._threads)
             if ranged is None or len(stretches) < 2:
-                scans.append((dbms, sql, ()))
+                scans.append((dbms, sql, (), table, server))
             else:
-                scans += [(dbms, ranged, stretch) for stretch in stretches]
+                scans += [(dbms, ranged, stretch, table, None) for stretch in stretches]
         return scans
 
-    def _scan(self, groups: GroupScan, scans: deque[_Scan]) -> None:
+    def _scan(self, groups: GroupScan, spec: str, scans: deque[_Scan]) -> None:
         """Take scans until there are none; one connection a database."""
         connections: dict[str, apsw.Connection] = {}
         while not self._is_stopped:
             try:
-                dbms, sql, values = scans.popleft()
+                dbms, sql, values, table, server = scans.popleft()
             except IndexError:
                 return
             connection = connections.get(dbms) or connections.setdefault(dbms, self._reader(dbms))
-            groups.scan(connection.sqlite3_pointer(), sql, list(values))
+            store = self._stores.get(dbms)
+            if server is None or not store.gather(connection, table, server, spec, groups):
+                groups.scan(connection.sqlite3_pointer(), sql, list(values))
             self.parts = (self.parts[0] + 1, self.parts[1])
         raise QueryStoppedError
 

@@ -25,6 +25,7 @@ from edgelake.query.leaves import Leaves
 from edgelake.query.options import Options
 from edgelake.query.pool import QueryPool
 from edgelake.query.run import PIECE_BYTES, Run
+from edgelake.query.spill import DISK_BYTES, MEMORY_BYTES
 from edgelake.query.statement import Planner, database_of, described
 from edgelake.query.views import Views
 from edgelake.store.stores import Stores
@@ -49,10 +50,16 @@ _TYPES: Final = {
 
 @dataclass(slots=True)
 class Limits:
-    """``set query mode``: the node's own bounds; None = none."""
+    """``set query mode``: the node's own bounds; None = none.
+
+    Attributes:
+        sort_memory_bytes, sort_disk_bytes: of rows of other nodes that are to be put in order here.
+    """
 
     timeout_s: float | None = None
     max_volume_bytes: int | None = None
+    sort_memory_bytes: int = MEMORY_BYTES
+    sort_disk_bytes: int = DISK_BYTES
     reference_order: bool = False
     settings: dict[str, str] | None = None
 

@@ -54,8 +54,9 @@ class Planner:
         Raises QueryError, TableMissingError, DatabaseMissingError, EdgeLakeError 194, 195, 296.
         """
         self.stores.get(dbms)
+        named = self._named(select, dbms)
         return select.plan(
-            [self._table(name or dbms, table) for name, table in self._named(select, dbms)],
+            [self._table(name or dbms, table) for name, table in named],
             dbms=dbms,
             now_us=time.time_ns() // 1000,
             included=[self._table(name or dbms, table) for name, table in options.include],
@@ -64,13 +65,19 @@ class Planner:
             reference_order=self.reference_order,
             leading=latest,
             also=also or None,
+            on_server=any(self.stores.get(name or dbms).groups_rows for name, _ in named),
             part="leaf" if is_leaf else "whole",
         )
 
     def plan_for_peers(
-        self, select: Select, table: TableInfo, options: Options, latest: tuple[int | None] | None = None
+        self,
+        select: Select,
+        tables: Sequence[TableInfo],
+        dbms: str,
+        options: Options,
+        latest: tuple[int | None] | None = None,
     ) -> Plan:
-        """As ``plan``, for rows that other nodes have. ``table``: what is known of it; its rows are elsewhere.
+        """As ``plan``, for rows that other nodes have. ``tables``: what is known of them; their rows are elsewhere.
 
         Raises QueryError, EdgeLakeError 194, 195.
         """
@@ -79,8 +86,8 @@ class Planner:
             for item in options.extend
         ]
         return select.plan(
-            [described(table)],
-            dbms=table.dbms,
+            [described(table) for table in tables],
+            dbms=dbms,
             now_us=time.time_ns() // 1000,
             extend=extend,
             timezone=self.timezone,

@@ -123,6 +123,20 @@ def open_scratch() -> apsw.Connection:
     return apsw.Connection(":memory:")
 
 
+def open_temporary(cache_bytes: int) -> apsw.Connection:
+    """An empty database in a temporary file, which no name leads to: it is gone with the connection or the process.
+
+    ``cache_bytes``: what stands in memory of it, and what a sort takes before it goes to a file of its own.
+    """
+    load_native()
+    connection = apsw.Connection("")
+    connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+    for setting in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE"):
+        connection.execute(f"PRAGMA {setting}")
+    connection.execute(f"PRAGMA cache_size=-{max(cache_bytes >> 10, 64)}")
+    return connection
+
+
 def run_single(connection: Any, sql: str) -> None:
     """Run one statement. Raises NotPermittedError when a second one stands behind a semicolon."""
     cursor = connection.cursor()

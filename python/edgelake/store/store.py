@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import apsw
 
+from edgelake._rust import GroupScan
 from edgelake.errors import DatabaseError, TableMissingError
 from edgelake.store import aggregates, catalogue, engine
 from edgelake.store.base import TableInfo
@@ -41,6 +42,9 @@ class Store(ABC):
     kind: ClassVar[str]
     address = "Local"
     """Where the server is, as ``get databases`` prints it."""
+
+    groups_rows: ClassVar[bool] = False
+    """Whether ``gather`` may have a server put rows together."""
 
     splits_scans: ClassVar[bool] = False
     """Whether several threads that read stretches of one table are faster than one."""
@@ -202,6 +206,18 @@ class Store(ABC):
     def joined_reader(self, others: Sequence[Store]) -> apsw.Connection:
         """As ``reader``, with the tables of other databases under their names; to be closed by who has it."""
         return self.open_joined(self, others)
+
+    def gather(self, connection: apsw.Connection, table: str, scan: str, spec: str, groups: GroupScan) -> bool:
+        """Have the server of the database group the rows of a scan, and take its groups in.
+
+        Args:
+            connection: of ``reader``.
+            table, scan: the physical table, and how a server is to read it (``Plan.server_scans``).
+            spec: of ``groups``.
+
+        Returns: False when nothing was taken: the rows are to be scanned. Raises as ``GroupScan.scan`` does.
+        """
+        return False
 
     def open_joined(self, main: Store, others: Sequence[Store]) -> apsw.Connection:
         """A joined reader of databases of several engines, of which this is one."""

@@ -27,6 +27,7 @@ from edgelake.query.leaves import Leaf, ended
 from edgelake.query.network import Asked, NetworkQueries, PassedAnswer
 from edgelake.query.options import Options, parse_options, split_statement
 from edgelake.query.service import AS_THEY_TRAVEL, Answer, Queries, with_json
+from edgelake.query.spill import DISK_BYTES, MEMORY_BYTES
 
 _REFERENCE: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|!(?=[A-Za-z_])[\w.]+""")
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
@@ -487,6 +488,7 @@ async def get_datetime(ctx: Context, timezone: str, *, expression: Annotated[str
     examples=(
         "set query mode using timeout = 30 seconds and max_volume = 10MB",
         "set query mode using order = reference",
+        "set query mode using sort_memory = 16MB and sort_disk = 2GB",
     ),
 )
 async def set_query_mode(
@@ -498,17 +500,31 @@ async def set_query_mode(
     reply_mode: Literal["all", "any", "subset"] = "all",
     show_id: bool = False,
     order: Literal["standard", "reference"] = "standard",
+    sort_memory: str = "",
+    sort_disk: str = "",
 ) -> Reply:
-    """Bounds of every query of this node, and how several order keys are read."""
+    """Bounds of every query of this node, and how several order keys are read.
+
+    Rows of other nodes that are to be sorted here stand in memory up to ``sort_memory`` (64 MB), then in temporary
+    files up to ``sort_disk`` (8 GB, and no more than half of what is free on that disk).
+    """
     queries: Queries = ctx.queries
     limits = queries.limits
     limits.timeout_s = parse_options(f"max_time = {timeout}").max_time_s if timeout else None
-    limits.max_volume_bytes = _rust.storage_bytes(max_volume.replace(" ", "")) if max_volume else None
-    if max_volume and limits.max_volume_bytes is None:
-        raise CommandError(f"max_volume = {max_volume}", hint="a volume such as 10000, 100KB or 1MB")
+    volume = _volume("max_volume", max_volume) if max_volume else None
+    memory = _volume("sort_memory", sort_memory) if sort_memory else MEMORY_BYTES
+    disk = _volume("sort_disk", sort_disk) if sort_disk else DISK_BYTES
+    limits.max_volume_bytes, limits.sort_memory_bytes, limits.sort_disk_bytes = volume, memory, disk
     limits.reference_order = order == "reference"
     limits.settings = {"send_mode": send_mode, "reply_mode": reply_mode, "show_id": str(show_id).lower()}
     return Reply.done()
+
+
+def _volume(key: str, text: str) -> int:
+    found = _rust.storage_bytes(text.replace(" ", ""))
+    if found is None:
+        raise CommandError(f"{key} = {text}", hint="a volume such as 10000, 100KB or 1MB")
+    return found
 
 
 @command("get query mode", cls=CommandClass.DATA, topics=("query", "configuration"), examples=("get query mode",))
@@ -523,5 +539,7 @@ async def get_query_mode(ctx: Context) -> Reply:
         "show_id": "false",
         **(limits.settings or {}),
         "order": "reference" if limits.reference_order else "standard",
+        "sort_memory": str(limits.sort_memory_bytes),
+        "sort_disk": str(limits.sort_disk_bytes),
     }
     return Reply.of_table(Table(("Parameter", "Value"), list(data.items())), data=data)

@@ -115,6 +115,10 @@ class Source:
         self.generation = 0
         """Of the tables that it knows."""
 
+    def info(self, table: str) -> TableInfo | None:
+        """The logical table of a physical one."""
+        return self._infos.get(table)
+
     def scan(
         self,
         table: str,

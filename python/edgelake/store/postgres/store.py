@@ -15,12 +15,14 @@ from typing import Any, Final, TypeVar
 import apsw
 import psycopg
 
+from edgelake._rust import GroupScan
 from edgelake.errors import DatabaseError, DatabaseMissingError
 from edgelake.store import aggregates, direct
 from edgelake.store import catalogue as common
 from edgelake.store.base import ColumnInfo, TableInfo
 from edgelake.store.postgres import catalogue, room
 from edgelake.store.postgres.connection import PostgresConnection, connect, to_error
+from edgelake.store.postgres.groups import gather, statement
 from edgelake.store.postgres.insert import CopyInserter
 from edgelake.store.postgres.names import quote
 from edgelake.store.postgres.reader import MAIN, Remote, RemoteConnection, open_remote
@@ -57,6 +59,7 @@ class PostgresStore(Store):
     """
 
     kind = "psql"
+    groups_rows = True
 
     def __init__(self, dbms: str, server: Server, on_schema: OnSchema | None = None) -> None:
         """Raises DatabaseError: the server is not there, or does not let us in."""
@@ -248,6 +251,13 @@ class PostgresStore(Store):
     def _open_reader(self) -> apsw.Connection:
         remote = self._remote()
         return open_remote({MAIN: remote})
+
+    def gather(self, connection: apsw.Connection, table: str, scan: str, spec: str, groups: GroupScan) -> bool:
+        assert isinstance(connection, RemoteConnection)
+        source = connection.source
+        info = source.info(table)
+        asked = statement(table, info, scan, spec) if info is not None else None
+        return asked is not None and gather(source, asked, groups)
 
     def joined_reader(self, others: Sequence[Store]) -> apsw.Connection:
         return self.open_joined(self, others)

@@ -120,6 +120,15 @@ impl PeerMerge {
         self.0.lock().rows
     }
 
+    /// Memory of the rows that are kept, about.
+    #[getter]
+    fn held_bytes(&self) -> usize {
+        match &self.0.lock().target {
+            Target::Columns { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
+
     /// Whether more rows change nothing.
     #[getter]
     fn is_full(&self) -> bool {
@@ -143,12 +152,12 @@ impl PeerMerge {
         PyBytes::new(py, &out)
     }
 
-    /// The rows, or their groups, as a batch with the columns c0, c1 ...; they are gone from here.
+    /// The rows, or their groups, as a batch with the columns c0, c1 ...; they are gone from here. More rows may follow.
     fn take(&self, py: Python<'_>) -> PyResult<Rows> {
         let chunk = py.detach(|| {
             let mut state = self.0.lock();
             let empty = Target::Columns {
-                columns: Vec::new(),
+                columns: vec![Vec::new(); state.kinds.len()],
                 bytes: 0,
             };
             group::to_chunk(match std::mem::replace(&mut state.target, empty) {

@@ -131,7 +131,7 @@ impl Select {
         })
     }
 
-    #[pyo3(signature = (tables, *, dbms, now_us, included = vec![], extend = vec![], timezone = None, reference_order = false, leading = None, also = None, part = "whole"))]
+    #[pyo3(signature = (tables, *, dbms, now_us, included = vec![], extend = vec![], timezone = None, reference_order = false, leading = None, also = None, on_server = false, part = "whole"))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
         &self,
@@ -145,6 +145,7 @@ impl Select {
         reference_order: bool,
         leading: Option<(Option<i64>,)>,
         also: Option<&str>,
+        on_server: bool,
         part: &str,
     ) -> PyResult<Plan> {
         let also = also
@@ -169,6 +170,7 @@ impl Select {
                 reference_order,
                 leading: leading.map(|(us,)| Leading(us)),
                 also,
+                on_server,
                 part,
             },
         );
@@ -238,6 +240,7 @@ impl Plan {
             Work::Rows { .. } => "rows",
             Work::Groups { .. } => "groups",
             Work::Network(_) => "network",
+            Work::Elsewhere { .. } => "elsewhere",
             Work::Engine { .. } => "engine",
         }
     }
@@ -247,6 +250,7 @@ impl Plan {
         match &self.plan.work {
             Work::Leading { sql } | Work::Rows { sql } | Work::Engine { sql } => sql,
             Work::Groups { merge, .. } => merge,
+            Work::Elsewhere { statement, .. } => statement,
             Work::Network(network) => match &network.merge {
                 Merge::Pass { .. } => "",
                 Merge::Rows { sql } | Merge::Groups { sql, .. } => sql,
@@ -259,6 +263,18 @@ impl Plan {
         match &self.plan.work {
             Work::Groups { scans, .. } => scans.iter().map(to_py_scan).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// Of each scan, how a server is to group it: JSON; None where it cannot.
+    #[getter]
+    fn server_scans(&self) -> PyResult<Vec<Option<String>>> {
+        match &self.plan.work {
+            Work::Groups { scans, .. } => scans
+                .iter()
+                .map(|scan| scan.server.as_ref().map(json).transpose())
+                .collect(),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -286,6 +302,15 @@ impl Plan {
             _ => None,
         };
         Ok(Some((&network.statement, json(&network.kinds)?, pass)))
+    }
+
+    /// Of `elsewhere`: why one node has to run the statement.
+    #[getter]
+    fn reason(&self) -> &str {
+        match &self.plan.work {
+            Work::Elsewhere { reason, .. } => reason,
+            _ => "",
+        }
     }
 
     #[getter]

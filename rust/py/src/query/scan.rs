@@ -1,7 +1,7 @@
 //! `GroupScan`: rows of scans, grouped in native code.
 
 use edgelake_core::query::error::QueryError;
-use edgelake_core::query::group::{self, Groups};
+use edgelake_core::query::group::{self, Gathered, Groups};
 use edgelake_core::query::spec::GroupSpec;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
@@ -61,6 +61,31 @@ impl GroupScan {
             drop(statement);
             self.take_in(found)?;
             Ok(rows)
+        };
+        py.detach(run).map_err(|stop| to_py(py, &stop))
+    }
+
+    #[pyo3(signature = (pointer, sql))]
+    fn scan_gathered(&self, py: Python<'_>, pointer: usize, sql: &str) -> PyResult<bool> {
+        let connection = Connection::new(pointer)?;
+        let run = move || {
+            let mut found = self.groups.lock().as_ref().ok_or_else(ended)?.empty();
+            let mut statement = Statement::prepare(connection, sql, &[])?;
+            if statement.columns() != found.gathered_width() {
+                return Err(Stop::from(QueryError::Parse(format!(
+                    "the server's groups have {} columns, {} are wanted",
+                    statement.columns(),
+                    found.gathered_width()
+                ))));
+            }
+            while statement.step()? {
+                if found.add_gathered(&statement)? == Gathered::NotExactly {
+                    return Ok(false);
+                }
+            }
+            drop(statement);
+            self.take_in(found)?;
+            Ok(true)
         };
         py.detach(run).map_err(|stop| to_py(py, &stop))
     }

@@ -18,7 +18,8 @@ use foldhash::fast::FixedState;
 
 use self::budget::Budget;
 pub use self::columns::to_chunk;
-use self::stats::{Needs, Stats};
+pub use self::stats::Gathered;
+use self::stats::{Needs, Stats, cells_of};
 pub use self::sum::Sum;
 use super::bucket::Bucket;
 use super::error::{QueryError, Result, parse_error};
@@ -171,6 +172,70 @@ impl Groups {
             )?;
         }
         Ok(())
+    }
+
+    /// Columns of the rows that `add_gathered` takes: the keys, the number of rows, then the cells of each column.
+    pub fn gathered_width(&self) -> usize {
+        let cells = self
+            .layout
+            .columns
+            .iter()
+            .map(|(_, needs)| cells_of(*needs));
+        self.layout.keys.len() + 1 + cells.sum::<usize>()
+    }
+
+    /// Take in rows that a database server has grouped. Its groups may be smaller than ours; the place of a bucket
+    /// holds any time in it. Once a sum is not exact, the groups are of no more use.
+    pub fn add_gathered<R: Row + ?Sized>(&mut self, row: &R) -> Result<Gathered> {
+        let keys = self.layout.keys.len();
+        let group = self.gathered_group(row)? as usize;
+        self.rows[group] += match row.cell(keys) {
+            Cell::Int(rows) => rows,
+            _ => 0,
+        };
+        let columns = self.layout.columns.len();
+        let stats = &mut self.stats[group * columns..(group + 1) * columns];
+        let mut at = keys;
+        let mut gathered = Gathered::Exactly;
+        for (held, (_, needs)) in stats.iter_mut().zip(&self.layout.columns) {
+            let next = || {
+                at += 1;
+                row.cell(at)
+            };
+            let one = held.add_gathered(next, *needs, &mut self.scratch, &mut self.budget)?;
+            if one == Gathered::NotExactly {
+                gathered = one;
+            }
+        }
+        Ok(gathered)
+    }
+
+    /// The group of keys that stand first in a row.
+    fn gathered_group<R: Row + ?Sized>(&mut self, row: &R) -> Result<u32> {
+        self.scratch.clear();
+        let mut floats = Vec::with_capacity(self.layout.keys.len());
+        for (at, key) in self.layout.keys.iter_mut().enumerate() {
+            let cell = row.cell(at);
+            floats.push(false);
+            match (key, cell) {
+                (KeyMaker::Column(_), cell) => {
+                    floats[at] = matches!(cell, Cell::Float(_));
+                    key::push(&mut self.scratch, cell);
+                }
+                (KeyMaker::Bucket(_, bucket), Cell::Int(us)) => {
+                    key::push_int(&mut self.scratch, bucket.key(us));
+                }
+                (KeyMaker::Bucket(..), Cell::Null) => {
+                    key::push(&mut self.scratch, Cell::Null);
+                }
+                (KeyMaker::Bucket(..), other) => return Err(no_time(other)),
+            }
+        }
+        if let Some(&group) = self.index.get(&self.scratch[..]) {
+            return Ok(group);
+        }
+        self.floats.extend(floats);
+        self.open_key(self.scratch.as_slice().into())
     }
 
     #[inline]

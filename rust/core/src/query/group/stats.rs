@@ -41,6 +41,30 @@ impl Needs {
     }
 }
 
+/// A server adds floats as whole numbers of 2^-20, and what is left of them as such of 2^-82.
+const STEP_BITS: [u32; 2] = [20, 62];
+
+/// Cells of a column that a server has gathered: count; of a sum eight; minimum; maximum; a value to be counted once.
+pub fn cells_of(needs: Needs) -> usize {
+    let one = |needed: bool| usize::from(needed);
+    1 + 8 * one(needs.sum) + one(needs.min) + one(needs.max) + one(needs.distinct)
+}
+
+/// Whether what a server has gathered loses nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gathered {
+    Exactly,
+    /// Some values were out of the range in which its additions are exact.
+    NotExactly,
+}
+
+fn whole(cell: Cell<'_>) -> i64 {
+    match cell {
+        Cell::Int(value) => value,
+        _ => 0,
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Values that are not null.
@@ -87,6 +111,56 @@ impl Stats {
             }
         }
         Ok(())
+    }
+
+    /// Take in what a database server has gathered of some rows; `cell` gives the values in the order of `cells_of`.
+    pub fn add_gathered<'a>(
+        &mut self,
+        mut cell: impl FnMut() -> Cell<'a>,
+        needs: Needs,
+        scratch: &mut Vec<u8>,
+        budget: &mut Budget,
+    ) -> Result<Gathered> {
+        let count = whole(cell());
+        self.count += count;
+        let mut gathered = Gathered::Exactly;
+        if needs.sum {
+            let mut parts = [0_i64; 8];
+            for part in &mut parts {
+                *part = whole(cell());
+            }
+            let [high, low, a_high, a_low, b_high, b_low, floats, inexact] = parts;
+            if inexact != 0 {
+                gathered = Gathered::NotExactly;
+            }
+            let joined = |high: i64, low: i64| (i128::from(high) << 32) + i128::from(low);
+            self.sum.add_whole(joined(high, low));
+            let (a, b) = (joined(a_high, a_low), joined(b_high, b_low));
+            if floats == 0 {
+                self.sum.add_whole(a >> STEP_BITS[0]);
+            } else {
+                self.sum.add_scaled(a, STEP_BITS[0]);
+                self.sum.add_scaled(b, STEP_BITS[0] + STEP_BITS[1]);
+            }
+        }
+        if needs.min {
+            keep(&mut self.min, cell(), Ordering::Less, budget)?;
+        }
+        if needs.max {
+            keep(&mut self.max, cell(), Ordering::Greater, budget)?;
+        }
+        if needs.distinct {
+            let value = cell();
+            if !matches!(value, Cell::Null) {
+                scratch.clear();
+                key::push(scratch, value);
+                if !self.distinct.contains(&scratch[..]) {
+                    budget.reserve(scratch.len() + MEMBER_BYTES)?;
+                    self.distinct.insert(scratch.as_slice().into());
+                }
+            }
+        }
+        Ok(gathered)
     }
 
     pub fn merge(&mut self, other: Self, budget: &mut Budget) -> Result<()> {

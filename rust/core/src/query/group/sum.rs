@@ -26,6 +26,30 @@ impl Sum {
         self.two_sum(value);
     }
 
+    pub fn add_whole(&mut self, value: i128) {
+        self.whole += value;
+    }
+
+    /// Add `value` * 2^-`bits` as a float.
+    pub fn add_scaled(&mut self, value: i128, bits: u32) {
+        self.is_float = true;
+        let unit = 2_f64.powi(-(bits as i32));
+        // Parts of 53 bits are exact as floats, and so are they times a power of two.
+        let mut rest = value;
+        let mut unit_of_part = unit;
+        while rest != 0 {
+            let part = rest & ((1 << 53) - 1);
+            self.two_sum(part as f64 * unit_of_part);
+            rest >>= 53;
+            if rest == -1 {
+                // What is left is a negative number's sign.
+                self.two_sum(-(2_f64.powi(53)) * unit_of_part);
+                break;
+            }
+            unit_of_part *= 2_f64.powi(53);
+        }
+    }
+
     /// Knuth's exact addition: no branch, whichever of the two is larger.
     #[inline]
     fn two_sum(&mut self, value: f64) {
@@ -135,6 +159,26 @@ mod tests {
             sum(&[f64::INFINITY, 1.0, 1e300]).value(),
             Val::Float(f64::INFINITY)
         );
+    }
+
+    #[test]
+    fn scaled_whole_numbers_are_added_exactly() {
+        for (value, bits, wanted) in [
+            (3_i128 << 19, 20, 1.5),
+            (-(3_i128 << 19), 20, -1.5),
+            (-1, 72, -(2_f64.powi(-72))),
+            (-(1_i128 << 100), 20, -(2_f64.powi(80))),
+            ((1_i128 << 100) + 1, 72, 2_f64.powi(28)),
+            (0, 20, 0.0),
+        ] {
+            let mut sum = Sum::default();
+            sum.add_scaled(value, bits);
+            assert_eq!(sum.value(), Val::Float(wanted), "{value} {bits}");
+        }
+        let mut sum = Sum::default();
+        sum.add_scaled((1_i128 << 100) + 1, 72);
+        sum.add_float(-(2_f64.powi(28)));
+        assert_eq!(sum.value(), Val::Float(2_f64.powi(-72)));
     }
 
     #[test]

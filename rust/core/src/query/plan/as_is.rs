@@ -12,7 +12,7 @@ use sqlparser::ast::{
 use super::aggregate::is_function;
 use super::rows::union_all;
 use super::statement::check_titles;
-use super::{Plan, Work};
+use super::{Plan, Work, network::make_absolute};
 use crate::query::catalogue::{Table, quoted, time_of_any};
 use crate::query::dialect::{Prepared, STEP, parse_change, parse_expression};
 use crate::query::emit::{Leaves, Sql, emit};
@@ -54,6 +54,73 @@ pub fn plan(prepared: &Prepared, tables: &[&Table], dbms: &str, moments: &Moment
         attached,
         increments: None,
     })
+}
+
+/// A select for the engine of another node: as it was written, with absolute times and without casts.
+///
+/// `reason`: why its rows cannot be put together from those of several nodes.
+pub fn elsewhere(
+    prepared: &Prepared,
+    tables: &[&Table],
+    dbms: &str,
+    moments: &Moments,
+    reason: String,
+) -> Result<Plan> {
+    let planned = plan(prepared, tables, dbms, moments)?;
+    if planned.outputs.is_empty() {
+        return parse_error(format!(
+            "{reason}: a select that another node runs as it is names its columns, without *"
+        ));
+    }
+    let mut known = Known {
+        tables,
+        moments,
+        is_raw: false,
+    };
+    let mut query = prepared.query.clone();
+    // Titles go along as names: the statement may be ordered by them.
+    outputs(prepared, &mut query, &mut known)?;
+    make_absolute(
+        &mut query,
+        &mut Titled {
+            known: &mut known,
+            outputs: &planned.outputs,
+        },
+    );
+    let statement = query.to_string();
+    Ok(Plan {
+        work: Work::Elsewhere { statement, reason },
+        attached: Vec::new(),
+        ..planned
+    })
+}
+
+/// `Known`, and the titles of the select list.
+struct Titled<'a, 'b> {
+    known: &'a mut Known<'b>,
+    outputs: &'a [Output],
+}
+
+impl Leaves for Titled<'_, '_> {
+    fn moments(&self) -> &Moments {
+        self.known.moments
+    }
+
+    fn is_column(&self, name: &str) -> bool {
+        self.known.is_column(name) || self.outputs.iter().any(|o| o.title == name)
+    }
+
+    fn column(&mut self, name: &str) -> Result<Sql> {
+        self.known.column(name)
+    }
+
+    fn whole(&mut self, expr: &Expr) -> Result<Option<Sql>> {
+        self.known.whole(expr)
+    }
+
+    fn is_qualifier(&self, qualifier: &[&str]) -> bool {
+        self.known.is_qualifier(qualifier)
+    }
 }
 
 /// An UPDATE or DELETE with the texts beside time columns as instants; other statements as they are.

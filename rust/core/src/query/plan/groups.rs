@@ -6,7 +6,7 @@ use super::aggregate::{self, contains_aggregate, is_function};
 use super::period::named;
 use super::source::{Columns, Physical, Sources};
 use super::statement::{Item, Statement, whole_number};
-use super::{Part, Plan, Scan, Settings, Work, network, order, shortcut};
+use super::{Part, Plan, Scan, Settings, Work, network, order, server, shortcut};
 use crate::query::bucket;
 use crate::query::emit::{Leaves, Sql, emit};
 use crate::query::error::{Result, parse_error};
@@ -26,7 +26,7 @@ pub fn plan(statement: &Statement, sources: &Sources<'_>, settings: &Settings) -
             "increments groups rows: select something beside it, such as min(timestamp)",
         );
     }
-    let mut groups = Groups::new(statement, sources, bucket.as_ref(), settings.part)?;
+    let mut groups = Groups::new(statement, sources, bucket.as_ref(), settings)?;
     let (mut outputs, mut list) = (Vec::new(), Vec::new());
     for extend in sources.extend {
         let sql = emit(&named(&extend.title), &mut groups)?;
@@ -246,6 +246,7 @@ pub(super) struct Groups<'a> {
     pub merged: Vec<Merged>,
     pub aggregates: Vec<(Aggregate, Kind)>,
     part: Part,
+    on_server: bool,
     /// Titles of the select list, for `having`.
     titles: Vec<(String, Expr)>,
 }
@@ -255,10 +256,12 @@ impl<'a> Groups<'a> {
         statement: &Statement,
         sources: &'a Sources<'a>,
         bucket: Option<&Bucket>,
-        part: Part,
+        settings: &Settings,
     ) -> Result<Self> {
+        let part = settings.part;
         let mut made = Self {
             part,
+            on_server: settings.on_server,
             sources,
             columns: sources.columns(),
             scanned: Vec::new(),
@@ -467,7 +470,15 @@ impl<'a> Groups<'a> {
                 .iter()
                 .map(|s| emit(&s.expr, &mut columns).map(|sql| sql.text))
                 .collect::<Result<_>>()?;
-            shortcuts.extend(self.shortcut(&one, &list));
+            let server = if self.on_server {
+                let scanned: Vec<&Expr> = self.scanned.iter().map(|s| &s.expr).collect();
+                server::scan(&one.columns, &scanned, [selection, self.sources.also()])
+            } else {
+                None
+            };
+            if server.is_none() {
+                shortcuts.extend(self.shortcut(&one, &list));
+            }
             // count(*) alone: rows matter, not what is in them
             let list = if list.is_empty() {
                 "1".to_owned()
@@ -483,6 +494,7 @@ impl<'a> Groups<'a> {
                     .own
                     .then(|| format!("SELECT {list}{}", one.tail_of_range())),
                 span: one.span.clone(),
+                server,
             });
         }
         let mut spec = GroupSpec {

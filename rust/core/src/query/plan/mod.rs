@@ -7,6 +7,7 @@ mod network;
 mod order;
 mod period;
 mod rows;
+mod server;
 mod shortcut;
 mod source;
 mod statement;
@@ -26,6 +27,7 @@ use super::time::{Unit, Zone};
 use super::value::Kind;
 
 pub use network::{Merge, Network};
+pub use server::ServerScan;
 
 use source::Sources;
 use statement::Statement;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub leading: Option<Leading>,
     /// A condition beside that of the statement, on rows of each table that is read.
     pub also: Option<Expr>,
+    /// The rows lie with a database server that can group them: `Scan::server` says how.
+    pub on_server: bool,
     pub part: Part,
 }
 
@@ -82,7 +86,7 @@ pub enum Part {
 pub struct Leading(pub Option<i64>);
 
 /// Rows of one physical table for the groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scan {
     pub dbms: String,
     /// The physical table.
@@ -92,6 +96,8 @@ pub struct Scan {
     pub ranged: Option<String>,
     /// The column that has an index, and the first and last value that the condition lets through.
     pub span: Option<(String, i64, i64)>,
+    /// The same for a server that is to group the rows (`Settings::on_server`), where it can.
+    pub server: Option<ServerScan>,
 }
 
 /// What is to be done.
@@ -109,6 +115,8 @@ pub enum Work {
     },
     /// A statement for other nodes (`Part::Query`), and what becomes of their rows.
     Network(Network),
+    /// A statement that one other node runs as it is (`Part::Query`), since no merge makes it of the rows of several.
+    Elsewhere { statement: String, reason: String },
     /// A statement of the engine that is none of the dialect. Titles and kinds of its columns are the engine's,
     /// where `Plan::outputs` does not tell.
     Engine { sql: String },
@@ -153,9 +161,15 @@ pub fn plan(
             local: settings.local.clone(),
         };
         match dialect_plan(prepared, tables, included, settings, &moments) {
-            Err(QueryError::Unsupported(reason)) if settings.part == Part::Query => parse_error(
-                format!("{reason}: a select over other nodes reads one table"),
-            ),
+            Err(QueryError::Unsupported(reason)) if settings.part == Part::Query => {
+                if !settings.extend.is_empty() {
+                    return parse_error(format!("{reason} does not go with extend"));
+                }
+                if prepared.per_column.is_some() {
+                    return parse_error(format!("{reason} does not go with 'limit ... per'"));
+                }
+                as_is::elsewhere(prepared, tables, &settings.dbms, &moments, reason)
+            }
             Err(QueryError::Unsupported(reason)) => {
                 if !included.is_empty() || !settings.extend.is_empty() {
                     return parse_error(format!("{reason} does not go with include and extend"));

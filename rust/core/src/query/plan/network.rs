@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{BinaryOperator, Expr, InTarget, Value, visit_expressions_mut};
+use sqlparser::ast::{BinaryOperator, Expr, InTarget, Value, VisitMut, visit_expressions_mut};
 
 use super::groups::{Bucket, Groups};
 use super::order::{self, OrderKey};
@@ -40,55 +40,63 @@ pub enum Merge {
 /// An expression as it travels: times as absolute instants, quoted texts as such.
 fn wire(expr: &Expr, sources: &Sources<'_>) -> String {
     let mut expr = expr.clone();
-    // Inner expressions come first, so that the moment of `now() - 3 days` is known when the step is taken.
-    let _ = visit_expressions_mut(&mut expr, |part| {
-        absolute(part, sources);
-        ControlFlow::<()>::Continue(())
-    });
+    make_absolute(&mut expr, &mut sources.columns());
     expr.to_string()
 }
 
-fn absolute(part: &mut Expr, sources: &Sources<'_>) {
-    let mut columns = sources.columns();
+/// Put absolute instants in place of times, in all expressions of a tree.
+pub fn make_absolute<T: VisitMut, L: Leaves>(tree: &mut T, leaves: &mut L) {
+    // Inner expressions come first, so that the moment of `now() - 3 days` is known when the step is taken.
+    let _ = visit_expressions_mut(tree, |part| {
+        absolute(part, leaves);
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+fn absolute<L: Leaves>(part: &mut Expr, leaves: &mut L) {
     if let Expr::Identifier(name) = part
         && name.quote_style.is_some()
-        && !columns.is_column(&name.value)
+        && !leaves.is_column(&name.value)
     {
         let text = name.value.clone();
         *part = Expr::Value(Value::SingleQuotedString(text).into());
         return;
     }
-    if let Ok(Some(us)) = sources.moments.instant_but_text(part) {
+    if let Ok(Some(us)) = leaves.moments().instant_but_text(part) {
         *part = instant(us);
         return;
     }
-    let mut is_time =
-        |expr: &Expr| emit(expr, &mut columns).is_ok_and(|sql| sql.kind == Kind::Timestamp);
-    let fix = |expr: &mut Expr| {
-        if let Ok(Some(us)) = sources.moments.instant(expr) {
-            *expr = instant(us);
-        }
-    };
     match part {
         Expr::BinaryOp { left, op, right } if is_comparison(op) => {
-            match (is_time(left), is_time(right)) {
-                (true, false) => fix(right),
-                (false, true) => fix(left),
+            match (is_time(left, leaves), is_time(right, leaves)) {
+                (true, false) => fix(right, leaves),
+                (false, true) => fix(left, leaves),
                 _ => {}
             }
         }
         Expr::Between {
             expr, low, high, ..
-        } if is_time(expr) => {
-            fix(low);
-            fix(high);
+        } if is_time(expr, leaves) => {
+            fix(low, leaves);
+            fix(high, leaves);
         }
         Expr::In {
             expr,
             target: InTarget::List(list),
             ..
-        } if is_time(expr) => list.iter_mut().for_each(fix),
+        } if is_time(expr, leaves) => list.iter_mut().for_each(|one| fix(one, leaves)),
         _ => {}
+    }
+}
+
+fn is_time<L: Leaves>(expr: &Expr, leaves: &mut L) -> bool {
+    emit(expr, leaves).is_ok_and(|sql| sql.kind == Kind::Timestamp)
+}
+
+/// An operand beside a time.
+fn fix<L: Leaves>(expr: &mut Expr, leaves: &L) {
+    if let Ok(Some(us)) = leaves.moments().instant(expr) {
+        *expr = instant(us);
     }
 }
 

@@ -71,6 +71,11 @@ impl<'a> Sources<'a> {
         self
     }
 
+    /// The condition of `with`.
+    pub const fn also(&self) -> Option<&'a Expr> {
+        self.also
+    }
+
     /// Databases beside the main table's.
     pub fn attached(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
@@ -206,13 +211,51 @@ pub struct Columns<'a> {
     moments: &'a Moments,
 }
 
-impl Columns<'_> {
-    fn constant(&self, extend: &Extend) -> Sql {
-        let text = match &extend.value {
+/// What a column is in one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// Name in the physical table.
+    Stored(&'a str, Kind),
+    /// `extend`
+    Constant(&'a str, Kind),
+    /// An included table lacks the column.
+    Null,
+}
+
+impl<'a> Columns<'a> {
+    /// Where an expression that is a column alone stands; `None` for any other.
+    pub fn place(&self, expr: &Expr) -> Option<Place<'a>> {
+        let name = match expr {
+            Expr::Identifier(name) => &name.value,
+            Expr::Nested(inner) => return self.place(inner),
+            Expr::CompoundIdentifier(parts) => {
+                let names: Vec<&str> = parts.iter().map(|p| p.value.as_str()).collect();
+                let (_, qualifier) = names.split_last()?;
+                if !self.is_qualifier(qualifier) {
+                    return None;
+                }
+                &parts.last()?.value
+            }
+            _ => return None,
+        };
+        if let Some(extend) = self.extend.iter().find(|e| e.title == *name) {
+            return Some(Place::Constant(self.extended(extend), extend.kind));
+        }
+        let column = self.main.column(name)?;
+        let stored = self.source.column(name).and_then(|c| c.stored.as_deref());
+        Some(stored.map_or(Place::Null, |stored| Place::Stored(stored, column.kind)))
+    }
+
+    fn extended(&self, extend: &'a Extend) -> &'a str {
+        match &extend.value {
             Constant::TableName => &self.source.name,
             Constant::DbmsName => &self.source.dbms,
             Constant::Text(text) => text,
-        };
+        }
+    }
+
+    fn constant(&self, extend: &'a Extend) -> Sql {
+        let text = self.extended(extend);
         let is_number = extend.kind.is_number() && text.parse::<f64>().is_ok_and(f64::is_finite);
         let sql = if is_number {
             text.trim().to_owned()

@@ -2,6 +2,7 @@
 
 mod faults;
 mod network;
+mod server;
 
 use super::*;
 use crate::query::catalogue::{Column, Partition};
@@ -64,6 +65,7 @@ pub fn settings() -> Settings {
         reference_order: false,
         leading: None,
         also: None,
+        on_server: false,
         part: Part::Whole,
     }
 }
@@ -82,7 +84,7 @@ fn sql_of(sql: &str) -> String {
     match planned(sql, &table("t")).expect(sql).work {
         Work::Rows { sql } | Work::Leading { sql } | Work::Engine { sql } => sql,
         Work::Groups { merge, .. } => merge,
-        other @ Work::Network(_) => panic!("{other:?}"),
+        other @ (Work::Network(_) | Work::Elsewhere { .. }) => panic!("{other:?}"),
     }
 }
 

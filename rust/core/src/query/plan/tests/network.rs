@@ -95,3 +95,25 @@ fn leaves_show_buckets() {
         [Kind::Timestamp, Kind::Int, Kind::Float]
     );
 }
+
+#[test]
+fn what_one_node_has_to_run_travels_whole_with_absolute_times_and_titles() {
+    let sql = "select a.name, count(*) as n from t a join t b on a.id = b.id \
+               where a.timestamp >= '2025-01-01 10:00' group by a.name order by n";
+    let plan = planned_as(sql, &table("t"), Part::Query).expect(sql);
+    let Work::Elsewhere { statement, reason } = plan.work else {
+        panic!("{:?}", plan.work);
+    };
+    assert_eq!(reason, "a join");
+    assert_eq!(
+        statement,
+        "SELECT a.name AS \"name\", count(*) AS \"n\" FROM t a JOIN t b ON a.id = b.id \
+         WHERE a.timestamp >= '2025-01-01T10:00:00.000000Z' GROUP BY a.name ORDER BY n"
+    );
+    let star = "select * from t a join t b on a.id = b.id";
+    let failure = planned_as(star, &table("t"), Part::Query).expect_err(star);
+    assert!(
+        failure.to_string().contains("names its columns"),
+        "{failure}"
+    );
+}
