@@ -54,13 +54,31 @@ def body_of(text: str) -> tuple[list[str], str]:
     return [line for line in lines[marks[1] + 1 : marks[2]] if line], time
 
 
+def header_of(text: str) -> dict[str, str]:
+    """Fields of the head, by their names in lower case. Raises EdgeLakeError 175 for other texts."""
+    body_of(text)
+    lines = text.splitlines()
+    begin = next(at for at, line in enumerate(lines) if line.rstrip() == _LINE)
+    fields: dict[str, str] = {}
+    for line in lines[begin + 1 :]:
+        if line.rstrip() == _LINE:
+            break
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip().lower(), value.strip())
+    return fields
+
+
+def text_of(path: Path) -> str:
+    """Raises EdgeLakeError 78 when the file can't be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise error(78, f"{path}: {cause}") from cause
+
+
 def compared(text: str, source: Path, options: Options) -> dict[str, object]:
     """Verdict on an answer beside a trusted file. Raises EdgeLakeError 78 when the file can't be read."""
-    try:
-        trusted = source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as cause:
-        raise error(78, f"{source}: {cause}") from cause
-    (found, found_time), (wanted, wanted_time) = body_of(text), body_of(trusted)
+    (found, found_time), (wanted, wanted_time) = body_of(text), body_of(text_of(source))
     reason = _difference(found, wanted)
     if not reason and options.option == "time" and found_time > wanted_time:
         reason = f"Run time {found_time}, in the file {wanted_time}"

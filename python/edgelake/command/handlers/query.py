@@ -62,9 +62,9 @@ async def sql(ctx: Context, dbms: str, *, statement: Annotated[str, Tail()]) -> 
 
     async def ask(options: Options) -> Answer:
         also = await committed_rows(ctx) if options.committed else ""
-        return await queries.ask(dbms, text, options, constant=_constant(ctx), command=statement, also=also)
+        return await queries.ask(dbms, text, options, constant=constant_of(ctx), command=statement, also=also)
 
-    return await _answered(ctx, options, ask)
+    return await answered(ctx, options, ask)
 
 
 def _read(ctx: Context, dbms: str, statement: str) -> tuple[str, str, Options]:
@@ -73,7 +73,7 @@ def _read(ctx: Context, dbms: str, statement: str) -> tuple[str, str, Options]:
     return dbms.lower(), _filled(text, ctx), parse_options(written, ctx.visible.translate)
 
 
-async def _answered(ctx: Context, options: Options, ask: Callable[[Options], Awaitable[AnyAnswer]]) -> Reply:
+async def answered(ctx: Context, options: Options, ask: Callable[[Options], Awaitable[AnyAnswer]]) -> Reply:
     """The answer of a select where the options want it."""
     queries: Queries = ctx.queries
     if options.table or options.destination == "dbms":
@@ -84,7 +84,7 @@ async def _answered(ctx: Context, options: Options, ask: Callable[[Options], Awa
     if options.destination == "kafka":
         return await _to_kafka(ctx, options, ask)
     target = _file(ctx, options)
-    source = _readable(ctx, options.source) if options.source else None
+    source = readable(ctx, options.source) if options.source else None
     answer = await ask(options)
     pieces: AsyncIterator[bytes] = answer.pieces()
     if options.test or source is not None:
@@ -140,7 +140,7 @@ async def network_select(ctx: Context, line: str, asked: Asked) -> Reply:
     async def ask(options: Options) -> AnyAnswer:
         return await network.ask(dbms, text, options, asked, command=found[2])
 
-    return await _answered(ctx, options, ask)
+    return await answered(ctx, options, ask)
 
 
 async def leaf_rows(
@@ -179,7 +179,7 @@ async def leaf_rows(
             dbms,
             text,
             options,
-            constant=_constant(ctx),
+            constant=constant_of(ctx),
             command=found[2],
             leaf=printed or AS_THEY_TRAVEL,
             begun=leaf.follow,
@@ -242,7 +242,7 @@ def _filled(text: str, ctx: Context) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def _constant(ctx: Context) -> Callable[[str], str]:
+def constant_of(ctx: Context) -> Callable[[str], str]:
     """Values of ``extend``: the node's own by ``@name``, the dictionary's by ``+name``."""
 
     def value(what: str) -> str:
@@ -273,7 +273,7 @@ def _file(ctx: Context, options: Options) -> Path | None:
     return path
 
 
-def _readable(ctx: Context, name: str) -> Path:
+def readable(ctx: Context, name: str) -> Path:
     path = Path(name).expanduser()
     if not ctx.may(CommandClass.FILES):
         raise NotPermittedError("source = ... needs the command class 'files'")
