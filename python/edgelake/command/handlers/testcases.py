@@ -15,6 +15,7 @@ from edgelake.model import CommandClass, Reply
 from edgelake.query import report
 from edgelake.query.network import Asked, NetworkQueries
 from edgelake.query.options import Options, parse_options, split_statement
+from edgelake.query.service import Queries
 
 
 @command(
@@ -71,6 +72,7 @@ async def run_test_case(
             network: NetworkQueries = ctx.parts[NETWORK_QUERIES]
             return await network.ask(dbms, statement, options, Asked(), command=asked)
         also = await committed_rows(ctx) if options.committed else ""
-        return await ctx.queries.ask(dbms, statement, options, constant=constant_of(ctx), command=asked, also=also)
+        queries: Queries = ctx.queries
+        return await queries.ask(dbms, statement, options, constant=constant_of(ctx), command=asked, also=also)
 
     return await answered(ctx, options, ask)
