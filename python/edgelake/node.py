@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from edgelake.command.blobcopies import CLUSTER_BLOBS, ClusterBlobs
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context, NodeInfo
 from edgelake.command.flow import Flow
@@ -151,6 +152,7 @@ class Node:
         ctx.parts[BLOBS] = Blobs(lambda: directories.path("blobs_dir"), lambda: ctx.stores)
         files = FilePut(lambda: (directories.path("prep_dir"), directories.path("watch_dir")))
         ctx.parts[CLUSTER] = ClusterMessages(ctx)
+        ctx.parts[CLUSTER_BLOBS] = ClusterBlobs(ctx)
         ctx.parts[PEER_FILES] = PeerFiles(ctx)
         ctx.parts["put_file"] = files.put
         ctx.ingest.put_counts = files.counts

@@ -100,6 +100,12 @@ class ClusterMessages:
     def _is_member(self, ip: str) -> bool:
         return any(ip in self.hosts_of(one) for one in self.members())
 
+    def shares(self, dbms: str, table: str, ip: str) -> bool:
+        """Whether an address is that of a member, and the own cluster has the table."""
+        config = self.operator()
+        routing = self._ctx.parts[ROUTING].routing
+        return config is not None and self._is_member(ip) and routing.lists(config.cluster, dbms, table)
+
     def _check_member(self, ip: str) -> None:
         if not self._is_member(ip):
             raise NotPermittedError(f"{ip} is no member of a cluster that has an operator here")

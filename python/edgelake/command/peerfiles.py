@@ -42,6 +42,9 @@ MAX_FILE_BYTES: Final = 1 << 30
 """Of a file that came compressed."""
 
 MAX_FILES: Final = 10_000
+BEGIN_S: Final = 20.0
+"""Longest time until a file begins to come, and between two."""
+
 FILE_S: Final = 900.0
 """Longest time for a file that has begun to come."""
 
@@ -219,21 +222,25 @@ class PeerFiles:
 
     async def deliver(self, peer: str, source: str, target: str) -> None:
         """Send a file, or (``source`` ends in ``*``) the files of a directory. Raises EdgeLakeError."""
-        if not self.allowed.read:
-            raise _closed("files of this node are not given to others", "read = <directory>")
         if source.startswith("("):
-            path = await self._blob(blob_of(source))
+            path = await self._blob(blob_of(source), peer)
             await self._peers().send_file(peer, target, transfer.read(path), FileTarget.PATH)
             return
+        if not self.allowed.read:
+            raise _closed("files of this node are not given to others", "read = <directory>")
         found = named_files(source, lambda text: transfer.below(self._ctx, self._translated(text), self.allowed.read))
         for path in found:
             name = f"{target.rstrip('/')}/{path.name}" if source.endswith("*") else target
             await self._peers().send_file(peer, name, transfer.read(path), FileTarget.PATH)
 
-    async def _blob(self, name: BlobName) -> Path:
-        """The content of a blob, wherever it is kept, where ``blobs_dir`` is open."""
+    async def _blob(self, name: BlobName, peer: str) -> Path:
+        """The content of a blob, wherever it is kept: for members of a cluster that has the table, which get the rows
+        too; for others where ``blobs_dir`` is open."""
         blobs: Blobs = self._ctx.parts["blobs"]
-        transfer.below(self._ctx, str(blobs.folder.root / name.file), self.allowed.read)
+        if not self._cluster().shares(name.dbms, name.table, address_of(peer)[0]):
+            if not self.allowed.read:
+                raise _closed("files of this node are not given to others", "read = <directory>")
+            transfer.below(self._ctx, str(blobs.folder.root / name.file), self.allowed.read)
         found = await blobs.run(lambda: blobs.find(WantedBlobs(name.dbms, name.table, name.id)))
         if not found:
             raise error(12, f"no blob {name.file}", hint="see: get files count")
@@ -296,6 +303,17 @@ class PeerFiles:
             raise error(78, f"'{place}' is no directory", hint="the files of a directory go into one")
         if source.startswith("("):
             place = transfer.target_of(place, blob_of(source).file)
+        return await self._come(peers, node, source, place, timeout_s, many=many)
+
+    async def blob(self, peers: Peers, node: str, name: BlobName, place: Path) -> PeerAnswer:
+        """Get a blob that another member of the cluster keeps, as the file ``place``. Raises EdgeLakeError."""
+        source = f"(dbms = {name.dbms} and table = {name.table} and id = {name.id})"
+        return await self._come(peers, node, source, place, BEGIN_S)
+
+    async def _come(
+        self, peers: Peers, node: str, source: str, place: Path, timeout_s: float, *, many: bool = False
+    ) -> PeerAnswer:
+        """Have files sent, and wait for them."""
         wanted = Wanted(await self._hosts_of(address_of(node)[0]), str(place), place, many)
         self._wanted.append(wanted)
         request = f"file get {_word(source)} {_word(str(place))}{'/' if many else ''}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from edgelake.command import transfer
+from edgelake.command.blobcopies import CLUSTER_BLOBS, ClusterBlobs
 from edgelake.command.context import Context
 from edgelake.command.grammar import Bytes, Directory, Key
 from edgelake.command.handlers.files import content_of
@@ -20,7 +21,7 @@ from edgelake.ingest.blobs.archiver import ArchiverConfig, BlobArchiver, Counted
 from edgelake.ingest.blobs.blobs import PREFIX, Blobs
 from edgelake.ingest.blobs.bucket import Bucket, BucketConfig
 from edgelake.ingest.blobs.content import Summed, note
-from edgelake.ingest.blobs.names import Blob, Wanted, blob_name
+from edgelake.ingest.blobs.names import Blob, BlobName, Wanted, blob_name
 from edgelake.ingest.blobs.retention import Retention, going, remove
 from edgelake.ingest.blobs.rowfiles import RowFiles
 from edgelake.ingest.names import check_part, running_hash
@@ -110,9 +111,10 @@ async def file_retrieve(
 ) -> Reply:
     """Copy files of a table to a directory, one to a file, or one into the reply (dest = stdout or rest).
 
-    id: <hash>.<type>; date: YYMMDD, the day it was stored. stream = true: a video that a browser plays.
+    id: <hash>.<type>; one that is not here comes from another member of the cluster. date: YYMMDD, the day it was
+    stored. stream = true: a video that a browser plays.
     """
-    found = await _wanted(ctx, dbms, table, (name, file_hash, date))
+    found = await _wanted(ctx, dbms, table, (name, file_hash, date), of_cluster=True)
     found = found[:limit] if limit > 0 else found
     if dest.lower() in {"stdout", "rest"}:
         if len(found) > 1:
@@ -152,14 +154,25 @@ async def file_remove(
     return Reply.of_data({"removed": len(found)}, text=f"{len(found)} files removed")
 
 
-async def _wanted(ctx: Context, dbms: str, table: str, which: tuple[str, str, str]) -> list[Blob]:
+async def _wanted(
+    ctx: Context, dbms: str, table: str, which: tuple[str, str, str], *, of_cluster: bool = False
+) -> list[Blob]:
+    """``of_cluster``: one that is named by its id, and is not here, is fetched from another member of the cluster."""
     name, file_hash, date = which
     check_part(table, "table")
     wanted = Wanted(dbms.lower(), table.lower(), name, file_hash, date)
     found = await blobs_of(ctx).run(lambda: blobs_of(ctx).find(wanted))
+    if not found and name and of_cluster and await _come(ctx, wanted):
+        found = await blobs_of(ctx).run(lambda: blobs_of(ctx).find(wanted))
     if not found:
         raise error(78, f"no file of {dbms}.{table} fits", hint="see: get files count")
     return found
+
+
+async def _come(ctx: Context, wanted: Wanted) -> bool:
+    """Whether a member of the cluster had it. Raises EdgeLakeError 208 when one does not answer."""
+    others: ClusterBlobs = ctx.parts[CLUSTER_BLOBS]
+    return bool(await others.fetch(BlobName(wanted.dbms, wanted.table, wanted.id)))
 
 
 def buckets_of(ctx: Context) -> dict[str, Bucket]:

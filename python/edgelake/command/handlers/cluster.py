@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
+from edgelake.command.blobcopies import CLUSTER_BLOBS, ClusterBlobs
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Directory, Timestamp
@@ -17,6 +18,7 @@ from edgelake.command.handlers.peer import peers_of
 from edgelake.command.handlers.placement import routes_of
 from edgelake.command.registry import command
 from edgelake.errors import CommandError, error
+from edgelake.ingest.blobs.copies import BlobCopies
 from edgelake.ingest.consumer import OWN, Consumer, ConsumerConfig, Mode, Progress
 from edgelake.ingest.distributor import Destination, Distributor, DistributorConfig
 from edgelake.model import CommandClass, Reply, Table
@@ -88,7 +90,8 @@ async def run_data_consumer(
     """Fetch what other members of the cluster took in since start_date and what is not here.
 
     Asks the members every 10 seconds. Files come from the member that took them in, else from another one that has
-    them. mode = suspend: nothing is asked for until ``set consumer mode = active``; what members send still comes in.
+    them, and the blobs that their rows name too. mode = suspend: nothing is asked for until
+    ``set consumer mode = active``; what members send still comes in.
     """
     if end_date is not None and end_date <= start_date:
         raise CommandError("end_date is not after start_date")
@@ -97,6 +100,9 @@ async def run_data_consumer(
     config = ConsumerConfig(start_date, end_date, mode)
     links = (cluster.files, cluster.peers, cluster.operator, cluster.members, cluster.hosts_of, cluster.held)
     await ctx.services.start(Consumer(config, *links, lambda is_complete: _tell(ctx, is_complete=is_complete)))
+    if ctx.services.get(BlobCopies.name) is None:
+        others: ClusterBlobs = ctx.parts[CLUSTER_BLOBS]
+        await ctx.services.start(others.copies(lambda: config.mode == "active"))
     return Reply.done()
 
 
@@ -166,7 +172,7 @@ async def get_consumer(ctx: Context) -> Reply:
     """For each member: its last file, up to which number its files are here, and what is wrong; then for this node's
     own files that the others have.
 
-    Complete: at the last round nothing was missing that is known of.
+    Complete: at the last round nothing was missing that is known of. Blobs lost: no member has them any more.
     """
     running = ctx.services.get(Consumer.name)
     if not isinstance(running, Consumer):
@@ -175,7 +181,7 @@ async def get_consumer(ctx: Context) -> Reply:
     own = [one for one in running.progress.values() if one.peer == OWN]
     rows = [_progress(ctx, one) for one in progress]
     own_rows = [_progress(ctx, one) for one in own]
-    data = {
+    data: dict[str, Any] = {
         "status": "active",
         "mode": running.config.mode,
         "start_date": _text(running.config.start_us),
@@ -191,6 +197,11 @@ async def get_consumer(ctx: Context) -> Reply:
         ("Mode", "Start Date", "Last Round", "Complete", "Last Error"),
         [(running.config.mode, data["start_date"], data["last_round"], str(running.is_complete), running.last_error)],
     )
+    copies = ctx.services.get(BlobCopies.name)
+    if isinstance(copies, BlobCopies):
+        data["blobs"] = {"copied": copies.copied, "lost": copies.lost, "last_error": copies.last_error}
+        blobs = Table(("Blobs Copied", "Blobs Lost", "Last Error"), [tuple(data["blobs"].values())])
+        return Reply.of_table(totals, Table(CONSUMER_TITLES, [*rows, *own_rows]), blobs, data=data)
     return Reply.of_table(totals, Table(CONSUMER_TITLES, [*rows, *own_rows]), data=data)
 
 
