@@ -1026,7 +1026,7 @@ def peer_frames(
     generic_flag: int = 0,
     kind: str = "",
     is_last: bool = True,
-    authentication: bytes = b"",
+    authentication: bytes = ...,
 ) -> bytes:
     """The frames of a message on a kept connection.
 
@@ -1047,7 +1047,7 @@ def peer_blocks(
     is_file: bool = False,
     first_block: int = 1,
     mark: bytes = ...,
-    authentication: bytes = b"",
+    authentication: bytes = ...,
 ) -> bytes:
     """The blocks of a message, from that number on; ``data`` is a text or bytes of a file.
 
