@@ -78,7 +78,7 @@ class Row(NamedTuple):
 
 
 def table() -> list[Row]:
-    lines = [line for line in PAGE.splitlines() if line.startswith("|")]
+    lines = [line for line in PAGE.partition("\n## On the whole screen\n")[0].splitlines() if line.startswith("|")]
     return [Row(*(cell.strip(" `") for cell in line.strip("|").split("|"))) for line in lines[2:]]
 
 

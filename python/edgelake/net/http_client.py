@@ -17,7 +17,6 @@ from h11 import RemoteProtocolError as ProtocolError
 __all__ = ["InvalidUrl", "ProtocolError", "Received", "Target", "request"]
 
 _PIECE_BYTES: Final = 1 << 16
-_NEXT_ADDRESS_S: Final = 0.25  # RFC 8305: then the next address of a host is tried beside the first
 _KEPT: Final = "!#$%&'()*+,/:;=?@[]~"  # what stands in a path or query as it is
 
 
@@ -104,7 +103,6 @@ async def request(
         target.port,
         ssl=tls,
         server_hostname=target.host if tls else None,
-        happy_eyeballs_delay=_NEXT_ADDRESS_S,
     )
     try:
         writer.write((head or b"") + (link.send(Data(data=body)) or b"" if body else b""))
