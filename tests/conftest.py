@@ -21,6 +21,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 TOGETHER = {
+    "console": "console",
     "docs": "default ports",
     "status": "default ports",
     "system": "default ports",

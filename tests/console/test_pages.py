@@ -183,7 +183,8 @@ def test_rejected_rows_are_shown_with_their_reason_and_as_a_problem(browser: Bro
     assert "speed" in browser.text(".said pre")
 
 
-def test_a_command_of_a_problem_is_copied(browser: Browser, ui: str) -> None:
+def test_a_command_of_a_problem_is_copied(browser: Browser, ui: str, node: Program) -> None:
+    node.request("POST", {"User-Agent": "anylog", "command": "data", "topic": "pumps"}, b"no message")
     opened(browser, ui, "problems", DESKTOP)
     browser.wait(".problem")
     line = browser.text(".problem .command code")
