@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,6 @@ from edgelake.bench.processes import free_port
 from tests.tools.test_configuration import GOOD, edgelake
 
 PR_SET_MDWE, REFUSE_EXEC_GAIN = 65, 1  # <linux/prctl.h>, Linux 6.3 and later
-
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
 @pytest.fixture
@@ -29,14 +26,12 @@ def unit(tmp_path: Path) -> Path:
     return path
 
 
-@needs_systemd
 def test_systemd_finds_nothing_wrong_in_the_unit(unit: Path) -> None:
     found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
     ours = [line for line in found.stderr.splitlines() if "edgelake" in line]
     assert (found.returncode, ours) == (0, [])
 
 
-@needs_systemd
 def test_the_unit_leaves_little_open(unit: Path) -> None:
     """On systemd's scale from 0 (nothing) to 10 (everything)."""
     asked = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", unit]
@@ -44,8 +39,6 @@ def test_the_unit_leaves_little_open(unit: Path) -> None:
     assert found.returncode == 0, found.stdout
 
 
-@needs_systemd
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_node_needs_no_system_call_that_the_unit_refuses(unit: Path, tmp_path: Path) -> None:
     assert "SystemCallFilter=@system-service\n" in unit.read_text()
     calls = tmp_path / "calls"

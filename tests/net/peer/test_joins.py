@@ -15,8 +15,8 @@ from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
 from edgelake.store.statement import create_statement
 from tests.net.peer.nodes import node
-from tests.net.peer.test_queries import Net, insert
-from tests.net.peer.test_queries import network as two_clusters
+from tests.net.peer.two_clusters import Net, insert
+from tests.net.peer.two_clusters import network as two_clusters
 
 SITES = [ColumnInfo("name", "varchar"), ColumnInfo("city", "varchar"), ColumnInfo("opened", "timestamp")]
 READINGS = [ColumnInfo("timestamp", "timestamp"), ColumnInfo("name", "varchar"), ColumnInfo("value", "float")]

@@ -24,7 +24,7 @@ from edgelake.node import Node
 from tests.net.peer.nodes import node, server, until
 from tests.net.peer.raw import RawLink, RawPeer, block, send
 from tests.net.peer.test_policies import be_master, follow
-from tests.net.peer.test_queries import fill, network
+from tests.net.peer.two_clusters import fill, network
 
 LONG = "x" * 100_000
 

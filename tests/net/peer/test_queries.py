@@ -1,4 +1,4 @@
-"""Selects over several nodes: the vectors, failures, and what other nodes may not ask."""
+"""Selects over several nodes: the vectors, what ends them, and what other nodes may not ask."""
 
 from __future__ import annotations
 
@@ -8,104 +8,22 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgelake._rust import PeerMessage, PeerReader, PeerRowWriter, Rows, parse_time
+from edgelake._rust import PeerMessage, PeerReader, PeerRowWriter, Rows
 from edgelake.bench.processes import free_port
 from edgelake.errors import EdgeLakeError
-from edgelake.metadata import returning
-from edgelake.metadata.routing import ROUTING
 from edgelake.net.peer.jobs import QUEUED, RowEvent, RowJob
 from edgelake.net.peer.links import Links
 from edgelake.node import Node
-from edgelake.query import gather
-from edgelake.store.base import ColumnInfo
 from edgelake.store.insert import Insertion
-from edgelake.store.statement import create_statement
 from tests.net.peer import raw
-from tests.net.peer.nodes import node, server, until
-from tests.query.conftest import VECTORS
+from tests.net.peer.nodes import server, until
+from tests.net.peer.two_clusters import COLUMNS, Net, network
 from tests.query.test_vectors import INCREMENTS, QUERIES, ordered, plain, rows_of
-
-CONTENT = json.loads((VECTORS / "increments.json").read_text())
-COLUMNS = [ColumnInfo(name, kind) for name, kind in CONTENT["table"]["columns"]]
-
-
-@dataclass
-class Net:
-    """A node that asks, and two operators of one cluster each."""
-
-    asks: Node
-    operators: list[tuple[Node, str]]
-
-    async def text(self, sql: str, options: str = "stat = false", to: str = "()") -> str:
-        reply = await self.asks.execute(f"run client {to} sql edge {options} {sql}")
-        if reply.stream is None:
-            return reply.text or ""
-        return b"".join([piece async for piece in reply.stream]).decode()
-
-    async def rows(self, sql: str, options: str = "stat = false", to: str = "()") -> list[dict[str, Any]]:
-        return rows_of(await self.text(sql, options, to))
-
-    async def failure(self, sql: str, options: str = "stat = false", to: str = "()") -> EdgeLakeError:
-        with pytest.raises(EdgeLakeError) as caught:
-            await self.text(sql, options, to)
-        return caught.value
-
-
-async def fill(made: Node, rows: list[list[Any]], table: str = "t") -> None:
-    store = await made.ctx.stores.connect("edge", memory=True)
-    await store.change(lambda tx: tx.create_table(table, COLUMNS))
-    names = [column.name for column in COLUMNS]
-    for row in rows:
-        payload = json.dumps(dict(zip(names, row, strict=True))).encode()
-        at = parse_time(row[0], "utc")
-        parsed = await asyncio.to_thread(Rows.parse, payload, timezone="utc")
-        await store.insert(Insertion(table, parsed, at, tsd_name="128", tsd_id=1))
-
-
-async def insert(made: Node, policy: dict[str, object]) -> None:
-    await made.execute(f"blockchain insert where policy = {json.dumps(policy)} and local = true")
-
-
-@asynccontextmanager
-async def network(home: Path) -> AsyncIterator[Net]:
-    async with (
-        node(home / "q", "query") as (asks, _),
-        node(home / "a", "op-a") as (a, at_a),
-        node(home / "b", "op-b") as (b, at_b),
-    ):
-        for name, made in (("cluster_a", a), ("cluster_b", b)):
-            await fill(made, CONTENT["rows"][name])
-        info = a.ctx.stores.table("edge", "t")
-        assert info is not None
-        await insert(asks, {"table": {"name": "t", "dbms": "edge", "create": create_statement(info)}})
-        for name, address in (("a", at_a), ("b", at_b)):
-            host, _, port = address.partition(":")
-            cluster: dict[str, object] = {
-                "company": "acme",
-                "name": name,
-                "status": "active",
-                "table": [{"dbms": "edge", "name": "t", "status": "active"}],
-                "id": f"cluster-{name}",
-            }
-            await insert(asks, {"cluster": cluster})
-            operator = {
-                "name": name,
-                "ip": host,
-                "local_ip": host,
-                "port": int(port),
-                "cluster": f"cluster-{name}",
-                "company": "acme",
-            }
-            await insert(asks, {"operator": operator})
-        for made in (asks, a, b):
-            made.ctx.queries.timezone = "utc"
-        yield Net(asks, [(a, at_a), (b, at_b)])
 
 
 async def _mismatch(net: Net, case: dict[str, Any]) -> str:
@@ -143,123 +61,6 @@ async def test_vectors_over_two_clusters(
                 wrong.append(f"{case['id']} {case['sql']} [{case.get('options', '')}]: {said}")
         assert all(server(made).status().counters["links"] == upgraded for made, _ in net.operators)
     assert not wrong, f"{len(wrong)} of {len(cases)}\n" + "\n".join(wrong)
-
-
-async def test_a_dead_member_of_a_cluster_costs_the_query_nothing(tmp_path: Path) -> None:
-    async with network(tmp_path) as net:
-        dead = {
-            "name": "dead",
-            "ip": "127.0.0.1",
-            "local_ip": "127.0.0.1",
-            "port": free_port(),
-            "cluster": "cluster-a",
-            "company": "acme",
-            "main": True,
-        }
-        await insert(net.asks, {"operator": dead})
-        for _ in range(4):  # whoever's turn it is
-            assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
-
-
-async def test_partial_answers_are_given_only_when_asked_for_and_say_so(tmp_path: Path) -> None:
-    async with network(tmp_path) as net:
-        await net.operators[1][0].execute("exit tcp")
-        failure = await net.failure("select count(*) from t")
-        assert failure.number == 208
-        assert net.operators[1][1] in str(failure)
-        text = await net.text("select count(*) from t", "stat = true", "(subset = true)")
-        assert json.loads(text)["Query"] == [{"count(*)": 7}]
-        assert json.loads(text)["Statistics"][0]["Target Nodes"] == 2
-        assert json.loads(text)["Statistics"][0]["Participating Nodes"] == 1
-
-
-async def test_a_silent_node_is_named_when_the_time_is_over(tmp_path: Path) -> None:
-    async def ignored(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with network(tmp_path) as net, await asyncio.start_server(ignored, "127.0.0.1", 0) as silent:
-        at = f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-        failure = await net.failure("select count(*) from t", to=f"({net.operators[0][1]}, {at}, timeout = 1)")
-        assert at in str(failure)
-        assert net.operators[0][1] not in str(failure)
-        found = await net.rows(
-            "select count(*) from t", to=f"({net.operators[0][1]}, {at}, timeout = 1, subset = true)"
-        )
-        assert found == [{"count(*)": 7}]
-
-
-@asynccontextmanager
-async def mute() -> AsyncIterator[tuple[int, list[str]]]:
-    """Port of a node that takes what comes and says nothing, and what came."""
-    came: list[str] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        (message,) = PeerReader(1 << 16).feed(await reader.readexactly(2048))
-        came.append(message.command)
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1], came
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes that are silent are soon asked whether they are there."""
-    monkeypatch.setattr(gather, "QUIET_S", 0.1)
-    monkeypatch.setattr(gather, "PROBE_S", 0.3)
-
-
-@pytest.mark.usefixtures("hasty")
-async def test_a_mute_operator_is_replaced_and_asked_no_more(tmp_path: Path) -> None:
-    async with network(tmp_path) as net, mute() as (port, came):
-        address = {"company": "acme", "ip": "127.0.0.1", "local_ip": "127.0.0.1", "port": port}
-        await insert(net.asks, {"operator": {"name": "mute", "cluster": "cluster-a", "main": True, **address}})
-        assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
-        assert [command.split()[0] for command in came[:2]] == ["sql", "get"]
-        assert await net.rows("select count(*) from t") == [{"count(*)": 14}]
-        assert not [command for command in came[2:] if command.startswith("sql")]
-
-
-@pytest.mark.usefixtures("hasty")
-async def test_a_mute_operator_is_left_out_when_some_are_enough(tmp_path: Path) -> None:
-    async with network(tmp_path) as net, mute() as (port, came):
-        table = [{"dbms": "edge", "name": "t", "status": "active"}]
-        await insert(net.asks, {"cluster": {"company": "acme", "name": "m", "table": table, "id": "cluster-m"}})
-        address = {"company": "acme", "ip": "127.0.0.1", "local_ip": "127.0.0.1", "port": port}
-        await insert(net.asks, {"operator": {"name": "mute", "cluster": "cluster-m", **address}})
-        failure = await net.failure("select count(*) from t")
-        assert failure.number == 208
-        assert f"127.0.0.1:{port}: it does not answer" in str(failure)
-        came.clear()
-        text = await net.text("select count(*) from t", "stat = true", "(subset = true)")
-        assert json.loads(text)["Query"] == [{"count(*)": 14}]
-        assert json.loads(text)["Statistics"][0]["Participating Nodes"] == 2
-        assert not [command for command in came if command.startswith("sql")]
-
-
-async def test_a_node_that_returns_is_found_without_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(returning, "FIRST_S", 0.05)
-    async with network(tmp_path) as net:
-        made, at = net.operators[0]
-        routes = net.asks.ctx.parts[ROUTING]
-        await made.execute("exit tcp")
-        assert (await net.failure("select count(*) from t")).number == 208
-        assert routes.silent().keys() == {at}
-
-        async def asked_again() -> bool:
-            return routes.silent()[at].failures > 2
-
-        await until(asked_again)
-        port = at.rpartition(":")[2]
-        await made.execute(f"run tcp server where external_ip = 127.0.0.1 and external_port = {port} and bind = true")
-
-        async def answers() -> bool:
-            return not routes.silent()
-
-        await until(answers)
-        shown = await net.asks.execute("get members status")
-        assert (at, "active") in [row[:2] for row in shown.tables[0].rows]
 
 
 async def test_distinct_with_brackets_is_ordered_by_its_column(tmp_path: Path) -> None:
@@ -303,76 +104,6 @@ async def test_monitoring_shows_what_went_where(tmp_path: Path) -> None:
         where = await net.asks.execute("query destination")
         for _, address in net.operators:
             assert address in str(where.data)
-
-
-@asynccontextmanager
-async def begins(*, goes_mute: bool) -> AsyncIterator[tuple[str, list[Any]]]:
-    """Address of a node that sends some rows of its answer, then ends the connection or says nothing more; and the
-    answers that it began."""
-    backs: list[asyncio.StreamWriter] = []
-    row = b'{"Query":[{"0":"1000","1":"1.5"}]}\n'
-
-    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        (request,) = PeerReader(1 << 20).feed(await reader.readexactly(2048))
-        writer.close()
-        if not request.command.startswith("sql"):
-            return
-        _, back = await asyncio.open_connection(*request.source)
-        backs.append(back)
-        back.write(PeerRowWriter(("127.0.0.1", port), request.job).rows(row * 200))
-        await back.drain()
-        if not goes_mute:
-            back.close()
-
-    async with await asyncio.start_server(begin, "127.0.0.1", 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        yield f"127.0.0.1:{port}", backs
-        for back in backs:
-            back.close()
-
-
-async def test_rows_that_break_off_fail_the_query_at_once(tmp_path: Path) -> None:
-    """Nobody waits for the time limit."""
-    async with network(tmp_path) as net, begins(goes_mute=False) as (at, _):
-        failure = await net.failure("select name, value from t", to=f"({at}, timeout = 60)")
-        assert failure.number == 15
-        assert at in str(failure)
-
-
-@pytest.mark.usefixtures("hasty")
-async def test_a_node_that_goes_mute_in_the_middle_of_its_rows_is_found_out(tmp_path: Path) -> None:
-    async with network(tmp_path) as net, begins(goes_mute=True) as (at, _):
-        failure = await net.failure("select name, value from t", to=f"({at}, timeout = 60)")
-        assert failure.number == 208
-        assert f"{at}: it does not answer" in str(failure)
-
-
-async def first_of_cluster_a(net: Net, at: str) -> None:
-    host, _, port = at.partition(":")
-    address = {"company": "acme", "ip": host, "local_ip": host, "port": int(port)}
-    await insert(net.asks, {"operator": {"name": "broken", "cluster": "cluster-a", "main": True, **address}})
-
-
-@pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("goes_mute", [True, False], ids=["mute", "ends"])
-async def test_rows_of_a_member_that_breaks_off_are_dropped_and_another_one_is_asked(
-    tmp_path: Path, goes_mute: bool
-) -> None:
-    for sql in ("select count(*), min(value) from t", "select name, value from t"):
-        async with network(tmp_path / sql[7:12]) as net, begins(goes_mute=goes_mute) as (at, begun):
-            whole = await net.rows(sql)
-            await first_of_cluster_a(net, at)
-            assert sorted(await net.rows(sql), key=str) == sorted(whole, key=str)
-            assert len(begun) == 1
-
-
-async def test_rows_that_were_given_out_are_never_given_out_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gather, "HELD_TO_PRINT_BYTES", 1000)
-    async with network(tmp_path) as net, begins(goes_mute=False) as (at, _):
-        await first_of_cluster_a(net, at)
-        assert (await net.failure("select name, value from t")).number == 15
 
 
 async def test_whoever_sends_rows_for_a_query_that_ends_is_let_go() -> None:

@@ -20,8 +20,8 @@ from edgelake._rust import Rows
 from edgelake.errors import QueryStoppedError, QueryTooLargeError
 from edgelake.query import spill
 from edgelake.store.insert import Insertion
-from tests.net.peer.test_queries import Net
-from tests.net.peer.test_queries import network as two_clusters
+from tests.net.peer.two_clusters import Net
+from tests.net.peer.two_clusters import network as two_clusters
 
 ROWS = 5000
 SQL = "select name, value from t where id = 99 order by value desc, name"
