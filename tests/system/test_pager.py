@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,21 @@ async def test_a_pager_that_cannot_be_run_leaves_the_text_on_the_screen() -> Non
     await pager.drain()
     await pager.finish()
     assert "".join(shown) == "line\n" * 1000
+
+
+async def test_the_terminal_is_the_pagers_from_the_moment_that_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    pager = Pager(["true"], lambda text, end: None)
+    start, seen = asyncio.create_subprocess_exec, list[bool]()
+
+    async def started(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        seen.append(pager.is_open)  # the pager may write from here on: Ctrl-C is its own
+        return await start(*command, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    pager.show("line\n" * 1000)
+    await pager.finish()
+    assert seen == [True]
+    assert not pager.is_open
 
 
 async def test_a_long_query_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

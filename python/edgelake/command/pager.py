@@ -49,12 +49,13 @@ class Pager:
         self._is_live = False
         self._timer: asyncio.TimerHandle | None = None
         self._process: Process | None = None
+        self._has_begun = False
         self._has_ended = False
 
     @property
     def is_open(self) -> bool:
         """Whether the terminal is the pager's."""
-        return self._process is not None and not self._has_ended
+        return self._has_begun and not self._has_ended
 
     def show(self, text: str, *, end: str = "\n") -> None:
         """Take a text (``console.Show``)."""
@@ -118,9 +119,11 @@ class Pager:
 
     async def _open(self) -> None:
         environment = {**os.environ, "LESS": os.environ.get("LESS", "FRX")}
+        self._has_begun = True  # from here on it may have the terminal, before we are told of its process
         try:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, env=environment)
         except OSError:
+            self._has_begun = False
             self._command = []  # it cannot be run: the text is written as it is
 
     async def _feed(self) -> None:
