@@ -8,12 +8,10 @@ Source: spec "Security and high availability", section 11.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,16 +22,14 @@ from edgelake.ingest import filing
 from edgelake.ingest.members import archived_file
 from edgelake.ingest.names import FileName
 from edgelake.ingest.operator import Watch
-from edgelake.ingest.sending import BAD_FILE, DUPLICATE, Packed, Recipient, says_what_became
+from edgelake.ingest.sending import BAD_FILE, DUPLICATE, Packed, Recipient, Sender, says_what_became
 from edgelake.ingest.settings import OperatorConfig, check_directory
 from edgelake.metadata.routing import Operator as Member
 from edgelake.model import Status
-from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, Peers
+from edgelake.peering import FileTarget, Peers
 
 log = logging.getLogger(__name__)
 
-TICK_S: Final = 1.0
-"""How often waiting files look for members again, when nothing else happens."""
 AT_ONCE: Final = 4
 """Files on their way to one member."""
 
@@ -66,7 +62,7 @@ class Destination(Recipient):
     todo: deque[_File] = field(default_factory=deque)
 
 
-class Distributor:
+class Distributor(Sender):
     """Sends what appears in the folder.
 
     Args:
@@ -86,17 +82,13 @@ class Distributor:
         members: Callable[[], Sequence[Member]],
         mark: Callable[[str, bool], None],
     ) -> None:
+        super().__init__(mark)
         self.config = config
         self.destinations: dict[str, Destination] = {}
         self.distributed = 0
-        self.last_error = ""
-        self._peers, self._operator, self._members, self._mark = peers, operator, members, mark
+        self._peers, self._operator, self._members = peers, operator, members
         self._watcher = watch(config.distr_dir, self._found, lambda name: name.removesuffix(".gz").endswith(".json"))
         self._files: dict[Path, _File] = {}
-        self._changed = asyncio.Event()
-        self._runner: asyncio.Task[None] | None = None
-        self._sending: set[asyncio.Task[None]] = set()
-        self._since = 0.0
 
     # ---- life
 
@@ -108,8 +100,7 @@ class Distributor:
     async def start(self) -> None:
         """Check the directories and begin. Raises EdgeLakeError 35 or 63."""
         self.config.check()
-        self._since = time.time()
-        self._runner = asyncio.create_task(self._run(), name="distributor")
+        self._start_rounds()
         try:
             self._watcher.start()
         except BaseException:
@@ -120,12 +111,8 @@ class Distributor:
         """Send nothing more; what is on its way is sent again at the next start."""
         if not self._since:
             return
-        self._since = 0.0
         self._watcher.stop()
-        tasks = [*self._sending, *([self._runner] if self._runner else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._stop_rounds()
 
     def status(self) -> Status:
         counters: dict[str, int | float] = {
@@ -164,18 +151,6 @@ class Distributor:
             destination.todo.append(file)
         self._changed.set()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                self._begin()
-            except Exception as fault:  # the files stay where they are
-                self.last_error = f"{type(fault).__name__}: {fault}"
-                log.exception("distributor")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S if self._files else None):
-                    await self._changed.wait()
-            self._changed.clear()
-
     def _begin(self) -> None:
         """Give every member that answers its next files."""
         if self._operator() is None:
@@ -200,16 +175,6 @@ class Distributor:
             self.destinations[peer] = Destination(peer, todo=todo)
         for file in list(self._files.values()):
             self._keep(self._finish_if_done(file))
-
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    def _tell(self, problem: str) -> None:
-        if problem != self.last_error:  # a change of state, not every attempt
-            log.error("distributor: %s", problem)
-        self.last_error = problem
 
     # ---- one file to one member
 
@@ -246,22 +211,9 @@ class Distributor:
                 self._tell(str(failure))
             elif failure.number != DUPLICATE:
                 raise
-        self._mark(peer, True)
-        if destination.took(file.name.text(), sent.bytes):
-            log.info("distributor: %s takes files again", peer)
-        self.last_error = ""
+        self._worked(destination, file.name.text(), sent.bytes)
         file.done.add(peer)
         await self._finish_if_done(file)
-
-    def _failed(self, destination: Destination, failure: EdgeLakeError) -> None:
-        pause, tells = destination.failed(failure)
-        asyncio.get_running_loop().call_later(pause, self._changed.set)
-        if failure.number in (NO_ANSWER, UNREACHABLE):
-            self._mark(destination.peer, False)
-        if tells:
-            times = destination.streak.times
-            log.warning("distributor: %s does not take a file: %s%s", destination.peer, failure, times)
-        self.last_error = str(failure)
 
     async def _finish_if_done(self, file: _File) -> None:
         if self.destinations.keys() <= file.done and self._forget(file):

@@ -9,13 +9,11 @@ Source: spec "Ingestion and storage", section 2; "Network protocol", section 6.4
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import logging
-import time
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from edgelake.ingest import filing
 from edgelake.ingest.claims import Claim, Claims
 from edgelake.ingest.names import INSERTED, FileName, pieces_hash
 from edgelake.ingest.operator import Watch
-from edgelake.ingest.sending import BAD_FILE, DUPLICATE, Packed, Recipient, pause_s, says_what_became
+from edgelake.ingest.sending import BAD_FILE, DUPLICATE, Packed, Recipient, Sender, pause_s, says_what_became
 from edgelake.ingest.settings import check_directory
 from edgelake.ingest.source import Identity, identity_of
 from edgelake.model import Status
@@ -32,8 +30,6 @@ from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, Peers
 
 log = logging.getLogger(__name__)
 
-TICK_S = 1.0
-"""How often waiting files look for an operator again, when nothing else happens."""
 STOP_S = 5.0
 """Files on their way have so long to arrive when the publisher stops."""
 MAX_DESTINATIONS = 4096
@@ -77,7 +73,7 @@ class _File:
     failures: int = 0
 
 
-class Publisher:
+class Publisher(Sender):
     """Sends what appears in the watch directory.
 
     Args:
@@ -97,20 +93,16 @@ class Publisher:
         mark: Callable[[str, bool], None],
         release: Callable[[], Awaitable[None]],
     ) -> None:
+        super().__init__(mark)
         self.config = config
         self.destinations: dict[str, Destination] = {}
         self.refused_files = 0
-        self.last_error = ""
         self._claims = Claims(config.claims_dir)
-        self._peers, self._candidates, self._mark, self._release = peers, candidates, mark, release
+        self._peers, self._candidates, self._release = peers, candidates, release
         self._watcher = watch(config.watch_dir, self._found, _is_data_file)
         self._claimed: dict[str, Claim] = {}
         self._pending: dict[tuple[str, str], deque[_File]] = {}
         self._later: dict[Path, asyncio.TimerHandle] = {}
-        self._changed = asyncio.Event()
-        self._runner: asyncio.Task[None] | None = None
-        self._sending: set[asyncio.Task[None]] = set()
-        self._since = 0.0
 
     # ---- life
 
@@ -123,8 +115,7 @@ class Publisher:
         """Check the directories and begin. Raises EdgeLakeError 35 or 63, OSError."""
         self.config.check()
         self._claimed = await asyncio.to_thread(self._claims.load, self.config.watch_dir)
-        self._since = time.time()
-        self._runner = asyncio.create_task(self._run(), name="publisher")
+        self._start_rounds()
         try:
             self._watcher.start()
         except BaseException:
@@ -142,19 +133,12 @@ class Publisher:
         """Begin no more files; what does not arrive in time goes to the same operator at the next start."""
         if not self._since:
             return
-        self._since = 0.0
+        self._since = 0.0  # what fails now is not queued again
         self._watcher.stop()
         for timer in self._later.values():
             timer.cancel()
         self._later.clear()
-        if self._runner is not None:
-            self._runner.cancel()
-            await asyncio.gather(self._runner, return_exceptions=True)
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=STOP_S)
-        for task in self._sending:
-            task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await self._stop_rounds(within_s=STOP_S)
 
     def status(self) -> Status:
         sent = sum(d.files for d in self.destinations.values())
@@ -216,18 +200,6 @@ class Publisher:
 
     # ---- who gets what
 
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S if self.waiting else None):
-                    await self._changed.wait()
-            self._changed.clear()
-            try:
-                self._begin()
-            except Exception as fault:  # the files stay where they are
-                self.last_error = f"{type(fault).__name__}: {fault}"
-                log.exception("publisher")
-
     def _begin(self) -> None:
         """Give every operator that is free its next file."""
         for destination in self.destinations.values():
@@ -252,19 +224,9 @@ class Publisher:
         free = (self._destination(peer) for peer in peers if peer not in file.refused)
         return next((d for d in free if _is_free(d)), None)
 
-    def _tell(self, problem: str) -> None:
-        if problem != self.last_error:  # a change of state, not every attempt
-            log.error("publisher: %s; files wait in %s", problem, self.config.watch_dir)
-        self.last_error = problem
-
     def _send(self, file: _File, destination: Destination) -> None:
         destination.busy = 1
         self._keep(self._deliver(file, destination))
-
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
 
     # ---- one file
 
@@ -316,10 +278,7 @@ class Publisher:
             if not (failure.number == DUPLICATE and was_sent):
                 await self._refused(file, destination, failure)
                 return
-        self._mark(peer, True)
-        if destination.took(claim.sent_as, sent.bytes):
-            log.info("publisher: %s takes files again", peer)
-        self.last_error = ""
+        self._worked(destination, claim.sent_as, sent.bytes)
         await asyncio.to_thread(self._finish, file, claim)
         self._watcher.release(file.path)
 
@@ -356,16 +315,6 @@ class Publisher:
         self._failed(destination, failure)
         file.refused.add(destination.peer)
         self._again(file)
-
-    def _failed(self, destination: Destination, failure: EdgeLakeError) -> None:
-        """Pass the operator over for a while."""
-        pause, tells = destination.failed(failure)
-        asyncio.get_running_loop().call_later(pause, self._changed.set)
-        if failure.number in (NO_ANSWER, UNREACHABLE):
-            self._mark(destination.peer, False)
-        if tells:
-            log.warning("publisher: %s does not take a file: %s%s", destination.peer, failure, destination.streak.times)
-        self.last_error = str(failure)
 
     def _finish(self, file: _File, claim: Claim) -> None:
         """An operator has it: to the backup folder, or away."""

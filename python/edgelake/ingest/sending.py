@@ -7,9 +7,12 @@ Source: spec "Ingestion and storage", section 2; "Network protocol", section 6.4
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,6 +22,10 @@ from edgelake.ingest import filing
 from edgelake.peering import NO_ANSWER, UNREACHABLE, Peers
 from edgelake.service import Streak
 
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+"""How often waiting files look for a node again, when nothing else happens."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 ASK_S: Final = 10.0
 PACKING: Final = 1
@@ -71,6 +78,91 @@ class Recipient:
         pause = pause_s(self.streak.failures)
         self.ready_at = time.monotonic() + pause
         return pause, tells
+
+
+class Sender(ABC):
+    """Gives files to nodes in rounds: whenever something has changed, and each ``TICK_S`` while files wait.
+
+    Args:
+        mark: told whether a node answered.
+    """
+
+    name: str
+    """Of the service."""
+
+    def __init__(self, mark: Callable[[str, bool], None]) -> None:
+        self.last_error = ""
+        self._mark = mark
+        self._changed = asyncio.Event()
+        self._rounds: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+        self._since = 0.0
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Files that have not arrived."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Give every node that is ready its next files."""
+
+    def _start_rounds(self) -> None:
+        self._since = time.time()
+        self._rounds = asyncio.create_task(self._run(), name=self.name)
+
+    async def _stop_rounds(self, within_s: float = 0) -> None:
+        """Begin nothing more. What is on its way has so long to arrive."""
+        self._since = 0.0
+        if self._rounds is not None:
+            self._rounds.cancel()
+            await asyncio.gather(self._rounds, return_exceptions=True)
+        if self._sending and within_s:
+            await asyncio.wait(self._sending, timeout=within_s)
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                self._begin()
+            except Exception as fault:  # the files stay where they are
+                self.last_error = f"{type(fault).__name__}: {fault}"
+                log.exception("%s", self.name)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S if self.waiting else None):
+                    await self._changed.wait()
+            self._changed.clear()
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        """Do it beside the rounds, until the stop."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    def _tell(self, problem: str) -> None:
+        if problem != self.last_error:  # a change of state, not every attempt
+            log.error("%s: %s", self.name, problem)
+        self.last_error = problem
+
+    def _failed(self, recipient: Recipient, failure: EdgeLakeError) -> None:
+        """Pass a node over for a while."""
+        pause, tells = recipient.failed(failure)
+        asyncio.get_running_loop().call_later(pause, self._changed.set)
+        if failure.number in (NO_ANSWER, UNREACHABLE):
+            self._mark(recipient.peer, False)
+        if tells:
+            times = recipient.streak.times
+            log.warning("%s: %s does not take a file: %s%s", self.name, recipient.peer, failure, times)
+        self.last_error = str(failure)
+
+    def _worked(self, recipient: Recipient, name: str, size_bytes: int) -> None:
+        """A node has a file."""
+        self._mark(recipient.peer, True)
+        if recipient.took(name, size_bytes):
+            log.info("%s: %s takes files again", self.name, recipient.peer)
+        self.last_error = ""
 
 
 def pause_s(failures: int) -> float:
