@@ -52,7 +52,7 @@ async def test_the_commands_of_the_page_send_readings_to_the_operators_they_name
 
 async def test_the_commands_of_the_page_make_a_cluster_of_two(tmp_path: Path) -> None:
     ports = [free_port(), free_port()]
-    begin, more = scripts(CLUSTERS)
+    begin, *more = scripts(CLUSTERS)
     for home in "ab":
         write_members(tmp_path / home, ports)
     async with Node(tmp_path / "a", caller=PROMPT) as first, Node(tmp_path / "b", caller=PROMPT) as second:
@@ -69,5 +69,5 @@ async def test_the_commands_of_the_page_make_a_cluster_of_two(tmp_path: Path) ->
 
         await until(arrived)
         assert [row async for row in second.query("select speed from plant.motor")] == [{"speed": 1480}]
-        for line in more.splitlines():
+        for line in "".join(more).splitlines():
             assert await first.execute(line) is not None

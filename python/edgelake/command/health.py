@@ -17,6 +17,7 @@ from typing import Final, Literal
 from edgelake.command.context import Context
 from edgelake.errors import ServiceError
 from edgelake.identity.identities import FILE, Identities
+from edgelake.ingest import comparison
 
 Verdict = Literal["ok", "note", "fail"]
 LOW_BYTES: Final = 1 << 30
@@ -25,6 +26,7 @@ SOON_S: Final = 30 * 24 * 3600
 EARLIEST_S: Final = 1_750_000_000
 EVERY_S: Final = 30.0
 MOST_CERTIFICATES: Final = 100
+MOST_PARTITIONS: Final = 20
 PART: Final = "health"
 
 
@@ -47,7 +49,7 @@ class Finding:
 
 def looks(home: Path) -> Iterator[Finding]:
     """All of it; reads files. ``home``: the node's folder."""
-    for look in (folder, room, limits, clock, identities, certificates):
+    for look in (folder, room, limits, clock, identities, certificates, contents):
         yield from look(home)
 
 
@@ -125,6 +127,23 @@ def certificates(home: Path) -> Iterator[Finding]:
 
 def _certificate(verdict: Verdict, what: str, advice: str) -> Finding:
     return Finding(verdict, what, advice, "Certificates", "reload certificates")
+
+
+def contents(home: Path) -> Iterator[Finding]:
+    """What the members of the node's cluster hold, as they compared it in the background."""
+    report = comparison.read(home / "EdgeLake" / "data" / comparison.FILE)
+    differing = list(report.told())
+    for look in differing[:MOST_PARTITIONS]:
+        odd = f"{look.odd[0]} differs from the other members" if len(look.odd) == 1 else f"{', '.join(look.odd)} differ"
+        said = f"{look.place}: {odd}: {'; '.join(map(str, look.differing))}"
+        since = time.strftime("%Y-%m-%d %H:%M", time.gmtime(look.since_s))
+        advice = f"seen since {since} UTC; which files: {look.place.command}"
+        yield Finding("fail", said, advice, "Cluster", look.place.command)
+    if len(differing) > MOST_PARTITIONS:
+        said = f"{len(differing) - MOST_PARTITIONS} more partitions differ between the members"
+        yield Finding("fail", said, "get cluster comparison", "Cluster", "get cluster comparison")
+    if report.looks and not differing:
+        yield Finding("ok", f"the members of the cluster hold the same rows, in {len(report.looks):,} partitions")
 
 
 def _decoded(path: Path) -> dict[str, object]:

@@ -76,6 +76,9 @@ class SqliteStore(Store):
     async def _count(self, physical_names: Sequence[str]) -> Sequence[int]:
         return await self.read(lambda db: [_rows(db, name) for name in physical_names])
 
+    async def last_rows(self, physical_names: Sequence[str]) -> Sequence[int]:
+        return await self.read(lambda db: [_last_row(db, name) for name in physical_names])
+
     async def sizes(self, names: Sequence[str]) -> dict[str, int]:
         return await self.read(lambda db: room.sizes(db, names))
 
@@ -157,6 +160,11 @@ class SqliteStore(Store):
                 "FULL",
             )
         return True
+
+
+def _last_row(connection: apsw.Connection, table: str) -> int:
+    row: Any = connection.execute(f"SELECT coalesce(max(row_id), 0) FROM {engine.quote(table)}").fetchone()
+    return int(row[0])
 
 
 def _rows(connection: apsw.Connection, table: str) -> int:

@@ -274,6 +274,10 @@ class Store(ABC):
             found.update(counts)
         return found
 
+    @abstractmethod
+    async def last_rows(self, physical_names: Sequence[str]) -> Sequence[int]:
+        """The highest row id of each physical table, 0 for an empty one: it tells whether rows have come."""
+
     async def dropped_partitions(self) -> list[tuple[str, str, str]]:
         """(table, partition, UTC time of the drop), the last first."""
         sql = (

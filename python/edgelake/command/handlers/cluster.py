@@ -13,6 +13,7 @@ from edgelake.command.blobcopies import CLUSTER_BLOBS, ClusterBlobs
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Directory, Timestamp
+from edgelake.command.handlers.comparison import start_comparison
 from edgelake.command.handlers.operator import watch_directory
 from edgelake.command.handlers.peer import peers_of
 from edgelake.command.handlers.placement import routes_of
@@ -90,8 +91,9 @@ async def run_data_consumer(
     """Fetch what other members of the cluster took in since start_date and what is not here.
 
     Asks the members every 10 seconds. Files come from the member that took them in, else from another one that has
-    them, and the blobs that their rows name too. mode = suspend: nothing is asked for until
-    ``set consumer mode = active``; what members send still comes in.
+    them, and the blobs that their rows name too. What the members hold is compared in the background (``get cluster
+    comparison``). mode = suspend: nothing is asked for until ``set consumer mode = active``; what members send still
+    comes in.
     """
     if end_date is not None and end_date <= start_date:
         raise CommandError("end_date is not after start_date")
@@ -103,6 +105,7 @@ async def run_data_consumer(
     if ctx.services.get(BlobCopies.name) is None:
         others: ClusterBlobs = ctx.parts[CLUSTER_BLOBS]
         await ctx.services.start(others.copies(lambda: config.mode == "active"))
+    await start_comparison(ctx)
     return Reply.done()
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgelake.command.context import Context
+from edgelake.command.handlers.comparison import comparison_of, differences, shown_time
 from edgelake.command.handlers.peer_tests import ask_each, said
 from edgelake.command.handlers.placement import own_cluster
 from edgelake.command.registry import command
+from edgelake.ingest.comparison import Look
 from edgelake.ingest.consumer import Consumer
 from edgelake.ingest.distributor import Distributor
 from edgelake.ingest.operator import Operator
@@ -92,11 +94,39 @@ async def check_cluster_partitions(ctx: Context) -> Reply:
     examples=("test cluster data", "test cluster data where start_date = -3d and end_date = -1d"),
 )
 async def check_cluster_data(ctx: Context, *, start_date: str = "", end_date: str = "") -> Reply:
-    """Files and rows (``1034/21778``) of each table on each member of the own cluster."""
+    """Files and rows (``1034/21778``) of each table on each member of the own cluster.
+
+    Then, where the rows were compared in the background: when, and whether they are the same (``get cluster
+    comparison``).
+    """
     line = "get tsd summary where table = * and format = json"
     for key, value in (("start_date", start_date), ("end_date", end_date)):
         line += f" and {key} = {value.replace(' ', chr(9))}" if value else ""
-    return await _compared(ctx, line, ("DBMS", "Table"), _files_and_rows)
+    return _with_contents(ctx, await _compared(ctx, line, ("DBMS", "Table"), _files_and_rows))
+
+
+def _with_contents(ctx: Context, reply: Reply) -> Reply:
+    """The reply with what is known of the rows themselves."""
+    running = comparison_of(ctx)
+    looks: dict[tuple[str, str], list[Look]] = {}
+    for look in running.report.looks if running is not None else ():
+        looks.setdefault((look.place.dbms, look.place.table), []).append(look)
+    rows = []
+    for (dbms, table), of_table in sorted(looks.items()):
+        last, equal = (
+            shown_time(max(look.at_s for look in of_table)),
+            "-" if any(look.is_told for look in of_table) else "+",
+        )
+        rows.append((dbms, table, len(of_table), sum(look.rows for look in of_table), last, equal))
+        for entry in reply.data:
+            if (entry["DBMS"], entry["Table"]) == (dbms, table):
+                entry |= {"Compared": last, "Equal Rows": equal}
+    if rows:
+        titles = ("DBMS", "Table", "Partitions", "Rows", "Compared", "Equal")
+        reply.tables = [*reply.tables, Table(titles, rows, header="Rows, as compared in the background:")]
+    if differing := [look for of_table in looks.values() for look in of_table if look.is_told]:
+        reply.tables = [*reply.tables, differences(differing)]
+    return reply
 
 
 def _files_and_rows(found: Any) -> Facts:

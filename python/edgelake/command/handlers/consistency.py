@@ -14,14 +14,15 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from edgelake.command.context import Context
-from edgelake.command.grammar import Timestamp
+from edgelake.command.grammar import Key, Timestamp
 from edgelake.command.handlers.peer_tests import ask_each, said
 from edgelake.command.handlers.placement import own_cluster
 from edgelake.command.registry import command
-from edgelake.errors import TableMissingError
+from edgelake.errors import CommandError, TableMissingError
+from edgelake.ingest.comparison import Comparison, Place, time_word
 from edgelake.metadata.routing import Operator
 from edgelake.model import CommandClass, Reply, Table
 from edgelake.store.base import ColumnInfo, TableInfo
@@ -58,16 +59,18 @@ async def get_table_digest(
     last: int | None = None,
     start_date: Timestamp | None = None,
     end_date: Timestamp | None = None,
+    column: str = "",
+    start: Annotated[Timestamp | None, Key("from")] = None,
+    end: Annotated[Timestamp | None, Key("to")] = None,
 ) -> Reply:
     """Counts, sums and hashes of the columns of a table, for the rows of each member that took them in.
 
     What members of a cluster compare (``test cluster rows``). member, first, last: the rows of files with these
-    numbers; dates: of insert_timestamp.
+    numbers; dates: of insert_timestamp. column, from, to: the rows of a time, as those of a partition.
     """
-    info = ctx.stores.table(dbms.lower(), table.lower())
-    if info is None or not info.is_own:
-        raise TableMissingError(f"{dbms}.{table}")
+    info = own_table(ctx, dbms, table)
     tests = [
+        *within(info, column, start, end),
         f"tsd_name = '{member}'" if member is not None else "",
         f"tsd_id >= {first}" if first is not None else "",
         f"tsd_id <= {last}" if last is not None else "",
@@ -83,6 +86,23 @@ async def get_table_digest(
         found[str(origin).strip()] = dict(zip(names, map(_plain, values), strict=True))
     rows = [(origin, name, _shown(value)) for origin, facts in found.items() for name, value in facts.items()]
     return Reply.of_table(Table(("Member", "Of", "Value"), rows), data=found)
+
+
+def own_table(ctx: Context, dbms: str, table: str) -> TableInfo:
+    """A table that the node made. Raises TableMissingError."""
+    info: TableInfo | None = ctx.stores.table(dbms.lower(), table.lower())
+    if info is None or not info.is_own:
+        raise TableMissingError(f"{dbms}.{table}")
+    return info
+
+
+def within(info: TableInfo, column: str, start: int | None, end: int | None) -> list[str]:
+    """Conditions of rows whose time lies in ``[start, end)``. Raises CommandError for a column that is no time."""
+    if column and not any(one.name == column and one.kind == "timestamp" for one in info.columns):
+        raise CommandError(f"column = {column}", hint=f"a column of the type timestamp of {info.dbms}.{info.name}")
+    return [
+        f"\"{column}\" {sign} '{_text(at)}'" for sign, at in ((">=", start), ("<", end)) if column and at is not None
+    ]
 
 
 def _asked(info: TableInfo) -> tuple[list[str], str]:
@@ -224,13 +244,18 @@ def _difference(
     "test cluster rows",
     cls=CommandClass.DATA,
     topics=("test", "high availability"),
-    examples=("test cluster rows", "test cluster rows where dbms = d and table = t and start_date = -1d"),
+    examples=(
+        "test cluster rows",
+        "test cluster rows where dbms = d and table = t and start_date = -1d",
+        "test cluster rows where dbms = d and table = t and partition = par_t_2026_07_m01_timestamp",
+    ),
 )
 async def check_cluster_rows(
     ctx: Context,
     *,
     dbms: str = "",
     table: str = "",
+    partition: str = "",
     start_date: Timestamp | None = None,
     end_date: Timestamp | None = None,
 ) -> Reply:
@@ -238,13 +263,16 @@ async def check_cluster_rows(
 
     Rows, and for each column the number of values, their sum (of texts: of their lengths), the least and the greatest,
     and a hash of all values; and a hash of all rows.
-    Rows of the last minute are left out, which may be on their way, unless end_date says otherwise.
+    Rows of the last minute are left out, which may be on their way, unless end_date says otherwise. partition: the rows
+    of its time alone, as this node or another member (``get cluster comparison``) calls it.
     """
     cluster, _ = own_cluster(ctx)
     end_us = end_date if end_date is not None else int((time.time() - SETTLE_S) * 1e6)
-    dates = f" and end_date = {_word(end_us)}"
+    dates = f" and end_date = {time_word(end_us)}"
     if start_date is not None:
-        dates += f" and start_date = {_word(start_date)}"
+        dates += f" and start_date = {time_word(start_date)}"
+    if partition:
+        dates += f" and {_partition(ctx, dbms.lower(), table.lower(), partition).time}"
     members = [one for one in cluster.operators if not one.is_foreign]
     comparison = _Comparison(ctx, members, dates)
     tables = [(d, t) for _, d, t in cluster.tables if dbms.lower() in ("", d) and table.lower() in ("", t)]
@@ -252,8 +280,16 @@ async def check_cluster_rows(
     return _reply(comparison, tables, found)
 
 
-def _word(time_us: int) -> str:
-    return _text(time_us).replace(" ", "T") + "Z"
+def _partition(ctx: Context, dbms: str, table: str, name: str) -> Place:
+    """A partition of this node, or one that another member has. Raises CommandError."""
+    info = ctx.stores.table(dbms, table)
+    own = [Place(dbms, table, p.name, p.column, p.start_us, p.end_us) for p in (info.partitions if info else ())]
+    running = ctx.services.get(Comparison.name)
+    looks = running.report.looks if isinstance(running, Comparison) else []
+    for place in (*own, *(look.place for look in looks)):
+        if (place.dbms, place.table, place.partition) == (dbms, table, name):
+            return place
+    raise CommandError(f"no partition {name} of {dbms}.{table}", hint="get partitions where dbms = ... and table = ...")
 
 
 def _reply(comparison: _Comparison, tables: Sequence[tuple[str, str]], found: Sequence[_Difference]) -> Reply:

@@ -33,3 +33,9 @@ def give_back(raw: Raw, names: Sequence[str]) -> int:
     for name in names:
         raw.execute(f"VACUUM {quote(name)}".encode())
     return max(before - sum(size(raw, name) for name in names), 0)
+
+
+def last_row(raw: Raw, name: str) -> int:
+    """The highest row id; 0 = there are no rows."""
+    row = raw.execute(f"SELECT coalesce(max(row_id), 0) FROM {quote(name)}".encode()).fetchone()
+    return int(row[0]) if row else 0

@@ -108,6 +108,9 @@ class PostgresStore(Store):
     async def sizes(self, names: Sequence[str]) -> dict[str, int]:
         return await self._beside(lambda raw: {name: room.size(raw, name) for name in names})
 
+    async def last_rows(self, physical_names: Sequence[str]) -> Sequence[int]:
+        return await self._beside(lambda raw: [room.last_row(raw, name) for name in physical_names])
+
     async def days(self, info: TableInfo, column: str) -> dict[int, int]:
         return await self._beside(lambda raw: room.days(raw, info, column))
 
