@@ -1,8 +1,8 @@
 //! Validity of topics and filters, and the match of one filter with one topic.
 
 /// Levels that a topic or filter may have. The standard sets no limit; one packet could ask for 65,536 levels, each
-/// of them a node of the index.
-pub const MAX_LEVELS: usize = 200;
+/// of them a node of the index. 200 slashes are what mosquitto takes.
+pub const MAX_LEVELS: usize = 201;
 
 const MAX_BYTES: usize = 65_535;
 const SHARE: &str = "$share/";

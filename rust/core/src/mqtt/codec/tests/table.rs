@@ -316,9 +316,9 @@ fn publish() {
         4.7.3 a slash | 5 | 3D 00 01 '/' 00 01 00
     ",
     );
-    let deep = format!("30 00 C8 {}", vec!["2F"; 200].join(" "));
+    let deep = format!("30 00 C9 {}", vec!["2F"; 201].join(" "));
     let mut too_deep = bytes(&deep);
-    too_deep.splice(1..1, [0xCA, 0x01]);
+    too_deep.splice(1..1, [0xCB, 0x01]);
     assert_eq!(
         decode(&too_deep, V311).expect_err("levels").reason,
         Reason::TOPIC_NAME_INVALID
