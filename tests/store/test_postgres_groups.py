@@ -16,6 +16,8 @@ import pytest
 from edgelake._rust import Rows
 from edgelake.bench.postgres_server import PostgresServer
 from edgelake.errors import DatabaseError
+from edgelake.node import Node
+from edgelake.query.jobs import Job
 from edgelake.query.options import parse_options
 from edgelake.query.service import Queries
 from edgelake.store.base import ColumnInfo
@@ -266,3 +268,59 @@ async def test_a_server_that_is_away_is_said(
             postgres.start()
         await made.same("select sum(f) as s from t")
         assert made.gathered == [True]
+
+
+async def test_what_is_shown_of_a_query_is_what_the_server_was_asked(
+    tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grouped = "select name, sum(f) as s from t where i > 3 group by name order by name"
+    async with both(tmp_path, postgres, monkeypatch, content(rows=50), "1 month") as made:
+
+        async def job_of(sql: str) -> Job:
+            answer = await made.postgres.ask("plant", sql, parse_options("stat = false"))
+            [_ async for _ in answer.pieces()]
+            return answer.job
+
+        job = await job_of(grouped)
+        assert len(job.statements) == 3
+        for sent in job.statements:
+            assert 'FROM "par_t_2025' in sent
+            assert "clock_timestamp()" in sent
+            assert len(postgres.sql(sent, "plant").splitlines()) > 1  # it is a statement of the server
+            plan = "\n".join(await asyncio.to_thread(made.postgres.stores.get("plant").explain, sent))
+            assert "Aggregate" in plan
+            assert "Scan on par_t_2025" in plan
+        # What the server cannot do, or not exactly, SQLite does, over rows that it fetches.
+        fetched = [await job_of("select sum(f + i) as s from t")]
+        monkeypatch.setattr(groups, "_REST", "no_such_function(72)")
+        fetched.append(await job_of(grouped))
+        for job in fetched:
+            assert not job.servers
+            assert job.statements == job.scans
+        answer = await made.sqlite.ask("plant", grouped, parse_options("stat = false"))
+        assert answer.job.statements == answer.job.scans
+        answer.drop()
+
+
+async def test_query_explain_shows_the_statement_of_the_server_and_its_plan(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    postgres.sql("DROP DATABASE IF EXISTS plant WITH (FORCE)")
+    server = f"ip = 127.0.0.1 and port = {postgres.port} and user = test and password = s3cret"
+    async with Node(tmp_path) as node:
+        await node.execute(f"connect dbms plant where type = psql and {server}")
+        await node.ingest("plant", "motor", [{"device": "m1", "speed": 1480}, {"device": "m2", "speed": 1520}])
+        await node.execute("flush buffers")
+        answer = await node.execute(
+            "sql plant stat = false select device, max(speed) as top from motor group by device"
+        )
+        assert answer.stream is not None
+        [_ async for _ in answer.stream]
+        (shown,) = (await node.execute("query explain")).data
+        assert shown["Remote Query"].startswith("SELECT ")
+        assert 'FROM "motor"' in shown["Remote Query"]
+        assert "GROUP BY 1" in shown["Remote Query"]
+        assert "Server Plan" not in shown
+        (shown,) = (await node.execute("query explain where plan = true")).data
+        assert "Aggregate" in shown["Server Plan"]
+        assert "Seq Scan on motor" in shown["Server Plan"]

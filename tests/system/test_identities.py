@@ -16,6 +16,8 @@ from tests.system.program import AGENT, STANDALONE, Program
 
 ROW = b'{"timestamp": "2026-01-01T00:00:00Z", "value": 1.5}'
 PUT = {"dbms": "plant", "table": "t", "mode": "streaming"}
+GRAFANA = {"User-Agent": "Grafana/11.3.0", "Content-Type": "application/json"}
+PANEL = b'{"targets": [{"target": "plant.t", "payload": {"sql": "select timestamp, value from t"}}]}'
 ADMIN, EVA = "ops:pass-of-ops", "eva:pass-of-eva"
 
 
@@ -52,6 +54,12 @@ def test_with_authentication_every_call_needs_a_name(node: Program) -> None:
             status, body = node.request(method, headers, ROW)
             assert status == 401, (method, headers)
             assert json.loads(body)["code"] == "credentials"
+        for path in ("/search", "/query", "/variable", "/annotations"):
+            for who in (
+                ({}, basic("eva:wrong")) if path == "/query" else ({},)
+            ):  # those who guess are kept out for a while
+                status, body = node.request("POST", {**GRAFANA, **who}, PANEL, path=path)
+                assert (status, json.loads(body)["code"]) == (401, "credentials"), (path, who)
         assert node.request("GET", {}, path="/health")[0] == 200
         for _ in range(2):  # looked at, then remembered
             assert node.request("PUT", {**AGENT, **PUT, **basic(EVA)}, ROW)[0] == 200
@@ -64,6 +72,33 @@ def test_with_authentication_every_call_needs_a_name(node: Program) -> None:
         assert call(node, "get status", basic(EVA))[0] == 200
         status, counts = call(node, "get rows count where dbms = plant and format = json", basic(EVA))
         assert (status, json.loads(counts)) == (200, {"plant.t": 2})
+
+
+def test_a_panel_reads_what_the_classes_of_its_source_allow(node: Program) -> None:
+    with node:
+        for name, kind in ((ADMIN, "admin"), (EVA, "user")):
+            user, _, password = name.partition(":")
+            call(node, f"id add user where name = {user} and password = {password} and type = {kind}")
+        call(node, "set user authentication on")
+        assert node.request("PUT", {**AGENT, **PUT, **basic(EVA)}, ROW)[0] == 200
+        call(node, "flush buffers", basic(ADMIN))
+
+        def answers(classes: str) -> list[Any]:
+            call(node, f"set permissions where user = eva and classes = ({classes})", basic(ADMIN))
+            asked = [("/search", b"{}"), ("/query", PANEL)]
+            return [
+                json.loads(node.request("POST", {**GRAFANA, **basic(EVA)}, body, path=path)[1]) for path, body in asked
+            ]
+
+        search, panel = answers("data")
+        assert (search, panel[0]["datapoints"]) == (["plant.t"], [[1.5, 1767225600000]])
+        for classes in ("metadata", "files"):
+            for said in answers(classes):
+                assert "needs the command class 'data'" in said["message"]
+        writing = {"targets": [{"target": "plant.t", "payload": {"sql": "delete from t"}}]}
+        body = json.dumps(writing).encode()
+        said = json.loads(node.request("POST", {**GRAFANA, **basic(ADMIN)}, body, path="/query")[1])
+        assert "no select" in said["message"]  # an administrator's source, too
 
 
 def test_a_login_is_asked_for_and_guessing_is_slowed_down(node: Program) -> None:
@@ -156,7 +191,15 @@ def test_policies_say_what_users_may_do(node: Program) -> None:
         query = json.dumps({"sql": f"select value from {dbms}.{table}"}).encode()
         api, _ = node.request("POST", {"Content-Type": "application/json", **basic(EVA)}, query, path="/v1/sql")
         assert (status == 403) == (api == 403)
+        panel = {
+            "targets": [{"target": f"{dbms}.{table}", "payload": {"sql": f"select timestamp, value from {table}"}}]
+        }
+        shown = grafana("/query", panel)
+        assert (status == 403) == ("not permitted" in str(shown)), shown
         return status
+
+    def grafana(path: str, body: dict[str, Any]) -> Any:
+        return json.loads(node.request("POST", {**GRAFANA, **basic(EVA)}, json.dumps(body).encode(), path=path)[1])
 
     with node:
         for user, _, password in (ADMIN.partition(":"), EVA.partition(":")):
@@ -182,6 +225,11 @@ def test_policies_say_what_users_may_do(node: Program) -> None:
         assert node.request("PUT", {**AGENT, **PUT, "table": "pump", **basic(EVA)}, ROW)[0] == 403
         assert node.request("POST", basic(EVA), ROW, path="/v1/data/plant/pump")[0] == 403
         assert call(node, "get status", basic(EVA))[0] == 403
+        assert grafana("/search", {}) == ["plant.motor"]
+        for payload in ({"type": "map", "member": "member"}, {"type": "info", "details": "get status"}):
+            assert "not permit" in grafana("/query", {"targets": [{"target": "x", "payload": payload}]})["message"]
+        both = 'sql plant "select value from motor" ', 'sql plant "select value from pump"'
+        assert [isinstance(grafana("/variable", {"payload": {"target": one}}), list) for one in both] == [True, False]
         assert node.request("GET", basic(EVA), path="/v1/databases")[0] == 403
         shown = call(node, "get member permissions where name = eva and format = json", basic(ADMIN))[1]
         assert [(one["permissions"], one["in_force"]) for one in json.loads(shown)] == [("motors", True)]

@@ -52,6 +52,7 @@ class ClusterBlobs:
             self._ctx.queries.rows,
             self.fetch,
             is_active,
+            lambda: self._blobs.folder.clear_left(self._ctx.node.started_us / 1e6),
             self._ctx.directories.root / "data" / "blob_copies.json",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgelake._rust import Select
 from edgelake.command.context import Context
+from edgelake.errors import NotPermittedError
 from edgelake.query import leading
 from edgelake.query.options import Options
 from edgelake.store.catalogue import TEXT_SUFFIX
@@ -19,6 +20,17 @@ def check_read(ctx: Context, dbms: str, statement: str, options: Options) -> Non
     for name, table in (*Select(leading.without(statement)).tables, *options.include):
         of = (name or dbms).lower()
         rights.check(SQL, of, _base(ctx, of, table.lower()))
+
+
+def may_read(ctx: Context, dbms: str, table: str) -> bool:
+    """Whether policies permit the rows of a table to the caller."""
+    if ctx.caller.rights is None:
+        return True
+    try:
+        ctx.caller.rights.check(SQL, dbms, _base(ctx, dbms, table))
+    except NotPermittedError:
+        return False
+    return True
 
 
 def _base(ctx: Context, dbms: str, table: str) -> str:

@@ -27,6 +27,7 @@ class Job:
         operators: other nodes that were asked; none for a query of this node's own rows.
         answered: those of the operators that have given all their rows.
         scans: statements over the physical tables; ``merge`` puts their groups together.
+        servers: what the server of a database is asked in place of a scan: its database, and the statement.
         parts: scans of this node that are done, and all of them; (0, 0) = there are none.
         task: that asks, while it runs.
         threads: that read at a time.
@@ -39,6 +40,7 @@ class Job:
     output: str = "json"
     table: str = ""
     scans: list[str] = field(default_factory=list)
+    servers: dict[str, tuple[str, str]] = field(default_factory=dict)
     merge: str = ""
     increments: str = ""
     operators: tuple[str, ...] = ()
@@ -54,6 +56,11 @@ class Job:
     stop: Callable[[], None] | None = None
     parts: Callable[[], tuple[int, int]] = lambda: (0, 0)
     task: object = field(default_factory=lambda: _task(), repr=False)
+
+    @property
+    def statements(self) -> list[str]:
+        """The scans as they are run: by a server, or by SQLite."""
+        return [self.servers[scan][1] if scan in self.servers else scan for scan in self.scans]
 
     @property
     def seconds(self) -> float:

@@ -46,6 +46,9 @@ class Run:
         self._connections: list[apsw.Connection] = []
         self._limit_s = limit_s
         self.parts = (0, 0)  # scans that are done, and all of them
+        self.fetched: Callable[[str], object] = lambda scan: None
+        """Called with a scan whose rows SQLite reads, in a thread."""
+
         self._is_expired = False
         self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -248,6 +251,7 @@ class Run:
             connection = connections.get(dbms) or connections.setdefault(dbms, self._reader(dbms))
             store = self._stores.get(dbms)
             if server is None or not store.gather(connection, table, server, spec, groups):
+                self.fetched(sql)
                 groups.scan(connection.sqlite3_pointer(), sql, list(values))
             self.parts = (self.parts[0] + 1, self.parts[1])
         raise QueryStoppedError

@@ -39,6 +39,9 @@ _CHANGED: Final = re.compile(
     r'(?:update(?:\s+or\s+\w+)?|delete\s+from)\s+(?:"(?P<quoted>[^"]+)"|(?P<plain>\w+))', re.IGNORECASE
 )
 BLOCK_ROWS: Final = 20_000
+SHOWN_SCANS: Final = 10
+"""Scans of a query that are kept to be shown."""
+
 _TYPES: Final = {
     "json": "application/json",
     "json:list": "application/json",
@@ -203,10 +206,11 @@ class Queries:
         job = self.jobs.begin(dbms, command, options.destination or options.format)
         run = Run(self.stores, self.pool, threads=self._scan_threads, limit_s=self._limit(options))
         job.stop, job.parts = run.interrupt, lambda: run.parts
+        run.fetched = lambda scan: job.servers.pop(scan, None)
         try:
             begun(job)
             plan = await self._plan(run, dbms, sql, options, constant, is_leaf=bool(leaf), also=also)
-            _note(job, plan)
+            self._note(job, plan)
             outputs = await self._outputs(run, plan)
             render = self.render(plan, outputs, options, json_null)
             if leaf:
@@ -225,6 +229,18 @@ class Queries:
             raise
         titles = [output["title"] for output in outputs]
         return Answer(job, run, reader, self.jobs, titles, self.limits.max_volume_bytes)
+
+    def _note(self, job: Job, plan: Plan) -> None:
+        """What ``query explain`` shows."""
+        scans = plan.scans
+        job.scans = [sql for _, _, sql, *_ in scans[:SHOWN_SCANS]] or [plan.sql]
+        for (dbms, table, sql, *_), server in zip(scans[:SHOWN_SCANS], plan.server_scans, strict=False):
+            if server is not None and (asked := self.stores.get(dbms).asked(table, server, plan.group_spec)):
+                job.servers[sql] = (dbms, asked)
+        job.partitions = len(scans) or 1
+        job.merge = plan.sql if plan.kind == "groups" else ""
+        if plan.increments is not None:
+            job.increments = f"{plan.increments[0]} {plan.increments[1]}"
 
     def media_type(self, options: Options) -> str:
         return _TYPES[options.format]
@@ -374,16 +390,6 @@ _PRINTED: Final = ("outputs", "zone", "iso", "json_null")
 def _drop(run: Run, jobs: Jobs, job: Job) -> None:
     run.close()
     jobs.end(job, GeneratorExit())
-
-
-def _note(job: Job, plan: Plan) -> None:
-    """What ``query explain`` shows."""
-    scans = plan.scans
-    job.scans = [sql for _, _, sql, *_ in scans[:10]] or [plan.sql]
-    job.partitions = len(scans) or 1
-    job.merge = plan.sql if plan.kind == "groups" else ""
-    if plan.increments is not None:
-        job.increments = f"{plan.increments[0]} {plan.increments[1]}"
 
 
 def with_json(options: Options) -> Options:

@@ -219,6 +219,17 @@ class Store(ABC):
         """
         return False
 
+    def asked(self, table: str, scan: str, spec: str) -> str:
+        """The statement that ``gather`` has the server run; empty where it asks for none. Arguments: of ``gather``."""
+        return ""
+
+    def explain(self, sql: str) -> list[str]:
+        """How the server of the database would run a statement of ``asked``, line by line. In a thread.
+
+        Raises DatabaseError.
+        """
+        return []
+
     def open_joined(self, main: Store, others: Sequence[Store]) -> apsw.Connection:
         """A joined reader of databases of several engines, of which this is one."""
         named = ", ".join(f"{store.dbms} ({store.kind})" for store in (main, *others))

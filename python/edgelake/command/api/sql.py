@@ -231,7 +231,7 @@ async def explain(call: Call) -> ApiReply:
         "dbms": job.dbms,
         "columns": answer.titles,
         "partitions": job.partitions,
-        "scans": job.scans,
+        "scans": job.statements,
         "merge": job.merge or None,
         "increments": job.increments or None,
     }

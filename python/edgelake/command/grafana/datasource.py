@@ -19,7 +19,7 @@ from edgelake.command.handlers.peer import resolve_for
 from edgelake.command.handlers.query import NETWORK_QUERIES
 from edgelake.command.handlers.tables import find_columns
 from edgelake.command.render import reply_text
-from edgelake.command.rights import check_read
+from edgelake.command.rights import check_read, may_read
 from edgelake.errors import (
     CommandError,
     CredentialsError,
@@ -48,6 +48,9 @@ READER: Final = frozenset({CommandClass.DATA, CommandClass.METADATA})
 """Classes that a panel uses, whatever its data source may do: everybody who edits a dashboard writes payloads."""
 _GENERAL: Final = (2, 3)
 """Numbers whose text says less than the detail."""
+_POLICIES: Final = "blockchain get"
+"""What a map reads."""
+
 _OPTIONS: Final = {"/metric-payload-options", "/variable", "/tag-keys", "/tag-values", "/annotations"}
 
 
@@ -109,6 +112,7 @@ def _tables(ctx: Context, request: ApiRequest) -> list[str]:
     for row in ctx.stores.databases():
         if row.owner == "user":
             found |= {(row.name, table) for table in ctx.stores.get(row.name).tables}
+    found = {(dbms, table) for dbms, table in found if may_read(ctx, dbms, table)}
     wanted = [name[len(OF_DATABASE) :] for name, _ in request.headers.items() if name.startswith(OF_DATABASE)]
     if wanted:
         return sorted({table for dbms, table in found if dbms in wanted and table}) or [NO_TABLE]
@@ -214,6 +218,8 @@ class _Asking:
     async def _result(self, payload: Payload) -> Result:
         kind, servers = payload.kind, ", ".join(payload.texts("servers"))
         if kind == "map":
+            if (rights := self._ctx.caller.rights) is not None:
+                rights.check(_POLICIES)
             return members(self._ctx, payload)
         if kind in ("info", "aggregations"):
             if not payload.text("details"):

@@ -15,7 +15,6 @@ from edgelake.model import CommandClass, Reply
 
 # What brings a group of commands, then a phrase and an example of its form.
 _DEVICES = "device and stream inputs"
-_BUCKETS = "object storage"
 _AGENTS = "tools for assistants"
 
 LATER: dict[str, dict[str, str]] = {
@@ -33,11 +32,6 @@ LATER: dict[str, dict[str, str]] = {
         "video connect": "video connect where name = camera and protocol = rtsp and address = !ip",
         "import function": "import function where import_name = f and lib = l and method = m",
         "set function params": "set function params where import_name = f and param_name = p and param_value = 1",
-    },
-    _BUCKETS: {
-        "bucket provider connect": "bucket provider connect where group = g and provider = p and region = r",
-        "bucket upload": "bucket upload where group = g",
-        "get bucket groups": "get bucket groups",
     },
     _AGENTS: {
         "run mcp server": "run mcp server",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -352,10 +353,14 @@ async def query_destination(ctx: Context, job: str = "") -> Reply:
     "query explain",
     cls=CommandClass.DATA,
     topics=("query", "monitor"),
-    examples=("query explain", "query explain all"),
+    examples=("query explain", "query explain all", "query explain where plan = true"),
 )
-async def query_explain(ctx: Context, job: str = "") -> Reply:
-    """How queries were planned: statements over the physical tables, and over their groups."""
+async def query_explain(ctx: Context, job: str = "", *, plan: bool = False) -> Reply:
+    """How queries were planned: statements over the physical tables, and over their groups.
+
+    Where a PostgreSQL server puts rows together, the statement is the server's; plan = true asks it how it runs that
+    (EXPLAIN).
+    """
     data: list[dict[str, Any]] = []
     for one in _jobs(ctx, job):
         data.append(
@@ -364,14 +369,25 @@ async def query_explain(ctx: Context, job: str = "") -> Reply:
                 "Remote DBMS": one.dbms,
                 "Remote Table": one.table,
                 "Source Command": f"sql {one.dbms} {one.command}",
-                "Remote Query": "; ".join(one.scans),
+                "Remote Query": "; ".join(one.statements),
                 "Local Create": "",
                 "Local Query": one.merge,
                 "Increment Info": one.increments,
             }
         )
+        if plan:
+            data[-1]["Server Plan"] = await _server_plan(ctx, one)
     text = "\r\n\r\n".join("\r\n".join(f"{key:<15}: {value}" for key, value in one.items()) for one in data)
     return Reply.of_data(data, text=text)
+
+
+async def _server_plan(ctx: Context, job: Job) -> str:
+    """Raises DatabaseError, DatabaseMissingError."""
+    plans = []
+    for dbms, statement in list(job.servers.values()):
+        store = ctx.stores.get(dbms)
+        plans.append("\r\n".join(await asyncio.to_thread(store.explain, statement)))
+    return "\r\n".join(plans)
 
 
 _EXECUTION: Final = (

@@ -14,6 +14,7 @@ from edgelake.ingest.blobs.content import Content, check, noted, pieces_of
 from edgelake.ingest.blobs.database import BlobTables
 from edgelake.ingest.blobs.folder import BlobFolder
 from edgelake.ingest.blobs.names import Blob, BlobName, Wanted
+from edgelake.ingest.blobs.objects import Group
 from edgelake.ingest.blobs.spool import Spool
 from edgelake.ingest.blobs.threads import Threads
 from edgelake.store.sqlite import SqliteStore
@@ -60,11 +61,13 @@ class Blobs:
     Args:
         folder: ``blobs_dir`` at the moment.
         buckets: object storage by name, ``blobs_<dbms>``.
+        groups: services of ``bucket provider connect``, by name.
     """
 
     def __init__(self, folder: Callable[[], Path], databases: Databases = lambda: ()) -> None:
         self.folder = BlobFolder(folder)
         self.buckets: dict[str, Bucket] = {}
+        self.groups: dict[str, Group] = {}
         self._databases = databases
         self._threads = Threads(THREADS, "blobs")
         self._tables: WeakKeyDictionary[SqliteStore, BlobTables] = WeakKeyDictionary()

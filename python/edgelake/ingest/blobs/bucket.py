@@ -28,12 +28,16 @@ from edgelake.ingest.blobs.spool import Spool
 
 _KIND: Final = "bucket"
 PROVIDERS: Final = ("s3", "azure", "gcs", "file")
+REGION: Final = "us-east-1"
+"""Of S3 where none is named."""
+
 PART_BYTES: Final = 5 << 20
 PARTS_AT_ONCE: Final = 2
 _TIMES: Final = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
 _OBJECT: Final = re.compile(r"([0-9a-f]{32})-(\d{1,18})((?:\.\w{1,16})?)(\.\.gz|\.gz)?")
 _SAID: Final = re.compile(r"<Code>(\w+)</Code>\s*<Message>([^<]*)")
+WRONG_KEYS: Final = re.compile(r"AccessKey|Signature|AccessDenied")
 _NO_BUCKET: Final = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 
 
@@ -70,18 +74,55 @@ class BucketConfig:
         return self.endpoint if self.provider == "file" else f"{self.provider}://{self.bucket}"
 
 
-class Bucket:
-    """A place of blobs. All calls are for threads, not for the loop; they raise ObjectStorageError."""
+class Storage:
+    """A bucket of a service. All calls are for threads, not for the loop; they raise ObjectStorageError."""
 
-    kind = _KIND
+    missing_hint = "create the bucket, or name another: connection = <bucket>"
 
-    def __init__(self, config: BucketConfig) -> None:
-        """Raises CommandError for wrong options, and where obstore is missing. It asks the service for nothing."""
+    def __init__(self, config: BucketConfig, *, whole_service: bool = False) -> None:
+        """It asks the service for nothing. Raises CommandError for wrong options, and where obstore is missing.
+
+        ``whole_service``: of S3, addresses without the bucket.
+        """
         config.check()
         self.config = config
         self._calls = _library("obstore")
         with self._told():
-            self._store = _store(config)
+            self._store = _store(config, whole_service=whole_service)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the library raises, in words that say where and what to do; without the keys."""
+        exceptions = _library("obstore.exceptions")
+        where = f"{self.config.storage}{f' at {self.config.endpoint}' if self.config.endpoint else ''}"
+        try:
+            yield
+        except (exceptions.BaseError, FileNotFoundError) as cause:  # which of the two depends on the call
+            reason = self._reason(cause)
+            if isinstance(cause, exceptions.NotFoundError | FileNotFoundError) and not _NO_BUCKET.search(reason):
+                raise FileNotFoundError(reason) from cause
+            if _NO_BUCKET.search(reason):
+                hint = self.missing_hint
+            elif WRONG_KEYS.search(reason) or isinstance(
+                cause, exceptions.UnauthenticatedError | exceptions.PermissionDeniedError
+            ):
+                hint = "check access_key, secret_key and the bucket's policy"
+            else:
+                hint = "is the service up, and its address right?"
+            raise ObjectStorageError(f"{where}: {reason}", hint=hint) from cause
+
+    def _reason(self, cause: Exception) -> str:
+        """What the service said, else the first part of the library's text, which nests its causes in Rust's forms."""
+        text = said_by_service(str(cause).partition("\n\nDebug source")[0])
+        for secret in (self.config.secret_key, self.config.access_key):
+            text = text.replace(secret, "****") if secret else text
+        return text[:300]
+
+
+class Bucket(Storage):
+    """A place of blobs."""
+
+    kind = _KIND
 
     def reach(self) -> None:
         """Ask for something. Raises ObjectStorageError when the service cannot be used."""
@@ -158,33 +199,11 @@ class Bucket:
         except FileNotFoundError:
             return
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What the library raises, in words that say where and what to do; without the keys."""
-        exceptions = _library("obstore.exceptions")
-        where = f"{self.config.storage}{f' at {self.config.endpoint}' if self.config.endpoint else ''}"
-        try:
-            yield
-        except exceptions.BaseError as cause:
-            reason = self._reason(cause)
-            if isinstance(cause, exceptions.NotFoundError) and not _NO_BUCKET.search(reason):
-                raise FileNotFoundError(reason) from cause
-            if _NO_BUCKET.search(reason):
-                hint = "create the bucket, or name another: connection = <bucket>"
-            elif isinstance(cause, exceptions.UnauthenticatedError | exceptions.PermissionDeniedError):
-                hint = "check access_key, secret_key and the bucket's policy"
-            else:
-                hint = "is the service up, and its address right?"
-            raise ObjectStorageError(f"{where}: {reason}", hint=hint) from cause
 
-    def _reason(self, cause: Exception) -> str:
-        """What the service said, else the first part of the library's text, which nests its causes in Rust's forms."""
-        text = str(cause).partition("\n\nDebug source")[0]
-        said = _SAID.search(text)
-        text = f"{said[1]}: {said[2]}" if said else " ".join(text.split())
-        for secret in (self.config.secret_key, self.config.access_key):
-            text = text.replace(secret, "****") if secret else text
-        return text[:300]
+def said_by_service(text: str) -> str:
+    """Code and message of an answer in XML; else the text, on one line."""
+    said = _SAID.search(text)
+    return f"{said[1]}: {said[2]}" if said else " ".join(text.split())
 
 
 def _library(name: str) -> Any:
@@ -197,7 +216,7 @@ def _library(name: str) -> Any:
         ) from missing
 
 
-def _store(config: BucketConfig) -> Any:
+def _store(config: BucketConfig, *, whole_service: bool) -> Any:
     store = _library("obstore.store")
     options = {**_TIMES, "allow_http": config.endpoint.startswith("http://")}
     endpoint = {"endpoint": config.endpoint} if config.endpoint else {}
@@ -206,7 +225,8 @@ def _store(config: BucketConfig) -> Any:
         case "s3":
             keys = {"access_key_id": config.access_key, "secret_access_key": config.secret_key}
             keys = keys if config.access_key else {}
-            return store.S3Store(config.bucket, region=config.region or "us-east-1", **endpoint, **keys, **more)
+            place = {"region": config.region or REGION, "virtual_hosted_style_request": whole_service, **endpoint}
+            return store.S3Store(config.bucket, **place, **keys, **more)
         case "azure":
             keys = {"account_name": config.access_key, "account_key": config.secret_key}
             keys = {key: value for key, value in keys.items() if value}

@@ -59,6 +59,7 @@ class BlobCopies:
         fetch: brings a blob here: True when it came, None when it was here, False when no member has it any more.
             Raises EdgeLakeError when some member that may have it does not answer.
         is_active: whether anything is to be asked for now.
+        clear: removes what a killed node left of blobs that were on their way; in a thread.
         state: the file that tells what has been looked at.
     """
 
@@ -71,10 +72,11 @@ class BlobCopies:
         rows: Callable[[str, str], AsyncIterator[dict[str, Any]]],
         fetch: Callable[[BlobName], Awaitable[bool | None]],
         is_active: Callable[[], bool],
+        clear: Callable[[], None],
         state: Path,
     ) -> None:
         self._columns, self._members, self._rows, self._fetch = columns, members, rows, fetch
-        self._is_active = is_active
+        self._is_active, self._clear = is_active, clear
         self._state = state
         self._marks: dict[str, int] = {}
         self._runner: asyncio.Task[None] | None = None
@@ -88,6 +90,7 @@ class BlobCopies:
 
     async def start(self) -> None:
         """Go on where it ended. Raises OSError for a state that cannot be read; a damaged one counts as none."""
+        await asyncio.to_thread(self._clear)
         self._marks = await asyncio.to_thread(self._read)
         self._since_us = time.time_ns() // 1000
         self._runner = asyncio.create_task(self._run(), name=self.name)

@@ -28,6 +28,9 @@ DAYS: Final = "[0-9][0-9]/[0-9][0-9]/[0-9][0-9]"
 _KIND: Final = "folder"
 _GZIPPED: Final = ".gz"
 _WORKING: Final = "_tmp"
+_UNFINISHED: Final = (_WORKING, ".part")
+"""Ends of the names of files that are being written."""
+
 PACKED_TYPES: Final = frozenset(
     (
         *("7z", "bz2", "gz", "rar", "xz", "zip", "zst"),
@@ -113,6 +116,18 @@ class BlobFolder:
                 yield blob
 
     # ---- in and out
+
+    def clear_left(self, before_s: float) -> None:
+        """Remove contents that a node which was killed has not written to their end.
+
+        Args:
+            before_s: Unix time; nobody writes on to files that were last written to before it.
+        """
+        for folder in (self.root, *self._days()):
+            for left in folder.glob(".*"):
+                with contextlib.suppress(FileNotFoundError):
+                    if left.name.endswith(_UNFINISHED) and left.stat().st_mtime < before_s:
+                        left.unlink()
 
     def store(self, source: Path, name: BlobName, content: Content, *, compress: bool) -> None:
         """Put a file into the folder of today; durable on return. The source stays. Raises OSError."""

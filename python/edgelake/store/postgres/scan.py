@@ -151,6 +151,16 @@ class Source:
         self.snapshot.put(connection)
         return int(row[0]) if row else 0
 
+    def explain(self, sql: str) -> list[str]:
+        """How the server would run a statement. Raises DatabaseError, Interrupted."""
+        try:
+            connection = self.snapshot.take()
+            lines = connection.execute(f"EXPLAIN {sql}".encode()).fetchall()
+        except psycopg.Error as problem:
+            raise self.error(problem) from problem
+        self.snapshot.put(connection)
+        return [str(line) for (line,) in lines]
+
     def error(self, problem: Exception) -> Exception:
         if self.stopped or isinstance(problem, errors.QueryCanceled):
             return Interrupted()

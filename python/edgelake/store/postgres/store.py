@@ -262,6 +262,16 @@ class PostgresStore(Store):
         asked = statement(table, info, scan, spec) if info is not None else None
         return asked is not None and gather(source, asked, groups)
 
+    def asked(self, table: str, scan: str, spec: str) -> str:
+        info = self._physical().get(table)
+        found = statement(table, info, scan, spec) if info is not None else None
+        return found.sql if found is not None else ""
+
+    def explain(self, sql: str) -> list[str]:
+        with self.reader() as connection:
+            assert isinstance(connection, RemoteConnection)
+            return connection.source.explain(sql)
+
     def joined_reader(self, others: Sequence[Store]) -> apsw.Connection:
         return self.open_joined(self, others)
 
