@@ -236,6 +236,11 @@ def test_sql_with_a_time_column_is_cut_to_the_range(node: Program) -> None:
 # ---- tables
 
 
+def test_a_view_with_readable_times_has_times(node: Program) -> None:
+    select = {"sql": "select timestamp, speed from motor_text order by timestamp limit 2"}
+    assert query(node, select) == [{"target": "speed", "datapoints": [[0.0, MS], [0.5, MS + HOUR // 2]]}]
+
+
 def test_a_table_has_types(node: Program) -> None:
     payload = {"sql": "select timestamp, device, speed, on from motor order by timestamp limit 1"}
     targets = [{"target": "plant.motor", "refId": "A", "type": "table", "data": payload}]

@@ -52,6 +52,9 @@ async def _of_blocks(answer: Answer) -> Result:
     for at, kind in enumerate(result.kinds):
         if kind == "string":
             result.kinds[at] = _of_values([row[at] for row in result.rows])
+            if result.kinds[at] == "time":  # of a view with readable times
+                for row in result.rows:
+                    row[at] = None if row[at] in (None, "") else _moment(row[at])
     return result
 
 
