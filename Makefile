@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 MQTT_JS := tests/mqtt/js
 CHAIN_JS := tests/chain/js
 BLOBS_JS := tests/blobs/js
+NODE_RED := tests/docs/nodered
 CONSOLE_JS := tests/console/js
 CONSOLE := python/edgelake/console
 KAFKA := tests/kafka/java/libs/.installed
@@ -34,7 +35,7 @@ lint: require $(CONSOLE)/node_modules/.installed $(STAMP) ## formatters, linters
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(BLOBS_JS)/node_modules/.installed $(CONSOLE_JS)/node_modules/.installed $(CONSOLE)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
+unit: require test-tools $(MQTT_JS)/node_modules/.installed $(CHAIN_JS)/node_modules/.installed $(BLOBS_JS)/node_modules/.installed $(NODE_RED)/node_modules/.installed $(CONSOLE_JS)/node_modules/.installed $(CONSOLE)/node_modules/.installed $(KAFKA) $(STAMP) ## cargo test and pytest
 	cargo test --workspace --locked
 	$(PY) -m pytest -n auto --dist loadgroup
 
@@ -77,7 +78,7 @@ sbom: require $(STAMP) ## a bill of materials, build/sbom/edgelake.cdx.json (Cyc
 	$(PY) -m pack.sbom build/sbom/edgelake.cdx.json
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(BLOBS_JS)/node_modules $(CONSOLE_JS)/node_modules $(CONSOLE)/node_modules $(dir $(KAFKA))
+	rm -rf $(VENV) build dist target $(MQTT_JS)/node_modules $(CHAIN_JS)/node_modules $(BLOBS_JS)/node_modules $(NODE_RED)/node_modules $(CONSOLE_JS)/node_modules $(CONSOLE)/node_modules $(dir $(KAFKA))
 	find python cython -name '*.so' -delete
 
 # What a fresh machine may lack; each message says how to get it.
@@ -94,6 +95,7 @@ require:
 # faketime sets the clock that a node sees; initdb stands for a PostgreSQL server.
 # Apache Kafka, out of Maven and run by Java, is the broker that Kafka consumers are tested with.
 # Azurite, out of npm, is the object storage of Azure that blobs are tested with.
+# Node-RED, out of npm, runs the flows of its page.
 # The web console is looked at in Chromium.
 # zsh and fish complete the arguments of the program; man and mandoc read its manual page.
 # nginx is what uploads of large files are compared with.

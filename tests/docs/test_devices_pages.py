@@ -1,4 +1,4 @@
-"""Node-RED, Telegraf and EdgeX: configurations lead where the page says, and messages of their form become rows."""
+"""Telegraf and EdgeX: configurations lead where the page says, and messages of their form become rows."""
 
 from __future__ import annotations
 
@@ -26,23 +26,6 @@ def fences(page: str, kind: str = "") -> list[str]:
     return [
         body for found, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if found == kind
     ]
-
-
-def flow(number: int) -> dict[str, dict[str, Any]]:
-    """A flow of Node-RED, by the ids of its nodes."""
-    nodes = {node["id"]: node for node in json.loads(fences("nodered")[number])}
-    wired = [target for node in nodes.values() for wire in node.get("wires", []) for target in wire]
-    assert set(wired) <= nodes.keys()
-    return nodes
-
-
-def of_node_red() -> tuple[str, bytes]:
-    nodes = flow(0)
-    out = nodes["edge-out"]
-    broker = nodes[out["broker"]]
-    assert (broker["broker"], broker["port"], out["qos"]) == ("127.0.0.1", str(PORT), "1")
-    assert nodes["edge-tick"]["wires"] == [["edge-out"]]
-    return out["topic"], nodes["edge-tick"]["payload"].encode()
 
 
 def of_telegraf() -> tuple[str, bytes]:
@@ -80,7 +63,6 @@ def of_edgex() -> tuple[str, bytes]:
 @pytest.mark.parametrize(
     ("page", "sent", "table", "columns", "rows"),
     [
-        ("nodered", of_node_red, "motor", "device, speed", [{"device": "m1", "speed": 10.0}]),
         (
             "telegraf",
             of_telegraf,
@@ -127,19 +109,3 @@ def test_a_message_becomes_the_rows_of_the_page(
             )
         )
     assert found == rows
-
-
-def test_the_http_request_of_node_red_makes_a_row_and_reads_it(tmp_path: Path) -> None:
-    nodes = flow(1)
-    post = nodes["edge-post"]
-    path = re.fullmatch(r"http://127\.0\.0\.1:32049(/\S+)", post["url"])
-    assert path
-    headers = {one["keyType"]: one["valueValue"] for one in post["headers"]}
-    with Program(tmp_path) as node:
-        status, reply = node.request(post["method"], headers, nodes["edge-tick"]["payload"].encode(), path=path[1])
-        assert (status, json.loads(reply)["stored"]) == (200, 1)
-        node.post("flush buffers")
-        text = (ROOT / "docs" / "nodered.md").read_text()
-        ask = re.findall(r"http://127\.0\.0\.1:32049(/v1/sql\S+)`", text)[0]
-        status, answer = node.request("GET", {}, path=ask)
-    assert (status, json.loads(answer)) == (200, [{"top": 10}])
