@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -300,9 +300,9 @@ class Node:
 
     # ---- use
 
-    async def execute(self, line: str) -> Reply:
+    def execute(self, line: str) -> Coroutine[Any, Any, Reply]:
         """Run one command as the program that owns the node. Raises EdgeLakeError."""
-        return await self.ctx.execute(line)
+        return self.ctx.dispatcher.run(line, self.ctx)
 
     async def ingest(self, dbms: str, table: str, rows: object) -> Stored:
         """Take rows for a table; on return they are durable. They can be queried after the next flush (0.1 s).

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from edgelake import errors
 from edgelake.command import assignment
@@ -44,7 +44,8 @@ MAX_VALUE_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a line stands for that is the same call each time: one command, no reference, nothing else to read.
+    """What a line stands for that is the same call each time: one command, no reference, nothing else to read. The
+    audit does not keep it.
 
     Attributes:
         shown: the line for the log, secrets masked.
@@ -103,6 +104,8 @@ class Dispatcher:
         if match is None or assignment.target(line) is not None:
             return None
         entry = match.command
+        if entry.cls in AUDITED:
+            return None
         kept, json_wanted = _without_format(line, match.used, entry.grammar)
         try:
             args, kwargs = entry.grammar.parse(kept, match.used, Variables({}))
@@ -118,17 +121,14 @@ class Dispatcher:
         """A line for a caller, to be run as often as it comes, when that takes no waiting; None: it is for ``run``."""
         self.line(text)
         call = self._call_of(text)
-        if call is None or call.command.waits or call.command.cls in AUDITED:
+        if call is None or call.command.waits:
             return None
         made = ctx.at(caller=caller, flow=Flow(), line=call.text, phrase=call.command.phrase)
         return Standing(partial(self._run_standing, call, made), partial(ctx.logs.ran, call.shown, entry=caller.entry))
 
     def _run_standing(self, call: Call, ctx: Context) -> Reply:
         try:
-            command, caller = call.command, ctx.caller
-            if command.cls not in caller.classes or caller.rights is not None:
-                self._permit(ctx, command.cls, command.phrase)
-            reply = cast(Reply, command.handler(ctx, **call.arguments))
+            reply: Reply = self._begun(call, ctx)
         except EdgeLakeError as failure:
             self._note(failure, call.shown, ctx)
             raise
@@ -138,6 +138,13 @@ class Dispatcher:
             reply.json_wanted = True
         return reply
 
+    def _begun(self, call: Call, ctx: Context) -> Any:
+        """The reply of a call, or what is to be awaited for it."""
+        command, caller = call.command, ctx.caller
+        if command.cls not in caller.classes or caller.rights is not None:
+            self._permit(ctx, command.cls, command.phrase)
+        return command.handler(ctx, **call.arguments)
+
     async def _called(self, call: Call, ctx: Context) -> Reply:
         flow = ctx.flow
         if flow.nesting > MAX_NESTING:
@@ -145,10 +152,8 @@ class Dispatcher:
         ctx = ctx.at(line=call.text, phrase=call.command.phrase)
         flow.nesting += 1
         try:
-            with ctx.audit.watched(ctx.caller, call.command.cls, call.text):
-                self._permit(ctx, call.command.cls, call.command.phrase)
-                given = call.command.handler(ctx, **call.arguments)
-                reply = await cast(Awaitable[Reply], given) if call.command.waits else cast(Reply, given)
+            given = self._begun(call, ctx)
+            reply: Reply = await given if call.command.waits else given
         except EdgeLakeError as failure:
             self._note(failure, call.shown, ctx)
             raise
@@ -156,13 +161,10 @@ class Dispatcher:
             raise self._fault(fault, call.shown, ctx) from fault
         finally:
             flow.nesting -= 1
-        return self._finished(call, reply, ctx)
-
-    def _finished(self, call: Call, reply: Reply, ctx: Context) -> Reply:
         if call.json_wanted:
             reply.json_wanted = True
-        if ctx.caller.entry != "schedule":
-            ctx.logs.ran(call.shown, entry=ctx.caller.entry)
+        if (entry := ctx.caller.entry) != "schedule":
+            ctx.logs.ran(call.shown, entry=entry)
         return reply
 
     def run(self, text: str, ctx: Context) -> Coroutine[Any, Any, Reply]:
@@ -271,8 +273,8 @@ class Dispatcher:
         if ctx.caller.rights is not None:
             _check_data(ctx.caller.rights, entry, args, kwargs)
         try:
-            given = entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
-            reply = await cast(Awaitable[Reply], given) if entry.waits else cast(Reply, given)
+            given: Any = entry.handler(ctx.at(phrase=entry.phrase), *args, **kwargs)
+            reply: Reply = await given if entry.waits else given
         except UnknownCommandError as failure:
             if not failure.source:
                 failure.place = unknown_place(self.registry, line.words[first:])

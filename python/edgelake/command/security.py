@@ -61,7 +61,7 @@ def make_security(ctx: Context, gate: Gate) -> Security:
 def check_author(ctx: Context, policies: Sequence[dict[str, Any]]) -> None:
     """While messages are signed, policies of trust that nobody may make are not kept. Raises NotPermittedError."""
     security: Security | None = ctx.parts.get(PART)
-    if security is not None and security.signatures.is_on:
+    if security is not None and security.signatures.is_on():
         for policy in policies:
             security.trust.check_author(policy)
 

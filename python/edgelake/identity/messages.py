@@ -76,16 +76,11 @@ class Signatures:
     """
 
     def __init__(self, is_on: Callable[[], bool], clock_us: Callable[[], int] = now_us) -> None:
-        self._is_on, self._clock_us = is_on, clock_us
+        self.is_on, self._clock_us = is_on, clock_us
         self.own: Opened | None = None
         self.signatory: tuple[str, Opened] | None = None
         self._since_us = clock_us()
         self._seen: OrderedDict[bytes, int] = OrderedDict()
-
-    @property
-    def is_on(self) -> bool:
-        """Whether messages are to be signed."""
-        return self._is_on()
 
     @property
     def signer(self) -> Opened | None:
@@ -96,7 +91,7 @@ class Signatures:
     def room(self) -> int:
         """Bytes that what names us takes of a message, about."""
         signer = self.signer
-        return 0 if signer is None or not self.is_on else _LONGEST_ADDRESSES + 3 * len(signer.public)
+        return 0 if signer is None or not self.is_on() else _LONGEST_ADDRESSES + 3 * len(signer.public)
 
     # ---- messages in blocks
 
@@ -108,7 +103,7 @@ class Signatures:
 
         Raises CredentialsError when no key is open.
         """
-        if not self.is_on:
+        if not self.is_on():
             return b""
         signer = self._signer()
         where, at, once = _text(source), self._clock_us(), secrets.token_hex(8)
@@ -120,7 +115,7 @@ class Signatures:
 
         Raises CredentialsError for a signature that is wrong, old, or came before.
         """
-        claim = Claim.of(part) if part and self.is_on else None
+        claim = Claim.of(part) if part and self.is_on() else None
         if claim is None:
             return ""
         signed = _message(claim.source, claim.to, claim.time_us, claim.once, command, data)

@@ -18,22 +18,25 @@ class Certificates:
     """``of`` an address, made anew when a policy of a node has changed."""
 
     def __init__(self) -> None:
+        self._image: Image | None = None
         self._stamp: tuple[int, ...] = ()
         self._held: dict[str, str] = {}
         self._all: frozenset[str] = frozenset()
 
     def of(self, peer: str, image: Image) -> str:
         """The certificate (DER as base64) of the node with that ``ip:port``; "" = its policy has none."""
-        self._follow(image)
+        if image is not self._image:
+            self._follow(image)
         return self._held.get(peer, "")
 
     def all(self, image: Image) -> frozenset[str]:
         """Those of all nodes; the same object as long as no policy of a node has changed."""
-        self._follow(image)
+        if image is not self._image:
+            self._follow(image)
         return self._all
 
     def _follow(self, image: Image) -> None:
-        stamp = image.stamp(*NODE_TYPES)
+        self._image, stamp = image, image.stamp(*NODE_TYPES)
         if stamp != self._stamp:
             self._stamp, self._held = stamp, {}
             for policy in image.of_type(*NODE_TYPES):

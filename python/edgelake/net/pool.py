@@ -53,15 +53,13 @@ class Pool:
                 self._line.remove(turn)
             raise
 
-    @property
-    def is_free(self) -> bool:
-        """Whether a command that comes now need not wait."""
-        return False in self.busy
-
-    def passed(self) -> None:
-        """Count a command that held a place for no time at all: one is free."""
+    def passes(self) -> bool:
+        """Count a command that holds a place for no time at all; False: none is free, it has to wait."""
+        if False not in self.busy:
+            return False
         self.calls[self.busy.index(False)] += 1
         self.total += 1
+        return True
 
     def free(self, number: int) -> None:
         """Give a place to who waits longest."""

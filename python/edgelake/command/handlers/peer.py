@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Final
 
 from edgelake.command.cluster import CLUSTER, ClusterMessages
@@ -41,7 +41,7 @@ from edgelake.model import ALL_CLASSES, LOOPBACK_CLASSES, OUTSIDE_CLASSES, Calle
 from edgelake.net.endpoints import is_loopback
 from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
 from edgelake.net.peer.asking import MAX_COMMAND_BYTES
-from edgelake.net.peer.dispatch import PONG, Ready
+from edgelake.net.peer.dispatch import PONG, Answer, Ready
 from edgelake.net.peer.secure import certificate_text
 from edgelake.peering import PeerAnswer
 from edgelake.query.exchange import QueryPeers
@@ -53,6 +53,8 @@ PEER_COMMANDS = "peer commands"
 _UNSIGNED: Final = "the message is not signed, and this node demands that"
 _SIGN: Final = "set node authentication on, at the node that sent it"
 _LONGEST_PHRASE: Final = 6
+MAX_CALLERS: Final = 1024
+"""Addresses of peers whose rights are kept."""
 
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}", re.ASCII)
 
@@ -115,7 +117,7 @@ async def run_tcp_server(
         is_known=lambda host: _is_known(ctx, host),
         certificate_of=lambda peer: certificates.of(peer, ctx.policies.image),
         trusted=lambda: certificates.all(ctx.policies.image),
-        reply_address=lambda: reply_address(ctx),
+        reply_address=partial(reply_address, ctx),
         is_open=lambda: bool(gate_of(ctx).anonymous("peer", False)),
         signatures=security_of(ctx).signatures,
     )
@@ -143,19 +145,23 @@ def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
             return LOOPBACK_CLASSES if is_loopback(ip) else OUTSIDE_CLASSES
         return gate_of(ctx).anonymous("peer", is_loopback(ip))
 
-    security = security_of(ctx)
-
-    def follows() -> bool:
-        return gate_of(ctx).follows_policies
+    security, identities = security_of(ctx), gate_of(ctx).identities
+    nameless: tuple[object, dict[str, Caller]] = (None, {})
 
     def caller(ip: str, key: str, command: str) -> Caller:
-        if not follows():
-            return _caller(ip, classes(ip))
+        nonlocal nameless
+        content = identities.content
+        if not content.nodes_enforced:  # then it is always the same, until the identities change
+            if nameless[0] is not content or len(nameless[1]) > MAX_CALLERS:
+                nameless = (content, {})
+            if (known := nameless[1].get(ip)) is None:
+                known = nameless[1][ip] = Caller("peer", classes(ip), ip)
+            return known
         if not key:
             granted = gate_of(ctx).identities.anonymous_classes("peer")
             if not granted:
                 raise NotPermittedError(_UNSIGNED, hint=_SIGN)
-            return _caller(ip, granted)
+            return Caller("peer", granted, ip)
         return _signed_caller(ctx, ip, key, command)
 
     def refused(ip: str, key: str, command: str, why: str) -> None:
@@ -165,16 +171,16 @@ def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
 
     cluster: ClusterMessages = ctx.parts[CLUSTER]
 
-    async def run(line: str, caller: Caller) -> tuple[str, bool]:
+    async def run(line: str, caller: Caller) -> Reply:
         reply = await ctx.for_caller(caller).execute(line)
         if reply.stream is not None:
             body = b"".join([piece async for piece in reply.stream])
-            return body.decode(errors="replace"), False
-        return _told(line, reply)
+            return Reply.of_text(body.decode(errors="replace"))
+        return reply
 
     def standing(line: str, caller: Caller) -> Ready | None:
         found = ctx.dispatcher.standing(line, ctx, caller)
-        return None if found is None else Ready(lambda: _told(line, found.run()), found.note)
+        return None if found is None else Ready(found.run, found.note)
 
     def shown(peer: str, text: str) -> None:
         if ctx.echo.on:
@@ -184,6 +190,7 @@ def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
 
     return Hooks(
         run=run,
+        told=_told,
         standing=standing,
         query=lambda request, caller: leaf_rows(
             ctx.for_caller(caller),
@@ -204,23 +211,18 @@ def _hooks(ctx: Context, *, are_named: bool) -> Hooks:
         cluster=cluster,
         caller=caller,
         granted=lambda line, ip, key: _granted(ctx, line, ip, key),
-        trusts_ledger=lambda key: not follows() or bool(key and not security.trust.links),
+        trusts_ledger=lambda key: not identities.content.nodes_enforced or bool(key and not security.trust.links),
         refused=refused,
         working_dir=lambda: ctx.directories.path("prep_dir"),
     )
 
 
-def _told(line: str, reply: Reply) -> tuple[str, bool]:
-    """A reply as text for a peer, and whether that is JSON."""
+def _told(line: str, reply: Reply) -> Answer:
+    """A reply as text for a peer."""
     if line.startswith("blockchain get") and reply.has_data and ".json" not in line:
         # The reference's peers expect the list as Python prints it.
-        return (str(reply.data) if isinstance(reply.data, list) else reply_text(reply)), False
-    return reply_text(reply), reply.json_wanted and reply.has_data
-
-
-@lru_cache(1024)
-def _caller(ip: str, classes: frozenset[CommandClass]) -> Caller:
-    return Caller("peer", classes, ip)
+        return Answer(str(reply.data) if isinstance(reply.data, list) else reply_text(reply))
+    return Answer(reply_text(reply), reply.json_wanted and reply.has_data)
 
 
 @lru_cache(4096)
@@ -399,7 +401,7 @@ def _on_wire(line: str, variables: Variables) -> str:
 def _joined(answers: Sequence[PeerAnswer], line: str, *, subset: bool) -> Reply:
     """The answers of one or several nodes; JSON by address. Raises what a node answered, unless some are enough."""
     if len(answers) == 1 and not answers[0].error:
-        return Reply.of_text(answers[0].text)
+        return Reply(answers[0].text)
     failed = [answer for answer in answers if answer.error]
     if failed and (not subset or len(failed) == len(answers)):
         raise _failure(failed, len(answers))

@@ -40,11 +40,11 @@ class Asking:
 
     async def ask(self, peers: Sequence[str], command: str, timeout_s: float) -> list[PeerAnswer]:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
-        server, rest = self._server, []
-        links = [server.links.open_to(peer) for peer in peers]
-        for receiver, link in enumerate(links):
+        server, links, rest = self._server, [], []
+        for receiver, peer in enumerate(peers):
+            links.append(link := server.links.open_to(peer))
             if link is None:
-                server.source_for(peers[receiver])
+                server.source_for(peer)
                 rest.append(receiver)
         if not peers:
             return []
@@ -122,12 +122,13 @@ class Asking:
             job.put(receiver, PeerAnswer(peer, failure.detail or failure.text, error=UNREACHABLE))
 
     async def send(self, peer: str, command: str, flow: Flow, data: bytes = b"") -> str:
-        """Send a request; returns the address that was connected to."""
+        """Send a request; returns the address that was connected to. Raises EdgeLakeError (20, 21, 208)."""
+        if self._server.secure.wants(peer):
+            raise error(208, f"{peer}: this cannot be sent without TLS")
         return await send(peer, self._request(peer, command, flow, data), self._server.connect_to(peer))
 
     def _request(self, peer: str, command: str, flow: Flow, data: bytes = b"") -> bytes:
-        """The blocks of a request. Raises EdgeLakeError (20, 21, 208)."""
-        self._check_plain(peer)
+        """The blocks of a request. Raises EdgeLakeError (20, 21)."""
         source, sign = address_of(self._server.source_for(peer)), self._server.signatures.sign
         shown = sign(source, peer, command, data)
         if len(command.encode()) + len(data) + len(shown) <= MAX_COMMAND_BYTES:
@@ -147,11 +148,6 @@ class Asking:
             mark=mark_of(source),
             authentication=sign(source, peer, name, content),
         )
-
-    def _check_plain(self, peer: str) -> None:
-        """Raises EdgeLakeError (208) for a peer that is spoken to by TLS, or not at all."""
-        if self._server.secure.wants(peer):
-            raise error(208, f"{peer}: this cannot be sent without TLS")
 
     async def send_query(self, peer: str, command: str, flow: Flow) -> str:
         """Send a query; returns the address that was connected to. Raises EdgeLakeError (9, 20, 21, 208)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from edgelake._rust import PeerMessage, PeerReader, peer_blocks
@@ -118,15 +117,19 @@ class Blocks:
         """Answer a request that takes no waiting; False: it is to be served by a task."""
         server, command = self._server, message.command
         ready = server.dispatch.ready(command, ip, key)
-        if ready is None or not server.pool.is_free:
+        if ready is None:
             return False
         try:
             reply_to = server.reply_to(message, ip)
         except NotPermittedError as problem:
             server.refuse(ip, str(problem))
             return True
-        server.pool.passed()
-        server.dispatch.carry_out(ready, command, reply_to, partial(self._say, message, reply_to))
+        if not server.pool.passes():
+            return False
+        answer = server.dispatch.carry_out(ready, command, reply_to)
+        self._say(message, reply_to, answer)
+        if not answer.error:
+            ready.note()
         return True
 
     def _say(self, message: PeerMessage, reply_to: str, answer: Answer) -> None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import EdgeLakeError, NotPermittedError, UnknownCommandError, error
-from edgelake.model import Caller
+from edgelake.model import Caller, Reply
 from edgelake.peering import Asker, FileTarget, file_words
 
 log = logging.getLogger(__name__)
@@ -85,11 +85,11 @@ class Ready(NamedTuple):
     """A command that takes no waiting, as often as it comes.
 
     Attributes:
-        answer: carry it out; its text, and whether that is JSON. Raises EdgeLakeError.
+        run: carry it out. Raises EdgeLakeError.
         note: put down that it was, after the reply.
     """
 
-    answer: Callable[[], tuple[str, bool]]
+    run: Callable[[], Reply]
     note: Callable[[], None]
 
 
@@ -114,7 +114,8 @@ class Hooks:
     """What the node does for its peers.
 
     Attributes:
-        run: a command of a peer; its text, and whether it is JSON. Raises EdgeLakeError.
+        run: a command of a peer. Raises EdgeLakeError.
+        told: its reply as text for the peer.
         standing: the same for a command that takes no waiting, as often as it comes; None: it is one for ``run``.
         query: a select of a peer: the rows, a line each. Raises EdgeLakeError.
         stop_query: a peer wants no more rows of a query.
@@ -136,7 +137,8 @@ class Hooks:
         working_dir: for files that arrive.
     """
 
-    run: Callable[[str, Caller], Awaitable[tuple[str, bool]]]
+    run: Callable[[str, Caller], Awaitable[Reply]]
+    told: Callable[[str, Reply], Answer]
     standing: Callable[[str, Caller], Ready | None]
     query: Callable[[RowRequest, Caller], Awaitable[AsyncIterator[bytes]]]
     stop_query: Callable[[Asker], int]
@@ -210,18 +212,16 @@ class Dispatch:
                 return None
             if words[0] == MONITOR:
                 # Kept under the address that the peer's replies go to: several nodes may share a machine.
-                said, is_json = await self._hooks.run(line, replace(self._caller(ip, key, MONITOR), address=reply_to))
-                return Answer(said, is_json)
-            if f"{line} ".startswith((*ALLOWED, *LEDGER) if self._hooks.is_master() else ALLOWED):
+                caller = replace(self._caller(ip, key, MONITOR), address=reply_to)
+            elif f"{line} ".startswith((*ALLOWED, *LEDGER) if self._hooks.is_master() else ALLOWED):
                 caller = self._caller(ip, key, line)
             elif (granted := self._hooks.granted(" ".join(words).lower(), ip, key)) is not None:
                 caller = granted
             else:
                 raise NotPermittedError(f"'{' '.join(words[:2])}' is not taken from other nodes")
-            said, is_json = await self._hooks.run(line, caller)
+            return self._hooks.told(line, await self._hooks.run(line, caller))
         except Exception as failure:  # noqa: BLE001 - who waits is told of a fault, too
             return _failed(failure, words, reply_to)
-        return Answer(said, is_json)
 
     def _stop_query(self, words: Sequence[str], reply_to: str) -> None:
         if len(words) == 2 and all(word.isdecimal() and word.isascii() for word in words):
@@ -246,15 +246,12 @@ class Dispatch:
         except NotPermittedError:
             return None
 
-    def carry_out(self, ready: Ready, text: str, reply_to: str, say: Callable[[Answer], None]) -> None:
-        """Carry out such a command; ``say`` gets the answer before anything else is done. Raises what ``say`` does."""
+    def carry_out(self, ready: Ready, text: str, reply_to: str) -> Answer:
+        """Carry out such a command. When the peer has the answer, ``note`` follows, unless it failed."""
         try:
-            found = ready.answer()
+            return self._hooks.told(text, ready.run())
         except Exception as failure:  # noqa: BLE001 - as in command
-            say(_failed(failure, text.split(), reply_to))
-        else:
-            say(Answer(*found))
-            ready.note()
+            return _failed(failure, text.split(), reply_to)
 
     def _find_ready(self, text: str, caller: Caller) -> Ready | None:
         line = _line(text)

@@ -10,7 +10,7 @@ from typing import Final, Protocol, cast
 from edgelake.net.peer.files import BLOCK_BYTES
 from edgelake.net.peer.link import Link
 from edgelake.net.peer.secure import Secure
-from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted, greeting
+from edgelake.net.peer.upgrade import GREETING, GREETING_BYTES, Capability, greeted, greeting
 
 READ_BYTES: Final = 1 << 16
 _LAST: Final = 35
@@ -18,8 +18,8 @@ _LAST: Final = 35
 
 
 def is_whole(first: bytes) -> bool:
-    """Whether the first bytes of a connection are a message of one block, or a greeting of its length."""
-    return len(first) == BLOCK_BYTES and bool(first[_LAST])
+    """Whether the first bytes of a connection are a message of one block."""
+    return len(first) == BLOCK_BYTES and bool(first[_LAST]) and not first.startswith(GREETING)
 
 
 class Closing(Protocol):

@@ -7,7 +7,7 @@ import secrets
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import error
@@ -69,7 +69,7 @@ class Job:
     def result(self) -> list[PeerAnswer]:
         """What there is; peers that are silent are said to be."""
         if not self.missing:
-            return cast(list[PeerAnswer], self.answers)
+            return self.answers  # type: ignore[return-value]
         silent = "no answer in time"
         return [
             answer or PeerAnswer(peer, silent, error=NO_ANSWER)
@@ -214,7 +214,7 @@ class Jobs:
 
     def _place(self) -> tuple[int, int]:
         """A location and a number that no other job has. Raises EdgeLakeError (108) when too many wait."""
-        if len(self) >= MAX_JOBS:
+        if len(self._jobs) + len(self._queries) >= MAX_JOBS:
             raise error(108, f"{MAX_JOBS} commands wait for peers already")
         while True:
             if not self._random:

@@ -124,12 +124,24 @@ class Link(asyncio.Protocol):
         for option, value in _LIVENESS:
             opened.setsockopt(socket.IPPROTO_TCP, option, value)
         if self.challenge:
-            self._write(_CHALLENGE, self.challenge.hex().encode(), info=REQUEST)
+            self.reply(_CHALLENGE, self.challenge.hex().encode(), info=REQUEST)
 
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._frames.feed(data):
-                self._take(message)
+                number, confirmed = message.numbers
+                if confirmed > self._confirmed:
+                    self._confirmed = confirmed
+                    if self._waiting:
+                        self._confirm(confirmed)
+                if message.command in _EVENTS:
+                    self._event(message)
+                    continue
+                if number:
+                    self._taken = number
+                    if self._telling is None:
+                        self._telling = self._loop.call_later(CONFIRM_WITHIN_S, self._tell)
+                self._owner.arrived(self, message)
         except ValueError as problem:
             self.close(str(problem))
 
@@ -173,18 +185,29 @@ class Link(asyncio.Protocol):
     def request(self, command: str, job: JobKey, data: bytes = b"") -> int:
         """Send what is to be answered or confirmed; returns its number. Raises EdgeLakeError (9, 208)."""
         self._sent += 1
-        self._write(command, data, numbers=(self._sent, self._taken), job=job, info=REQUEST)
+        self.reply(command, data, job, number=self._sent, info=REQUEST)
         if self._watching is None:
             self._watching = self._loop.call_later(CONFIRM_S, self._check, self._sent)
         return self._sent
 
-    def reply(self, command: str, data: bytes, job: JobKey, **fields: Any) -> None:
-        """Send an answer. Raises EdgeLakeError (9, 208)."""
-        self._write(command, data, numbers=(0, self._taken), job=job, **fields)
+    def reply(self, command: str, data: bytes, job: JobKey = (0, 0, 0, 0), *, number: int = 0, **fields: Any) -> None:
+        """Send an answer. Raises EdgeLakeError (9, 208).
+
+        Args:
+            number: of a message that is to be confirmed.
+        """
+        if self._transport is None or self._transport.is_closing():
+            raise error(208, f"{self.peer}: {self.end or 'the connection has ended'}")
+        try:
+            frames = peer_frames(command, data, self.source, numbers=(number, self._taken), job=job, **fields)
+        except ValueError as problem:
+            raise error(9, str(problem)) from None
+        self._told = self._taken
+        self._transport.write(frames)
 
     def identify(self, authentication: bytes) -> None:
         """Say who opened this link. Raises EdgeLakeError (208)."""
-        self._write(_IDENTIFY, b"", info=REQUEST, authentication=authentication)
+        self.reply(_IDENTIFY, b"", info=REQUEST, authentication=authentication)
 
     @property
     def has_room(self) -> bool:
@@ -224,7 +247,7 @@ class Link(asyncio.Protocol):
     def taken(self, job: JobKey, *, refused: bool = False) -> None:
         """Say that a frame of rows or of a file is dealt with, or that nobody wants any more. Never raises."""
         if self.is_open:
-            self._write(TAKEN, b"", numbers=(0, self._taken), job=job, info=6, error=int(refused))
+            self.reply(TAKEN, b"", job, info=REQUEST, error=int(refused))
 
     async def send_rows(self, lines: AsyncIterator[bytes], job: JobKey, kind: str) -> None:
         """Send rows, a line each, a few frames ahead of who merges them; ``kind``: lines or printed.
@@ -270,45 +293,19 @@ class Link(asyncio.Protocol):
         except TimeoutError:
             raise error(208, f"{self.peer}: it takes nothing for {ROWS_S:g} seconds") from None
 
-    def _write(self, command: str, data: bytes, **fields: Any) -> None:
-        if self._transport is None or self._transport.is_closing():
-            raise error(208, f"{self.peer}: {self.end or 'the connection has ended'}")
-        try:
-            frames = peer_frames(command, data, self.source, **fields)
-        except ValueError as problem:
-            raise error(9, str(problem)) from None
-        self._told = self._taken
-        self._transport.write(frames)
-
     # ---- what came
 
-    def _take(self, message: PeerMessage) -> None:
-        number, confirmed = message.numbers
-        if confirmed > self._confirmed:
-            self._confirmed = confirmed
-            if self._waiting:
-                self._confirm(confirmed)
-        if (command := message.command) in _EVENTS:
-            if command != TAKEN:
-                self._named(command, message)
-                return
+    def _event(self, message: PeerMessage) -> None:
+        """What the other end says of the link itself. Raises ValueError, which ends it."""
+        if message.command == TAKEN:
             key = _stream(message.job)
             if (window := self._windows.get(key)) is not None:
                 if message.error:
                     self._refused.add(key)
                 window.release()
-            return
-        if number:
-            self._taken = number
-            if self._telling is None:
-                self._telling = self._loop.call_later(CONFIRM_WITHIN_S, self._tell)
-        self._owner.arrived(self, message)
-
-    def _named(self, command: str, message: PeerMessage) -> None:
-        """What is said about who opened the link. Raises ValueError, which ends it."""
-        if command == _IDENTIFY and self.challenge:
+        elif message.command == _IDENTIFY and self.challenge:
             self._owner.identified(self, message)
-        elif command == _CHALLENGE and self.challenged is not None and not self.challenged.done():
+        elif message.command == _CHALLENGE and self.challenged is not None and not self.challenged.done():
             self.challenged.set_result(bytes.fromhex(message.data.decode(errors="replace")))
 
     def _confirm(self, number: int) -> None:
@@ -321,7 +318,7 @@ class Link(asyncio.Protocol):
         """Confirm what no answer has confirmed on its way."""
         self._telling = None
         if self._told != self._taken and self.is_open:
-            self._write(_CONFIRMED, b"", numbers=(0, self._taken), info=6)
+            self.reply(_CONFIRMED, b"", info=REQUEST)
 
     def _check(self, number: int) -> None:
         """A peer whose host is gone says nothing at all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -17,7 +16,8 @@ _DEFER: Final[int | None] = getattr(socket, "TCP_DEFER_ACCEPT", None)
 _PAUSE_S: Final = 0.5
 """How long nobody is let in when the system has no descriptors left."""
 
-Accepted = Callable[[socket.socket, str], None]
+Accepted = Callable[[socket.SocketType, str], None]
+"""The type of the system's sockets: that of the module around them looks three enumerations up for each."""
 
 
 class Listener:
@@ -66,14 +66,14 @@ class Listener:
     def _readable(self, listening: socket.socket) -> None:
         # One at a time: whoever waits for what came goes on before the next one, and mostly there is none.
         try:
-            connection, address = listening.accept()
+            descriptor, address = listening._accept()  # type: ignore[attr-defined]
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as problem:
             log.error("connections are not accepted for a moment: %s", problem.strerror or problem)
             self._pause(listening)
             return
-        self._accepted(connection, str(address[0]).removeprefix("::ffff:"))
+        self._accepted(socket.SocketType(fileno=descriptor), str(address[0]).removeprefix("::ffff:"))
 
     def _pause(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -85,7 +85,7 @@ class Listener:
         asyncio.get_running_loop().add_reader(listening, self._readable, listening)
 
 
-def first_bytes(connection: socket.socket, most: int) -> bytes | None:
+def first_bytes(connection: socket.SocketType, most: int) -> bytes | None:
     """What has come already; nothing: not yet. None: the peer has ended it, or broken it off."""
     try:
         return connection.recv(most, socket.MSG_DONTWAIT) or None
@@ -96,15 +96,16 @@ def first_bytes(connection: socket.socket, most: int) -> bytes | None:
 
 
 class Connection:
-    """A connection that needs no transport: everything has come."""
+    """A connection that needs no transport: everything has come. ``left`` is told of its address when it ends."""
 
-    __slots__ = ("_left", "_opened")
+    __slots__ = ("_ip", "_left", "_opened")
 
-    def __init__(self, opened: socket.socket, left: Callable[[], None]) -> None:
-        self._opened, self._left = opened, left
+    def __init__(self, opened: socket.SocketType, ip: str, left: Callable[[str], None]) -> None:
+        self._opened, self._ip, self._left = opened, ip, left
 
     def close(self) -> None:
         """End it. To be called once."""
-        with contextlib.suppress(OSError):
+        try:
             self._opened.close()
-        self._left()
+        finally:
+            self._left(self._ip)

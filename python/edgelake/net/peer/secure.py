@@ -36,7 +36,7 @@ class Secure:
         trusted: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self.demands = demands
-        self._is_only, self._is_wanted = only or demands, False
+        self.only = self._is_only = only or demands
         self._trusted = trusted
         self._taken: tuple[frozenset[str], ssl.SSLContext] | None = None
         self._certificate_of = certificate_of
@@ -45,14 +45,9 @@ class Secure:
         self._server: ssl.SSLContext | None = None
         self._client: ssl.SSLContext | None = None
 
-    @property
-    def only(self) -> bool:
-        """Whether nothing else than TLS is spoken and taken."""
-        return self._is_only or self._is_wanted
-
     def demand_tls(self, on: bool) -> None:
         """Speak and take nothing else from now on (``set encryption``), or as the server was started."""
-        self._is_wanted = on
+        self.only = self._is_only or on
 
     @property
     def certificate(self) -> bytes:

@@ -9,10 +9,9 @@ import logging
 import socket
 import ssl
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import lru_cache, partial
-from typing import Final
+from typing import Any, Final
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import AddressInUseError, CredentialsError, EdgeLakeError, NotPermittedError, ServiceError, error
@@ -35,7 +34,7 @@ from edgelake.net.peer.links import Links
 from edgelake.net.peer.listener import Connection, Listener, first_bytes
 from edgelake.net.peer.secure import Secure
 from edgelake.net.peer.send import address_of, send
-from edgelake.net.peer.upgrade import GREETING_BYTES, Capability, greeted
+from edgelake.net.peer.upgrade import Capability
 from edgelake.net.pool import Pool
 from edgelake.peering import NO_ANSWER, UNREACHABLE, FileTarget, PeerAnswer, failure_of
 
@@ -99,7 +98,7 @@ class PeerServer(Addressed):
         self._arrivals = Arrivals(dispatch, config.file_bytes, config.message_bytes)
         self._server: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: Counter[str] = Counter()
+        self._open: dict[str, int] = {}
         self._since_us = 0
         self._renewal: Renewal | None = None
         self.on_renewed: Callable[[], None] = lambda: None
@@ -165,12 +164,12 @@ class PeerServer(Addressed):
     @property
     def warning(self) -> str:
         """What the owner should know about nodes that do not name themselves; empty = nothing."""
-        return self.nameless(not self.config.tls_client and not self.signatures.is_on and self._is_open())
+        return self.nameless(not self.config.tls_client and not self.signatures.is_on() and self._is_open())
 
     def status(self) -> Status:
         config = self.config
         details = f"Listening on: {self.external}, Threads Pool: {config.threads}"
-        if self.signatures.is_on:
+        if self.signatures.is_on():
             details += ", Messages: signed"
         if config.tls_client:
             details += ", TLS: with certificates of nodes"
@@ -220,9 +219,11 @@ class PeerServer(Addressed):
         else:
             await self.asking.send(peer, command, (0, 0, 1, 0), data)
 
-    async def ask(self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0) -> list[PeerAnswer]:
+    def ask(
+        self, peers: Sequence[str], command: str, *, timeout_s: float = 20.0
+    ) -> Coroutine[Any, Any, list[PeerAnswer]]:
         """Send a command to each peer, wait for all answers. Raises EdgeLakeError (20, 21, 108)."""
-        return await self.asking.ask(peers, command, timeout_s)
+        return self.asking.ask(peers, command, timeout_s)
 
     def query(self) -> rows.RowExchange:
         """A query at other nodes. Raises EdgeLakeError (21, 108)."""
@@ -270,28 +271,27 @@ class PeerServer(Addressed):
 
     # ---- from other nodes: connections
 
-    def _accept(self, connection: socket.socket, ip: str) -> None:
-        if not self._admit(ip):
-            connection.close()
+    def _accept(self, opened: socket.SocketType, ip: str) -> None:
+        if (count := self._open.get(ip, 0)) >= self.config.connections_per_ip:
+            self.refuse(ip, f"more than {self.config.connections_per_ip} connections")
+            opened.close()
             return
-        first = first_bytes(connection, BLOCK_BYTES + 1)  # more than a block is for a transport
+        self._open[ip] = count + 1
+        connection = Connection(opened, ip, self.left)
+        first = first_bytes(opened, BLOCK_BYTES + 1)  # more than a block is for a transport
         try:
             if first is None:
-                Connection(connection, partial(self.left, ip)).close()
-            elif (
-                not is_whole(first)
-                or self.secure.only
-                or greeted(first[:GREETING_BYTES])
-                or not self.blocks.whole(first, ip, Connection(connection, partial(self.left, ip)))
-            ):
-                self.keep(asyncio.ensure_future(self._enter(connection, ip, first)))
+                connection.close()
+            elif self.secure.only or not is_whole(first) or not self.blocks.whole(first, ip, connection):
+                self.keep(asyncio.ensure_future(self._enter(opened, ip, first)))
         except ValueError as problem:
             self.refuse(ip, str(problem))
-            Connection(connection, partial(self.left, ip)).close()
+            connection.close()
 
-    async def _enter(self, connection: socket.socket, ip: str, first: bytes) -> None:
+    async def _enter(self, opened: socket.SocketType, ip: str, first: bytes) -> None:
         """Give a connection a transport: more is to come."""
         entrance = Entrance(self, ip, first, self.config.block_s)
+        connection = socket.socket(fileno=opened.detach())
         try:
             connection.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(lambda: entrance, connection)
@@ -299,19 +299,12 @@ class PeerServer(Addressed):
             log.info("a connection of %s has ended: %s", ip, problem)
         finally:
             if not entrance.is_made:
-                Connection(connection, partial(self.left, ip)).close()
-
-    def _admit(self, ip: str) -> bool:
-        """Whether the address may have one more connection; then it is counted."""
-        if self._open[ip] >= self.config.connections_per_ip:
-            self.refuse(ip, f"more than {self.config.connections_per_ip} connections")
-            return False
-        self._open[ip] += 1
-        return True
+                Connection(connection, ip, self.left).close()
 
     def left(self, ip: str) -> None:
-        self._open[ip] -= 1
-        if not self._open[ip]:
+        if (count := self._open[ip] - 1) > 0:
+            self._open[ip] = count
+        else:
             del self._open[ip]
 
     def refuse(self, ip: str, why: str) -> None:
@@ -336,7 +329,7 @@ class PeerServer(Addressed):
     @property
     def demands_signatures(self) -> bool:
         """Whether who opens a link has to sign."""
-        return self.signatures.is_on
+        return self.signatures.is_on()
 
     def signer_of(self, message: PeerMessage, ip: str, data: bytes | None = b"") -> str:
         """The key that signed a message in blocks; "" = none. Raises CredentialsError, which is put down.
@@ -344,7 +337,7 @@ class PeerServer(Addressed):
         Args:
             data: that the signature covers, b"" = of the message; None: none of a file.
         """
-        if not self.signatures.is_on:
+        if not message.authentication:
             return ""
         covered = message.data if data == b"" else data
         try:
@@ -405,17 +398,22 @@ class PeerServer(Addressed):
         """Answer a request that takes no waiting; False: it is to be served by a task."""
         command = message.command
         ready = self.dispatch.ready(command, link.ip, link.key)
-        if ready is None or not (link.has_room and self.pool.is_free):
+        if ready is None or not link.has_room:
             return False
         try:
             reply_to = link.reply_to if message.source == link.origin else self._reply_on(link, message)
-            self.pool.passed()
-            self.links.know(reply_to)
-            self.dispatch.carry_out(ready, command, reply_to, partial(_say_on, link, message))
         except NotPermittedError:
             return False  # the task tells the peer
+        if not self.pool.passes():
+            return False
+        self.links.know(reply_to)
+        answer = self.dispatch.carry_out(ready, command, reply_to)
+        try:
+            _say_on(link, message, answer)
         except EdgeLakeError as problem:
             log.warning("the reply to %s did not arrive: %s", link.peer, problem)
+        if not answer.error:
+            ready.note()
         return True
 
     def _reply_on(self, link: Link, message: PeerMessage) -> str:

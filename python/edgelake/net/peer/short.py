@@ -13,12 +13,14 @@ from typing import Final
 MAX_BYTES: Final = 1 << 16
 """Longer messages go by a transport, which does not hold a copy of what is left."""
 
+_KIND: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+
 
 @dataclass(slots=True)
 class Sending:
     """A connection that could not be given everything at once; ``rest`` is still to be sent."""
 
-    opened: socket.socket
+    opened: socket.SocketType
     rest: bytes
     is_connected: bool
 
@@ -42,7 +44,7 @@ def send_now(host: str, port: int, content: bytes) -> Sending | None:
 
     Raises OSError.
     """
-    opened = socket.socket(numeric(host)[0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    opened = socket.SocketType(numeric(host)[0], _KIND)
     try:
         code = opened.connect_ex((host, port))
         if code not in (0, errno.EINPROGRESS):
@@ -85,7 +87,7 @@ def _set(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-async def _writable(opened: socket.socket) -> None:
+async def _writable(opened: socket.SocketType) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_writer(opened, _set, ready)

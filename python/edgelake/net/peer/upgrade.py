@@ -9,7 +9,7 @@ from typing import Final
 
 _VERSION: Final = 1
 _MARK: Final = b"EL"
-_GREETING: Final = b"EL-UPGRADE"
+GREETING: Final = b"EL-UPGRADE"
 GREETING_BYTES: Final = 16
 
 
@@ -54,7 +54,7 @@ def _check(source: tuple[str, int]) -> bytes:
 
 def greeting(capabilities: Capability = OURS) -> bytes:
     """The first bytes on a connection that is to be kept, and their answer."""
-    return (_GREETING + bytes((_VERSION, capabilities))).ljust(GREETING_BYTES, b"\0")
+    return (GREETING + bytes((_VERSION, capabilities))).ljust(GREETING_BYTES, b"\0")
 
 
 def greeted(first: bytes) -> Capability:
@@ -62,7 +62,7 @@ def greeted(first: bytes) -> Capability:
 
     Raises ValueError for a greeting that is not understood.
     """
-    if not first.startswith(_GREETING):
+    if not first.startswith(GREETING):
         return Capability(0)
     taken = Capability(first[11] & _READ)
     if first[10] != _VERSION or not taken & Capability.KEPT_CONNECTION:
