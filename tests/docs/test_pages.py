@@ -20,7 +20,7 @@ def blocks(page: str, kind: str) -> list[str]:
     return [text for found, text in _FENCE.findall((ROOT / page).read_text()) if found == kind]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/rest.md", "docs/api.md", "docs/grafana.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/rest.md", "docs/api.md", "docs/grafana.md", "docs/console.md"])
 def test_curl_lines_of_a_page_work_on_the_node_of_the_readme(page: str, tmp_path: Path) -> None:
     script = blocks("README.md", "script")[0].replace("32049", "{port}")
     lines = blocks(page, "sh")
@@ -34,7 +34,8 @@ def test_curl_lines_of_a_page_work_on_the_node_of_the_readme(page: str, tmp_path
             assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
             said.append(done.stdout)
         node.post("flush buffers")
-        assert node.count("motor") >= 1
+        if page != "docs/console.md":  # a preview stores nothing
+            assert node.count("motor") >= 1
     assert all(said) or page != "README.md"
     assert not [one for one in said if one.startswith('{"message"')]  # how Grafana is told of failures
 
