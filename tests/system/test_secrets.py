@@ -10,14 +10,17 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from edgelake.bench.processes import free_port
 from tests.net.peer.raw import RawPeer
 from tests.system.program import AGENT, STANDALONE, Program
+from tests.system.test_prompt import Terminal
 from tests.tools.test_attach import attach
 
 PLANTED = (
@@ -62,7 +65,20 @@ SHOWN = (
     *("get databases", "get platforms", "get variables", "get stack trace", "get connections", "get authentication"),
     *("get member permissions", "get rest server info", "explain flow t", "help", "blockchain get *"),
 )
-API = ("overview", "status", "processes", "connections", "problems", "network", "databases", "clients", "rejected")
+LINES = (
+    "get !",
+    "print !",
+    "connect dbms d where ",
+    "get dictionary ",
+    "id update user password where name = ",
+    "sql plant ",
+)
+"""What the console and the prompt complete."""
+
+
+JSON = {"Content-Type": "application/json"}
+QUERY = urlencode({"seconds": 1, "sql": "select 1 as one", "dbms": "plant", "type": "operator"})
+"""Parameters that some route wants."""
 
 
 class Secrets:
@@ -101,6 +117,11 @@ def node(tmp_path: Path, ports: tuple[int, int]) -> Iterator[Program]:
         yield made
 
 
+def _part(found: re.Match[str]) -> str:
+    """Of a path."""
+    return {"dbms": "plant", "table": "t"}.get(found[1], "operator")
+
+
 def outputs(node: Program) -> Iterator[tuple[str, bytes]]:
     """All that is shown, by name."""
     for command in SHOWN:
@@ -111,9 +132,16 @@ def outputs(node: Program) -> Iterator[tuple[str, bytes]]:
             f"/v1/command {command}",
             node.request("POST", {"Content-Type": "application/json"}, body, path="/v1/command")[1],
         )
-    for name in API:
-        yield f"/v1/{name}", node.request("GET", {}, path=f"/v1/{name}")[1]
-    for path in ("/metrics", "/readyz", "/health"):
+    for path, asked in json.loads(node.request("GET", {}, path="/openapi.json")[1])["paths"].items():
+        if "get" in asked:  # among them all that the console asks for, and its events
+            yield path, node.request("GET", {}, path=f"{re.sub(r'{(.*?)}', _part, path)}?{QUERY}")[1]
+    for path, body in (
+        *(("/v1/complete", {"line": line}) for line in LINES),
+        ("/v1/preview", {"dbms": "plant", "table": "t", "payload": '{"v": 1}'}),
+        ("/v1/explain", {"sql": "select v from t", "dbms": "plant"}),
+    ):
+        yield f"{path} {body}", node.request("POST", JSON, json.dumps(body).encode(), path=path)[1]
+    for path in ("/console", "/metrics", "/readyz", "/health"):
         yield path, node.request("GET", {}, path=path)[1]
 
 
@@ -156,6 +184,43 @@ def test_commands_of_a_terminal(node: Program) -> None:
     given = "\n".join(secrets.filled(line) for line in PLANTED if not line.startswith(("echo", "print")))
     done = attach(node.home, given=given)
     assert not secrets.found_in(done.stdout + done.stderr)
+    check(node, secrets)
+
+
+def test_lines_of_a_prompt_and_its_history(node: Program) -> None:
+    secrets = Secrets("line")
+    terminal = Terminal(node.home.parent, "attach", "--home", str(node.home))
+    try:
+        for line in PLANTED:
+            if not line.startswith(("echo", "print")):
+                terminal.until("EL edge-1 ")
+                terminal.type(f"{secrets.filled(line)}\r")
+        terminal.until("EL edge-1 ")
+        terminal.type("incr 41\r")
+        terminal.until("42")
+        terminal.until("EL edge-1 ")
+        terminal.type("\x04")
+        assert terminal.ends() == 0
+    finally:
+        terminal.close()
+    (history,) = node.home.parent.rglob("history")
+    kept = history.read_text()
+    assert "id add user where name = ops and password = ****" in kept
+    assert not secrets.found_in(kept)
+    check(node, secrets)
+
+
+def test_the_console_is_told_nothing_while_it_listens(node: Program) -> None:
+    """Log entries are sent as they come."""
+    secrets = Secrets("live")
+    with ThreadPoolExecutor(1) as listening:
+        heard = listening.submit(node.request, "GET", {}, path="/v1/events?seconds=5")
+        for line in PLANTED:
+            node.request("POST", {**AGENT, "command": secrets.filled(line)})
+        status, events = heard.result()
+    assert status == 200
+    assert b"event: log" in events
+    assert not secrets.found_in(events)
     check(node, secrets)
 
 
