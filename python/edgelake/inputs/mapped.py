@@ -58,8 +58,8 @@ class MappedSubmit:
     async def submit_message(self, client: int, topic: str, payload: bytes) -> Stored:
         """One message of a client; returns when all of its rows are durable.
 
-        Raises EdgeLakeError (299 not rows, 159 topic), OverloadedError, StorageFullError, JournalError; rows of other
-        tables may be stored then, as with any batch that is sent again.
+        Raises EdgeLakeError (299 not rows, 159 topic), OverloadedError, StorageFullError, JournalError: then nothing
+        of it is stored.
         """
         stored, unmapped = await self._map([(topic, payload)], client)
         if unmapped and unmapped[0][1] == WHOLE:
@@ -78,7 +78,7 @@ class MappedSubmit:
 
         What cannot be mapped is counted and logged, and no failure.
 
-        Raises OverloadedError, StorageFullError, JournalError: some may be stored, all are to be offered again.
+        Raises OverloadedError, StorageFullError, JournalError: nothing of it is stored, all are to be offered again.
         """
         stored, unmapped = await self._map(messages, client)
         return Stored(sum(one.rows for one in stored), len(unmapped), unmapped[0][3] if unmapped else "")

@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::counters::Counters;
+use super::dynamic::{Dynamic, DynamicTopic, Latest};
 use super::faults::{Fault, Faults};
 use super::files::{Directories, Files};
 use super::lines::Rules;
@@ -52,6 +53,7 @@ pub struct Clients {
     pub(super) zone: Zone,
     pub(super) faults: Faults,
     pub(super) log: MessageLog,
+    pub(super) dynamic: Dynamic,
 }
 
 impl Clients {
@@ -65,6 +67,7 @@ impl Clients {
             zone,
             faults: Faults::default(),
             log: MessageLog::default(),
+            dynamic: Dynamic::default(),
         }
     }
 
@@ -104,7 +107,6 @@ impl Clients {
             return Err(CompileError {
                 code: 124,
                 message: format!("{topics} topics in place of {}", client.topics.len()),
-                not_available: false,
             });
         }
         *client = Arc::new(Client {
@@ -123,6 +125,7 @@ impl Clients {
     /// End a client; false when there is none of this id.
     pub fn remove(&self, id: u32) -> bool {
         let removed = self.all.write().remove(&id).is_some();
+        self.dynamic.forget(id);
         self.generation.fetch_add(1, Ordering::Release);
         removed
     }
@@ -164,6 +167,21 @@ impl Clients {
     /// Messages that failed since the last call, the first ones, and how many more there were.
     pub fn take_faults(&self) -> (Vec<Fault>, u64) {
         self.faults.take()
+    }
+
+    /// Dynamic topics that came since the last call, and how many messages were of more than are known or collected.
+    pub fn take_topics(&self) -> (Vec<DynamicTopic>, u64) {
+        self.dynamic.take_new()
+    }
+
+    /// Whether the last messages of dynamic topics are collected from now on.
+    pub fn collect_latest(&self, on: bool) {
+        self.dynamic.collect(on);
+    }
+
+    /// What dynamic topics said last, of those that said something since the last call.
+    pub fn take_latest(&self) -> Vec<Latest> {
+        self.dynamic.take_latest()
     }
 
     /// Returns when logged messages are in their files.

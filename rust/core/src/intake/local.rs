@@ -18,7 +18,7 @@ use super::round::Incoming;
 use super::stream::LineStream;
 use crate::journal::JournalError;
 use crate::mqtt::broker::{Broker, Inbound, Intake, Opening, Receipt, Refusal};
-use crate::pipeline::{Outcome, Pipeline, ROOM, Submitter, Wake};
+use crate::pipeline::{Outcome, Pipeline, ROOM, Ready, Submitter, Wake};
 
 /// Rounds up to this size are mapped by the caller: handing them over would cost more.
 const INLINE_BYTES: usize = 8 * 1024;
@@ -51,7 +51,7 @@ pub(super) struct Shared {
     pub(super) submitter: Submitter,
     /// Records of lines that could not be kept.
     pub(super) lines_lost: AtomicU64,
-    progress: Mutex<Progress>,
+    progress: Mutex<Progress<Ready>>,
     wake: Wake,
     /// Pieces that are with the workers.
     handed: AtomicUsize,
@@ -59,8 +59,8 @@ pub(super) struct Shared {
 
 /// Maps rounds of messages and submits their rows.
 ///
-/// A topic always goes to the same worker, and nothing is mapped by the caller while workers have anything: so
-/// messages of a topic keep their order.
+/// A topic always goes to the same worker, and rounds go on in their order: so messages of a topic keep theirs. A round
+/// goes on as a whole: of messages that are refused nothing is stored, for they come again.
 pub struct LocalIntake {
     shared: Arc<Shared>,
     known: HashMap<Box<str>, Routes>,
@@ -210,8 +210,8 @@ impl LocalIntake {
 }
 
 impl Shared {
-    /// Map messages and submit their rows; the piece itself is still to be ended.
-    fn map(&self, own: u64, round: u64, messages: &[Routed]) -> Result<(), Refusal> {
+    /// Map messages; their rows wait for those of the rest of the round.
+    fn map(&self, own: u64, round: u64, messages: &[Routed]) -> Result<Ready, Refusal> {
         let messages = messages.iter().map(|routed| Incoming {
             topic: &routed.inbound.message.topic,
             payload: &routed.inbound.message.payload,
@@ -223,18 +223,20 @@ impl Shared {
         if mapped.unwritten.is_some() {
             return Err(Refusal::Full);
         }
-        self.progress.lock().mapped(own, mapped.rows.len());
-        self.submitter.submit(own, mapped.rows);
         for command in mapped.commands {
             self.submitter.act(command.into());
         }
-        Ok(())
+        Ok(self.submitter.prepare(own, mapped.rows))
     }
 
-    /// A piece or a record has ended; wakes the caller when `completed` has news by that.
-    fn end(&self, own: u64, result: Result<(), Refusal>) {
+    /// A piece is mapped: rounds that are whole now go on. Wakes the caller when `completed` has news by that.
+    fn mapped(&self, own: u64, result: Result<Ready, Refusal>) {
         let mut progress = self.progress.lock();
-        progress.end(own, result);
+        progress.mapped(own, result);
+        // Under the lock, for their order.
+        while let Some(whole) = progress.next_whole(Ready::len) {
+            self.submitter.submit_ready(whole.ready);
+        }
         let news = progress.has_news();
         drop(progress);
         if news {
@@ -242,10 +244,10 @@ impl Shared {
         }
     }
 
-    fn ended(&self, piece: &Piece, result: Result<(), Refusal>) {
+    fn ended(&self, piece: &Piece, result: Result<Ready, Refusal>) {
+        self.mapped(piece.own, result);
         self.submitter.release(piece.charged);
         self.handed.fetch_sub(1, Ordering::AcqRel);
-        self.end(piece.own, result);
     }
 }
 
@@ -253,12 +255,13 @@ impl Shared {
 struct Ending<'s> {
     shared: &'s Shared,
     piece: Piece,
-    result: Result<(), Refusal>,
+    result: Result<Ready, Refusal>,
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.shared.ended(&self.piece, self.result);
+        let result = std::mem::replace(&mut self.result, Err(Refusal::Failed));
+        self.shared.ended(&self.piece, result);
     }
 }
 
@@ -296,13 +299,10 @@ impl Intake for LocalIntake {
         if idle {
             self.resize();
         }
-        if self.workers.is_empty() || (idle && bytes <= INLINE_BYTES) {
+        if self.workers.is_empty() || messages.is_empty() || (idle && bytes <= INLINE_BYTES) {
             let own = self.shared.progress.lock().begin(round, 1);
             let result = self.shared.map(own, round, &messages);
-            self.shared.end(own, result);
-        } else if messages.is_empty() {
-            let own = self.shared.progress.lock().begin(round, 1);
-            self.shared.end(own, Ok(()));
+            self.shared.mapped(own, result);
         } else {
             self.hand_over(round, messages);
         }

@@ -8,6 +8,7 @@
 mod blobs;
 mod clients;
 mod counters;
+mod dynamic;
 mod faults;
 mod files;
 mod lines;
@@ -20,6 +21,7 @@ mod stream;
 pub use blobs::keep_blob;
 pub use clients::{Client, Clients, Declaration, Routes};
 pub use counters::{Counted, Counters};
+pub use dynamic::{DynamicTopic, Latest};
 pub use faults::Fault;
 pub use files::Directories;
 pub use lines::{LineFormat, LineRule, Lines, Rules};

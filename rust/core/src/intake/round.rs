@@ -109,6 +109,13 @@ impl Clients {
                         let failed = tally.failed() as u64;
                         let success = tally.messages as u64 - failed;
                         count(client, *topic, message.arrival_us, success, failed);
+                        if success > 0
+                            && let Some(dbms) = client.program.dynamic(*topic)
+                        {
+                            let (name, payload) = (message.topic, message.payload);
+                            self.dynamic
+                                .note(client.id, dbms, name, payload, message.arrival_us);
+                        }
                         if failed > 0 {
                             self.failed_elements(client, *topic, &message, &tally);
                             unmapped.extend(tally.rejected.into_iter().map(|r| Unmapped {

@@ -51,6 +51,9 @@ impl LineStream {
             routes: &routes,
         });
         let mapped = self.shared.clients.map(messages, 0);
+        if let Some(reason) = mapped.unwritten {
+            return Err(reason);
+        }
         self.shared.submitter.submit(LINES, mapped.rows);
         for command in mapped.commands {
             self.shared.submitter.act(command.into());

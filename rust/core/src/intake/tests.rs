@@ -1,4 +1,5 @@
 mod crash;
+mod refused;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -231,6 +232,36 @@ fn topics_keep_their_order_over_workers_and_small_rounds() {
     }
     assert_eq!(found.values().map(Vec::len).sum::<usize>(), n);
     assert_eq!(bench.pipeline.occupied_bytes(), 0);
+}
+
+#[test]
+fn dynamic_topics_are_told_of_when_they_have_brought_a_row() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut bench = Bench::open(dir.path(), 0);
+    let topics = json!([{"name": "site/#", "dbms": "D", "dynamic": true}, readings("t", "t")]);
+    declare(&bench.clients, 7, &topics);
+    bench.clients.collect_latest(true);
+    let round = vec![
+        message("site/line/speed", "12"),
+        number("t", 1),
+        message("site/line/", "12"), // no name for a table
+        message("site/line/speed", "14"),
+    ];
+    bench.intake.submit(1, round);
+    bench.until(1);
+    let (told, more) = bench.clients.take_topics();
+    let topic = DynamicTopic {
+        client: 7,
+        dbms: "d".into(),
+        topic: "site/line/speed".into(),
+    };
+    assert_eq!((told, more), (vec![topic.clone()], 0));
+    let latest = Latest {
+        topic,
+        payload: b"14".to_vec(),
+        arrival_us: 1_000_000,
+    };
+    assert_eq!(bench.clients.take_latest(), [latest]);
 }
 
 #[test]

@@ -111,6 +111,14 @@ impl Program {
         }
     }
 
+    /// The database of a topic whose names make tables (`dynamic = true`).
+    pub fn dynamic(&self, number: usize) -> Option<&str> {
+        match self.topics.get(number).map(|topic| &topic.mapping) {
+            Some(Mapping::Raw(raw)) => raw.dynamic(),
+            _ => None,
+        }
+    }
+
     /// Map a payload: a JSON object, or a list of which each element is one message.
     ///
     /// Elements that fail are reported with their number and reason; the others are kept. `now_us` is the time

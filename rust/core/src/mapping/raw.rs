@@ -31,6 +31,11 @@ impl Raw {
         Ok(Self { dbms, last_level })
     }
 
+    /// The database, when the last level of each topic is a table.
+    pub fn dynamic(&self) -> Option<&str> {
+        self.last_level.then_some(&self.dbms)
+    }
+
     pub fn row<'v>(
         &'v self,
         topic: &str,

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use super::publish::Tag;
 use super::queue::ticket;
+use super::shared::Shared;
 use super::{
     Action, Key, Origin, Outcome, Pipeline, Position, Receipts, Record, SubmitError, TICKET_BYTES,
-    Wake, enqueue_all,
+    Wake, append_together, enqueue_all, entry_of,
 };
+use crate::journal::Entry;
 use crate::rows::{Chunk, ColumnDef};
 
 /// Rows of one table and origin: one record of the journal.
@@ -52,25 +55,57 @@ impl Pipeline {
         rows: impl IntoIterator<Item = (u64, MappedRows)>,
         read_to: Vec<Position>,
     ) {
-        let records = rows.into_iter().map(|(ticket, rows)| {
-            if !rows.declared.is_empty() {
-                self.declare(&rows.key, &rows.declared);
-            }
-            self.shared.charge(TICKET_BYTES);
-            Record {
-                ticket,
-                key: rows.key,
-                origin: rows.origin,
-                arrival_us: rows.arrival_us,
-                payload: rows.chunk.to_json_lines(0..rows.chunk.len),
-                chunk: rows.chunk,
-                rejected: 0,
-                reason: String::new(),
-                receipts: rows.receipts,
-                charged: TICKET_BYTES,
-            }
-        });
+        let records = rows
+            .into_iter()
+            .map(|(ticket, rows)| self.record(ticket, rows));
         enqueue_all(&self.shared, &self.journal, records, read_to);
+    }
+
+    fn record(&self, ticket: u64, rows: MappedRows) -> Record {
+        if !rows.declared.is_empty() {
+            self.declare(&rows.key, &rows.declared);
+        }
+        self.shared.charge(TICKET_BYTES);
+        Record {
+            ticket,
+            key: rows.key,
+            origin: rows.origin,
+            arrival_us: rows.arrival_us,
+            payload: rows.chunk.to_json_lines(0..rows.chunk.len),
+            chunk: rows.chunk,
+            rejected: 0,
+            reason: String::new(),
+            receipts: rows.receipts,
+            charged: TICKET_BYTES,
+        }
+    }
+}
+
+/// Rows in the form of the journal, made by any thread, that wait for those that they belong together with. Dropped,
+/// they were never there.
+pub struct Ready {
+    shared: Arc<Shared>,
+    entries: Vec<Entry<Tag>>,
+}
+
+impl Ready {
+    /// Records, each with a completion to come.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        for entry in &self.entries {
+            if let Tag::Rows(ticket) = &entry.tag {
+                self.shared.release(ticket.charged);
+            }
+        }
     }
 }
 
@@ -93,6 +128,35 @@ impl Submitter {
         let number = ticket(self.number, number);
         let rows = rows.into_iter().map(|rows| (number, rows));
         self.pipeline.enqueue_mapped(rows, Vec::new());
+    }
+
+    /// The work of `submit` that needs no order; streaming conditions may leave fewer records than there were.
+    pub fn prepare(&self, number: u64, rows: Vec<MappedRows>) -> Ready {
+        let number = ticket(self.number, number);
+        let shared = &self.pipeline.shared;
+        let entries = rows
+            .into_iter()
+            .filter_map(|rows| entry_of(shared, self.pipeline.record(number, rows)).ok());
+        Ready {
+            entries: entries.collect(),
+            shared: shared.clone(),
+        }
+    }
+
+    /// Rows that belong together go on: the journal keeps all of them or none.
+    pub fn submit_ready(&self, all: Vec<Ready>) {
+        let mut entries = Vec::new();
+        for mut ready in all {
+            entries.append(&mut ready.entries);
+        }
+        if !entries.is_empty() {
+            append_together(
+                &self.pipeline.shared,
+                &self.pipeline.journal,
+                entries,
+                Vec::new(),
+            );
+        }
     }
 
     /// As `Pipeline::receipted`.

@@ -47,7 +47,7 @@ use shared::Shared;
 pub use conditions::{Action, Then};
 pub use files::{Content, FileBatch};
 pub use flush::{Flush, Part, Threshold, Unread};
-pub use mapped::{MappedRows, Submitter};
+pub use mapped::{MappedRows, Ready, Submitter};
 pub use positions::Position;
 pub use receipts::Receipts;
 pub use run::Origin;
@@ -473,12 +473,41 @@ fn enqueue_all(
     records: impl IntoIterator<Item = Record>,
     read_to: Vec<Position>,
 ) {
-    let entries = records.into_iter().filter_map(|r| entry_of(shared, r));
-    let mut entries: Vec<_> = entries.collect();
+    let entries = records.into_iter().filter_map(|record| {
+        let entry = entry_of(shared, record);
+        entry.map_err(|told| shared.complete([told])).ok()
+    });
+    let entries = entries.collect();
+    append_together(shared, journal, entries, read_to);
+}
+
+/// Entries that are kept all or none, so at the level of the safest of them: else some would be acknowledged, and live
+/// on, when the journal refuses the others.
+fn append_together(
+    shared: &Shared,
+    journal: &Journal<Tag>,
+    mut entries: Vec<Entry<Tag>>,
+    read_to: Vec<Position>,
+) {
+    let level = entries.iter().map(|entry| entry.level).max();
+    let level = level.unwrap_or(Level::Durable);
+    for entry in &mut entries {
+        entry.level = level;
+    }
+    if level == Level::Memory {
+        let mut done = Vec::new();
+        for entry in &mut entries {
+            if let Tag::Rows(ticket) = &mut entry.tag {
+                // Rows that are stored before their acknowledgement are acknowledged later.
+                ticket.told = !shared.tables.lock().threshold(&ticket.key).immediate;
+                done.extend(ticket.told.then(|| (ticket.id, ticket.stored.clone())));
+            }
+        }
+        shared.complete(done);
+    }
     if !read_to.is_empty() {
-        let level = entries.iter().map(|entry| entry.level).max();
         let all = shared.tables.lock().positions.versioned(read_to);
-        entries.push(positions::entry(all, level.unwrap_or(Level::Durable), None));
+        entries.push(positions::entry(all, level, None));
     }
     let Err(refused) = journal.append_all(entries) else {
         return;
@@ -486,14 +515,16 @@ fn enqueue_all(
     for entry in refused {
         if let Tag::Rows(ticket) = entry.tag {
             shared.release(ticket.charged);
-            let closed = JournalError::Failed("the journal is closed".into());
-            shared.complete([(ticket.id, Outcome::Journal(closed))]);
+            if !ticket.told {
+                let closed = JournalError::Failed("the journal is closed".into());
+                shared.complete([(ticket.id, Outcome::Journal(closed))]);
+            }
         }
     }
 }
 
-/// Nothing when no row is left to keep; its submitter knows then.
-fn entry_of(shared: &Shared, mut record: Record) -> Option<Entry<Tag>> {
+/// When no row is left to keep, what its submitter is to be told.
+fn entry_of(shared: &Shared, mut record: Record) -> Result<Entry<Tag>, (u64, Outcome)> {
     let (kept, acts) = shared.conditions.apply(&record.key, &record.chunk);
     if acts {
         shared.complete([(ACTIONS, Outcome::Passed)]);
@@ -518,22 +549,15 @@ fn entry_of(shared: &Shared, mut record: Record) -> Option<Entry<Tag>> {
     if chunk.is_empty() {
         // Conditions dropped all rows: there is nothing to keep.
         shared.release(charged);
-        shared.complete([(record.ticket, stored)]);
-        return None;
+        return Err((record.ticket, stored));
     }
-    let (level, immediate, declared) = {
+    let (level, declared) = {
         let tables = shared.tables.lock();
         (
             tables.level(&record.key),
-            tables.threshold(&record.key).immediate,
             tables.undeclared(&record.key).to_vec(),
         )
     };
-    // Rows that are stored before their acknowledgement are acknowledged later.
-    let told = level == Level::Memory && !immediate;
-    if told {
-        shared.complete([(record.ticket, stored.clone())]);
-    }
     let meta = Meta {
         key: record.key,
         origin: record.origin,
@@ -543,7 +567,7 @@ fn entry_of(shared: &Shared, mut record: Record) -> Option<Entry<Tag>> {
         declared,
         receipts: record.receipts,
     };
-    Some(Entry {
+    Ok(Entry {
         level,
         kind: ROWS_JSON,
         meta: meta.encode(),
@@ -551,7 +575,7 @@ fn entry_of(shared: &Shared, mut record: Record) -> Option<Entry<Tag>> {
         followers: 0,
         tag: Tag::Rows(Box::new(Ticket {
             id: record.ticket,
-            told,
+            told: false,
             stored,
             chunk,
             rejected: record.rejected,

@@ -40,9 +40,9 @@ impl Keep for Stopping {
 }
 
 /// One life of the node: the broker with its store, and the pipeline behind it.
-struct Life {
-    pipeline: Arc<Pipeline>,
-    server: Server,
+pub(super) struct Life {
+    pub pipeline: Arc<Pipeline>,
+    pub server: Server,
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -50,6 +50,10 @@ impl Life {
     fn begin(dir: &Path, is_stopped: bool) -> Self {
         let clients = Arc::new(Clients::new(Zone::UTC));
         declare(&clients, 1, &json!([readings("t", "t")]));
+        Self::with(dir, is_stopped, clients, 0)
+    }
+
+    pub fn with(dir: &Path, is_stopped: bool, clients: Arc<Clients>, threads: usize) -> Self {
         let options = Options::new(dir.join("journal"), Zone::UTC);
         let pipeline = Arc::new(Pipeline::open(&options, Arc::new(|| {})).expect("open"));
         let prepared = Prepared::new().expect("prepared");
@@ -65,7 +69,7 @@ impl Life {
             store,
             is_stopped: is_stopped.clone(),
         });
-        let intake = LocalIntake::new(clients, pipeline.clone(), 0, prepared.waker());
+        let intake = LocalIntake::new(clients, pipeline.clone(), threads, prepared.waker());
         let intake = Box::new(intake.expect("threads"));
         let mut options = ServerOptions::new(vec![Listener {
             address: ([127, 0, 0, 1], 0).into(),
@@ -83,7 +87,7 @@ impl Life {
     }
 
     /// A connection with the lasting session `bare`.
-    fn client(&self) -> TcpStream {
+    pub fn client(&self) -> TcpStream {
         let mut client = TcpStream::connect(self.server.addresses()[0]).expect("connected");
         client.set_read_timeout(Some(WAIT)).expect("timeout");
         client.write_all(CONNECT).expect("written");
@@ -92,7 +96,7 @@ impl Life {
     }
 
     /// Rows that came in this life.
-    fn rows(&self) -> u64 {
+    pub fn rows(&self) -> u64 {
         self.pipeline.stats().iter().map(|(_, s)| s.rows).sum()
     }
 
@@ -105,7 +109,7 @@ impl Life {
     }
 
     /// Everything that waits goes to the database, and the journal forgets it. Returns how many rows it was.
-    fn store_rows(&self) -> usize {
+    pub fn store_rows(&self) -> usize {
         let attached = self.pipeline.attach("d", &HashMap::new(), &[]);
         attached.expect("readable");
         let mut rows = 0;

@@ -334,9 +334,10 @@ impl Broker {
                     } => match session.and_then(|session| session.unreleased(*packet_id)) {
                         // Of a message that has its rows the rest is to come again.
                         Some(message) if is_refused(message.need) && message.has_rows => true,
+                        // When writing failed, its rows may turn out to be kept: it is to come again as the same one.
                         Some(message) if is_refused(message.need) => {
                             *refused = Some(refusal);
-                            is_old
+                            is_old || (refusal == Refusal::Failed && message.need.mapped != 0)
                         }
                         _ => continue,
                     },

@@ -166,7 +166,10 @@ fn a_refusal_is_told_or_the_connection_is_closed() {
                 } else {
                     world.kept(round, Err(refusal));
                 }
-                if version == Version::V5 {
+                if refusal == Refusal::Failed && topic == "row" {
+                    // The rows may turn out to be kept: the message is to come again as the same one.
+                    assert!(world.is_closed(1));
+                } else if version == Version::V5 {
                     assert_eq!(
                         world.got(1),
                         [
