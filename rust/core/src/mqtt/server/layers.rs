@@ -19,15 +19,13 @@ pub(super) struct Layers {
     blocked: bool,
 }
 
-/// What received bytes led to.
+/// What received bytes led to. A peer may end its handshake and say all that it has to say at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Received {
-    Shaking,
+pub(super) struct Received {
     /// The last handshake has just ended.
-    Opened,
-    Open,
+    pub(super) opened: bool,
     /// The peer closed its side, or was refused.
-    Ended,
+    pub(super) ended: bool,
 }
 
 impl Layers {
@@ -85,15 +83,9 @@ impl Layers {
             let output = web.take_output();
             self.pass_down(&output)?;
         }
-        Ok(if ended {
-            Received::Ended
-        } else if shaking {
-            Received::Shaking
-        } else if std::mem::replace(&mut self.open, true) {
-            Received::Open
-        } else {
-            Received::Opened
-        })
+        let opened = !shaking && !self.open;
+        self.open |= opened;
+        Ok(Received { opened, ended })
     }
 
     fn pass_down(&mut self, bytes: &[u8]) -> io::Result<()> {

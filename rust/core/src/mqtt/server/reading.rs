@@ -35,7 +35,14 @@ impl EventLoop {
         let Some(conn) = self.sockets.get(id) else {
             return 0;
         };
-        if !conn.takes_packets() || !conn.readable {
+        if !conn.takes_packets() {
+            return 0;
+        }
+        if conn.has_ended {
+            self.peer_ended(broker, id);
+            return 0;
+        }
+        if !conn.readable {
             return 0;
         }
         if conn.layers.as_ref().is_some_and(|l| l.is_costly()) {
@@ -121,7 +128,7 @@ impl EventLoop {
     }
 
     fn layered(&mut self, broker: &mut Broker, id: ConnId, received: Received, plain: &[u8]) {
-        if received == Received::Opened {
+        if received.opened {
             self.introduce(broker, id);
         }
         let is_known = |c: &super::sockets::Conn| c.stage != Stage::Shaking;
@@ -129,19 +136,19 @@ impl EventLoop {
         if known {
             self.deliver(broker, id, plain);
         }
-        match received {
-            Received::Ended if known => {
-                // One that waits for the intake has not been read whole: its end is seen when it goes on.
-                if let Some(conn) = self.sockets.get(id)
-                    && conn.held
-                {
-                    (conn.readable, conn.half_closed) = (true, true);
-                } else {
-                    self.peer_ended(broker, id);
-                }
-            }
-            Received::Ended => self.broken(id, "the handshake was given up or refused"),
-            Received::Shaking | Received::Opened | Received::Open => {}
+        if !received.ended {
+            return;
+        }
+        if !known {
+            self.broken(id, "the handshake was given up or refused");
+        } else if let Some(conn) = self.sockets.get(id)
+            && conn.ending == Ending::No
+            && !conn.takes_packets()
+        {
+            // One that waits has not been read whole: its end comes when it goes on.
+            conn.has_ended = true;
+        } else {
+            self.peer_ended(broker, id);
         }
     }
 

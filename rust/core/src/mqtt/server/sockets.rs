@@ -62,6 +62,8 @@ pub(super) struct Conn {
     pub(super) readable: bool,
     /// The peer closed its side: read on until that is seen.
     pub(super) half_closed: bool,
+    /// The peer said so within TLS or WebSocket, while the connection had to wait with what came before.
+    pub(super) has_ended: bool,
     pub(super) writable: bool,
     pub(super) paused: bool,
     /// Waits with a message for the intake.
@@ -99,6 +101,7 @@ impl Conn {
             layers_held_bytes: 0,
             readable: false, // an event comes with the first bytes
             half_closed: false,
+            has_ended: false,
             writable: true,
             paused: false,
             held: false,

@@ -12,16 +12,16 @@ use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Message, WebSocket};
 
-use super::super::super::broker::{Options, Transport};
+use super::super::super::broker::{Acl, Grant, Options, Transport};
 use super::super::super::packet::{Packet, QoS, Reason, Version};
 use super::client::{Client, Got, connect, encoded, publish, tcp};
 use super::*;
 
 /// An authority, and a certificate of it for a name.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).expect("params");
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("key");
@@ -41,14 +41,14 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn server(&self, check_clients: bool) -> TlsConfig {
+    pub(super) fn server(&self, check_clients: bool) -> TlsConfig {
         let (certificate, key) = self.issue("server");
         let own = self.0.pem();
         let authority = check_clients.then_some(own.as_bytes());
         TlsConfig::new(certificate.as_bytes(), key.as_bytes(), authority).expect("config")
     }
 
-    fn client(
+    pub(super) fn client(
         &self,
         address: SocketAddr,
         own: Option<(String, String)>,
@@ -77,7 +77,7 @@ impl Authority {
     }
 }
 
-fn over(tls: Option<TlsConfig>, web_socket: bool) -> Listener {
+pub(super) fn over(tls: Option<TlsConfig>, web_socket: bool) -> Listener {
     Listener {
         address: ANY_PORT,
         web_socket,
@@ -103,6 +103,44 @@ fn tls_carries_packets() {
     let authority = Authority::new();
     let started = start(vec![over(Some(authority.server(false)), false)]);
     converses(authority.client(started.address(), None));
+}
+
+/// Says all that there is to say at once, its good-bye included.
+pub(super) fn say_all(stream: &mut StreamOwned<ClientConnection, TcpStream>, bytes: &[u8]) {
+    stream.conn.complete_io(&mut stream.sock).expect("shaken");
+    stream.conn.writer().write_all(bytes).expect("encrypted");
+    stream.conn.send_close_notify();
+    let mut raw = Vec::new();
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut raw).expect("written");
+    }
+    stream.sock.write_all(&raw).expect("sent");
+}
+
+#[test]
+fn what_a_client_says_before_its_login_is_answered_and_it_closes_is_taken() {
+    let authority = Authority::new();
+    let mut broker = Options::default();
+    (broker.anonymous_local, broker.anonymous_remote) = (false, false);
+    let options = ServerOptions::new(vec![over(Some(authority.server(false)), false)]);
+    let started = start_with(options, broker, |_| (None, None));
+    let packets = [
+        Packet::Connect(Box::new(connect("c", Version::V5))),
+        publish("t", b"x", 0),
+        publish("t", b"y", 0),
+    ];
+    let bytes: Vec<u8> = packets
+        .iter()
+        .flat_map(|packet| encoded(Version::V5, packet))
+        .collect();
+    let mut stream = authority.client(started.address(), None);
+    say_all(&mut stream, &bytes);
+    let ticket = started.wait(|s| s.take_logins().pop()).ticket;
+    let acl = Arc::new(Acl::open());
+    started.server.answer(ticket, Ok(Grant { user: None, acl }));
+    let mut rest = Vec::new();
+    stream.sock.read_to_end(&mut rest).expect("closed");
+    assert_eq!(started.server.broker().stats().publishes_received, 2);
 }
 
 #[test]

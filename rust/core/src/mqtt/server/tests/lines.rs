@@ -1,6 +1,7 @@
 //! Connections that send lines instead of MQTT.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use super::super::super::broker::{Inbound, LineSink, Opening, Options, Refusal};
 use super::super::super::packet::Version;
 use super::super::Wake;
 use super::client::{Client, Got, tcp};
+use super::layers::{Authority, over, say_all};
 use super::*;
 
 /// Takes connections that begin with `<` or, once it is told, with anything.
@@ -82,8 +84,12 @@ impl Intake for Taker {
 }
 
 fn serve(taker: &Taker, unread_max_bytes: usize) -> (Started, Wake) {
+    serve_on(plain(), taker, unread_max_bytes)
+}
+
+fn serve_on(listener: Listener, taker: &Taker, unread_max_bytes: usize) -> (Started, Wake) {
     let mut wake = None;
-    let mut options = ServerOptions::new(vec![plain()]);
+    let mut options = ServerOptions::new(vec![listener]);
     options.unread_max_bytes = unread_max_bytes;
     let started = start_with(options, Options::default(), |prepared| {
         wake = Some(prepared.waker());
@@ -157,6 +163,34 @@ fn lines_wait_for_room() {
     taker.is_full.store(false, Ordering::SeqCst);
     wake();
     taker.wait_for("<34>one\n");
+}
+
+#[test]
+fn lines_over_tls_whose_connection_ends_while_there_is_no_room_come_whole() {
+    let authority = Authority::new();
+    // Most clients close the socket behind their good-bye; others wait for ours.
+    for closes in [true, false] {
+        let taker = Taker::default();
+        taker.is_full.store(true, Ordering::SeqCst);
+        let listener = over(Some(authority.server(false)), false);
+        let (started, wake) = serve_on(listener, &taker, 1 << 20);
+        let mut sender = authority.client(started.address(), None);
+        say_all(&mut sender, b"<34>one\n<34>two");
+        if closes {
+            sender.sock.shutdown(Shutdown::Write).expect("closed");
+        }
+        while started.server.stats().unread_bytes < 15 {
+            std::thread::yield_now();
+        }
+        wake(); // Nothing changes as long as it is full.
+        assert_eq!(taker.text(), "");
+        taker.is_full.store(false, Ordering::SeqCst);
+        wake();
+        taker.wait_for("<34>one\n<34>two$");
+        sender.sock.read_to_end(&mut Vec::new()).expect("closed");
+        let stats = started.server.stats();
+        assert_eq!((stats.lines, stats.unread_bytes), (2, 0));
+    }
 }
 
 #[test]
