@@ -27,8 +27,9 @@ const READ_BYTES: usize = 64 << 10;
 /// A round ends after so many bytes even if others wait: they are first in the next one.
 const ROUND_BYTES: usize = 1 << 20;
 const READS_PER_ROUND: usize = 512;
-/// Connections that begin or end take longer than others; many of them must not hold up those that are there.
-const PASSING_PER_ROUND: usize = 16;
+/// Connections that begin or end take longer than others; many of them must not hold up those that are there. As few as
+/// that: whoever comes while they are served waits for all of them.
+const PASSING_PER_ROUND: usize = 4;
 /// Handshakes with asymmetric cryptography per round, for the same reason.
 const HANDSHAKES_PER_ROUND: usize = 8;
 
@@ -219,18 +220,15 @@ impl EventLoop {
         self.commands(broker);
         if self.stopping == Stopping::No {
             self.release_held();
-            self.accept(broker);
         }
         self.handshakes_left = HANDSHAKES_PER_ROUND;
-        let mut bytes = 0;
-        for _ in 0..self.sockets.ready.len().min(READS_PER_ROUND) {
-            let Some(id) = self.sockets.ready.pop_front() else {
-                break;
-            };
-            bytes += self.serve(broker, id);
-            if bytes >= ROUND_BYTES {
-                break;
-            }
+        if self.serve_ready(broker) && self.has_passing() {
+            // What the others are answered goes out first.
+            self.hand_over(broker);
+            self.flush(broker);
+        }
+        if self.stopping == Stopping::No {
+            self.accept(broker);
         }
         for _ in 0..self.sockets.passing.len().min(PASSING_PER_ROUND) {
             if let Some(id) = self.sockets.passing.pop_front() {
@@ -255,6 +253,27 @@ impl EventLoop {
         counters.unread_bytes.store(unread, Ordering::Relaxed);
         let connections = sockets.len() as u64;
         counters.connections.store(connections, Ordering::Relaxed);
+    }
+
+    /// Reads from connections that are neither new nor about to end. Whether there were any.
+    fn serve_ready(&mut self, broker: &mut Broker) -> bool {
+        let count = self.sockets.ready.len().min(READS_PER_ROUND);
+        let mut bytes = 0;
+        for _ in 0..count {
+            let Some(id) = self.sockets.ready.pop_front() else {
+                break;
+            };
+            bytes += self.serve(broker, id);
+            if bytes >= ROUND_BYTES {
+                break;
+            }
+        }
+        count > 0
+    }
+
+    /// Whether connections begin or end in this round.
+    fn has_passing(&self) -> bool {
+        !self.sockets.passing.is_empty() || self.listeners.iter().any(|l| l.ready)
     }
 
     fn commands(&mut self, broker: &mut Broker) {

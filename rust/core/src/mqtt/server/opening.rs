@@ -18,6 +18,8 @@ use super::web::Web;
 /// Accepted in a millisecond at most: a storm of connections waits in the backlog instead of holding up those that are
 /// there. It is over in less than a second all the same.
 const ACCEPTS_PER_MS: usize = 8;
+/// And in a round: whoever comes while it goes on waits for it.
+const ACCEPTS_PER_ROUND: usize = 4;
 
 /// Until when a connection has time: (time, id, stamp).
 pub(super) type Deadlines = VecDeque<(u64, ConnId, u32)>;
@@ -28,13 +30,15 @@ impl EventLoop {
             self.accepts_of_ms = self.now.mono_ms;
             self.accepts_left = ACCEPTS_PER_MS;
         }
+        let mut round_left = ACCEPTS_PER_ROUND;
         for n in 0..self.listeners.len() {
-            while self.accepts_left > 0 {
+            while self.accepts_left > 0 && round_left > 0 {
                 let listening = &mut self.listeners[n];
                 if !listening.ready {
                     break;
                 }
                 self.accepts_left -= 1;
+                round_left -= 1;
                 match self.reserve.accept(&listening.socket) {
                     Accepted::Connection(socket, address) => self.admit(broker, n, socket, address),
                     Accepted::Refused => {
