@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use edgelake_core::intake;
 use edgelake_core::mapping::{BlobSource, CompileError, Condition, Program};
+use pyo3::PyErr;
 use pyo3::prelude::*;
-use pyo3::{PyErr, import_exception};
 
 use crate::rows::{Columns, Rows, to_columns, to_zone};
-
-import_exception!(edgelake.errors, NotAvailableError);
 
 /// (dbms, table, source, instructions, declared columns, rows)
 type Target = (String, String, String, String, Columns, Rows);
@@ -37,11 +35,7 @@ pub fn numbered(py: Python<'_>, number: u16, detail: &str) -> PyErr {
 }
 
 pub fn refused(py: Python<'_>, error: &CompileError) -> PyErr {
-    if error.not_available {
-        NotAvailableError::new_err(error.message.clone())
-    } else {
-        numbered(py, error.code, &error.message)
-    }
+    numbered(py, error.code, &error.message)
 }
 
 /// Raises EdgeLakeError when a text is no condition.

@@ -11,6 +11,7 @@ use super::columns::{BlobSource, Scene, Source, brought, unwrapped};
 use super::condition::Condition;
 use super::json::Json;
 use super::path::{Found, Item};
+use super::pixels::{self, Format};
 use super::script::{Line, compile_script};
 use super::target::{Field, Place};
 use super::types::{Held, Kind, convert};
@@ -21,6 +22,7 @@ use crate::rows::{LogicalType, time};
 const BASE64_DECODING: &str = "base64decoding";
 const HEX_DECODING: &str = "hexdecoding";
 const FILE: &str = "file";
+const OPENCV: &str = "opencv";
 
 #[derive(Debug)]
 pub(super) struct Definition {
@@ -52,6 +54,8 @@ enum Coding {
     Hex,
     /// The message names a file that has it.
     File,
+    /// A list of pixels, which becomes an image.
+    Pixels(Format),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +85,11 @@ impl Definition {
             None => None,
             Some("epoch_to_datetime") => Some(Apply::EpochToDatetime),
             Some("json_dump") => Some(Apply::JsonDump),
-            Some(BASE64_DECODING | HEX_DECODING | FILE) if blob.is_some() => None,
-            Some(coding @ (BASE64_DECODING | HEX_DECODING | FILE)) => {
+            Some(BASE64_DECODING | HEX_DECODING | FILE | OPENCV) if blob.is_some() => None,
+            Some(coding @ (BASE64_DECODING | HEX_DECODING | FILE | OPENCV)) => {
                 return Err(CompileError::new(format!(
                     "apply = {coding} needs blob = true"
                 )));
-            }
-            Some(other @ "opencv") => {
-                return Err(CompileError::not_available(format!("apply = {other}")));
             }
             Some(other) => {
                 return Err(CompileError::new(format!(
@@ -226,14 +227,23 @@ impl Blob {
                 "extension = {extension}: letters and digits"
             )));
         }
+        let coding = match spec["apply"].as_str() {
+            Some(BASE64_DECODING) => Coding::Base64,
+            Some(HEX_DECODING) => Coding::Hex,
+            Some(FILE) => Coding::File,
+            Some(OPENCV) => {
+                let format = Format::of_extension(extension);
+                Coding::Pixels(format.ok_or_else(|| {
+                    CompileError::new(format!(
+                        "apply = {OPENCV} needs extension = png, jpg or bmp, not '{extension}'"
+                    ))
+                })?)
+            }
+            _ => Coding::Text,
+        };
         Ok(Some(Self {
             extension: extension.to_owned(),
-            coding: match spec["apply"].as_str() {
-                Some(BASE64_DECODING) => Coding::Base64,
-                Some(HEX_DECODING) => Coding::Hex,
-                Some(FILE) => Coding::File,
-                _ => Coding::Text,
-            },
+            coding,
         }))
     }
 
@@ -252,7 +262,7 @@ impl Blob {
                 extension: &self.extension,
             })
         } else {
-            let (named, content) = self.content(&text)?;
+            let (named, content) = self.content(item, &text)?;
             let hash = payload_hash(&place.dbms, &place.table, named.as_bytes());
             let dot = if self.extension.is_empty() { "" } else { "." };
             keep(BlobSource::Message {
@@ -266,7 +276,11 @@ impl Blob {
 
     /// What the hash is of, and the content. The hash is of the value as it came, so that it can be found again from
     /// the content (without blanks around it, digits in lower case).
-    fn content<'t>(&self, text: &'t str) -> Result<(Cow<'t, str>, Cow<'t, [u8]>), Fault> {
+    fn content<'t>(
+        &self,
+        item: &Item<'_>,
+        text: &'t str,
+    ) -> Result<(Cow<'t, str>, Cow<'t, [u8]>), Fault> {
         let plain = text.trim();
         match self.coding {
             Coding::Base64 => {
@@ -278,6 +292,18 @@ impl Blob {
                 let decoded = unhex(plain.as_bytes());
                 let decoded = decoded.ok_or_else(|| Fault::structure("no hexadecimal"))?;
                 Ok((Cow::Owned(plain.to_ascii_lowercase()), Cow::Owned(decoded)))
+            }
+            Coding::Pixels(format) => {
+                let image = match item {
+                    Item::Value(list @ Json::List(_)) => pixels::encode(list, format),
+                    // A message may have the list as a text.
+                    _ => match Json::parse(plain.as_bytes()) {
+                        Ok(parsed) => pixels::encode(&parsed, format),
+                        Err(_) => Err("pixels are a list of rows".to_owned()),
+                    },
+                };
+                let image = image.map_err(|reason| Fault::structure(&reason))?;
+                Ok((Cow::Borrowed(plain), Cow::Owned(image)))
             }
             Coding::Text | Coding::File => {
                 Ok((Cow::Borrowed(text), Cow::Borrowed(text.as_bytes())))

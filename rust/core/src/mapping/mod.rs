@@ -11,6 +11,7 @@ mod condition;
 mod definition;
 mod json;
 mod path;
+mod pixels;
 mod policy;
 mod program;
 mod raw;
@@ -40,8 +41,6 @@ pub struct CompileError {
     /// The reference's number: 124 declaration, 188 type, 2 structure.
     pub code: u16,
     pub message: String,
-    /// Needs a part of the language that this version does not have.
-    pub not_available: bool,
 }
 
 impl CompileError {
@@ -49,7 +48,6 @@ impl CompileError {
         Self {
             code: 124,
             message: message.into(),
-            not_available: false,
         }
     }
 
@@ -57,15 +55,6 @@ impl CompileError {
         Self {
             code: 188,
             message: format!("unknown data type '{name}'"),
-            not_available: false,
-        }
-    }
-
-    fn not_available(what: impl fmt::Display) -> Self {
-        Self {
-            code: 150,
-            message: format!("{what} is not available in this version"),
-            not_available: true,
         }
     }
 

@@ -193,6 +193,67 @@ fn contents_of_blob_columns_may_be_hexadecimal() {
 }
 
 #[test]
+fn lists_of_pixels_become_images() {
+    let policy = |apply: &Value| {
+        let mut column = json!({"bring": "[data]", "apply": "opencv", "type": "varchar"});
+        for (key, value) in apply.as_object().expect("an object") {
+            column[key] = value.clone();
+        }
+        json!([{"mapping": {"id": "p", "dbms": "d", "table": "t", "schema": {"file": column}}}])
+    };
+    let program = program(
+        &policy(&json!({"blob": true, "extension": "png"})),
+        &Value::Null,
+    );
+    let kept = Mutex::new(Vec::new());
+    let keep = |source: BlobSource<'_>| {
+        let BlobSource::Message { name, content } = source else {
+            return Err("no message".to_owned());
+        };
+        let content = content.to_vec();
+        kept.lock().expect("held").push((name.to_owned(), content));
+        Ok(name.to_owned())
+    };
+    let map = |payload: &str| {
+        let mapped = program.map("t", payload.as_bytes(), 0, &Zone::UTC, Some(&keep));
+        mapped.expect("an object")
+    };
+    // The same image, as a list and as the text of one.
+    for payload in [
+        r#"{"data": [[0,255], [7, 8]]}"#,
+        r#"{"data": "[[0, 255], [7, 8]]"}"#,
+    ] {
+        assert_eq!(map(payload).rows(), 1);
+    }
+    let kept = std::mem::take(&mut *kept.lock().expect("held"));
+    assert_eq!(kept[0], kept[1]);
+    let hash = crate::names::payload_hash("d", "t", b"[[0, 255], [7, 8]]");
+    assert_eq!(kept[0].0, format!("d.t.{hash}.png"));
+    assert!(kept[0].1.starts_with(b"\x89PNG"));
+    for (data, reason) in [
+        ("[[1], [2, 3]]", "row 2"),
+        ("[[256]]", "'256'"),
+        ("\"x\"", "list of rows"),
+        ("7", "list of rows"),
+    ] {
+        let mapped = map(&format!("{{\"data\": {data}}}"));
+        assert_eq!(mapped.rows(), 0);
+        let said = &mapped.rejected[0].reason;
+        assert!(said.contains(reason), "{data}: {said}");
+    }
+    for (spec, part) in [
+        (json!({}), "blob = true"),
+        (json!({"blob": true}), "png, jpg or bmp, not ''"),
+        (json!({"blob": true, "extension": "mp4"}), "not 'mp4'"),
+    ] {
+        let error =
+            Program::compile(&json!({"topics": [{"name": "t", "policies": policy(&spec)}]}));
+        let said = error.expect_err("no image").message;
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn contents_of_blob_columns_are_kept_before_their_row() {
     let policy = json!([{"mapping": {"id": "p", "dbms": "edgex", "table": "image", "schema": {
         "file": {"blob": true, "bring": "[data]", "extension": "png", "apply": "base64decoding",
