@@ -608,7 +608,7 @@ class MappingProgram:
     """Topics of a message client and what is done with their messages, compiled (spec: brokers and mapping)."""
 
     def __new__(cls, spec_json: str) -> Self:
-        """From ``{"topics": [...]}``. Raises EdgeLakeError (124, 188, 6), NotAvailableError."""
+        """From ``{"topics": [...]}``. Raises EdgeLakeError (124, 188, 6)."""
     def topic(self, name: str) -> int | None:
         """Number of the topic that takes a message; an empty name is the first topic."""
     def declared(self, number: int = 0) -> _Schema:
@@ -671,7 +671,7 @@ class MessageClients:
         """A client, or a new one in its place. ``err_dir``: for raw messages that fail; ``log_dir``: messages are only
         logged there (with ``"only_log": true`` in the specification); ``blobs_dir``: for contents of blob columns.
 
-        Raises EdgeLakeError (124, 188, 6), NotAvailableError.
+        Raises EdgeLakeError (124, 188, 6).
         """
     def update(self, id: int, spec_json: str) -> bool:
         """Other mappings of the same topics, from the next message on; the counters go on. Raises as ``add``."""
@@ -706,6 +706,14 @@ class MessageClients:
     def take_faults(self) -> tuple[list[tuple[int, str, bytes, int, str]], int]:
         """(client, topic, first bytes, number, reason) of messages that failed since the last call: the first ones,
         and how many more there were."""
+    def take_topics(self) -> tuple[list[tuple[int, str, str]], int]:
+        """(client, database, topic) of dynamic topics that brought their first row since the last call, and how many
+        messages were too large, or of too many topics, to be told of."""
+    def collect_latest(self, on: bool) -> None:
+        """Whether the last messages of dynamic topics are collected from now on."""
+    def take_latest(self) -> list[tuple[int, str, str, bytes, int]]:
+        """(client, database, topic, message, its arrival in microseconds): the last of each topic that said something
+        since the last call."""
     def set_rule(
         self,
         name: str,

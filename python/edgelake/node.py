@@ -26,7 +26,9 @@ from edgelake.command.handlers.blobs import PART as BLOBS
 from edgelake.command.handlers.broker import ROWS
 from edgelake.command.handlers.grpc import PART as GRPC_MAPPING
 from edgelake.command.handlers.identity import gate_of
+from edgelake.command.handlers.messages import NAMESPACES, publish_topic
 from edgelake.command.handlers.messages import PART as MESSAGE_CLIENTS
+from edgelake.command.handlers.mqtt import own_name
 from edgelake.command.handlers.peer import peers_of
 from edgelake.command.handlers.query import NETWORK_QUERIES
 from edgelake.command.handlers.retention import PART as RETENTION
@@ -51,6 +53,7 @@ from edgelake.inputs.msg_client import MessageClients
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.distribution import DISTRIBUTION, Distribution
 from edgelake.metadata.master import MASTER, Master
+from edgelake.metadata.namespaces import Namespaces
 from edgelake.metadata.network import Network
 from edgelake.metadata.platforms import PLATFORMS, Platforms
 from edgelake.metadata.policies import Policies
@@ -141,7 +144,9 @@ class Node:
         mapped = MappedSubmit(ctx.ingest.submit_native, timezone=timezone)
         clients = MessageClients(mapped, lambda line: ctx.logs.error(line), ctx.policies.get)
         ctx.policies.watch(lambda image: clients.policies_changed())
+        clients.announce = functools.partial(publish_topic, ctx)
         ctx.parts[MESSAGE_CLIENTS] = clients
+        ctx.parts[NAMESPACES] = Namespaces(ctx.policies, lambda: own_name(ctx))
         ctx.parts[GRPC_MAPPING] = self._grpc_mapping(timezone)
         ctx.parts[ROWS] = self._rows_of(mapped)
         ctx.parts["post_data"] = clients.post
@@ -277,6 +282,7 @@ class Node:
         await self.ctx.services.stop_all(but=Operator.name)
         await self.ctx.parts[CLUSTER].stop()
         await self.ctx.parts[MESSAGE_CLIENTS].close()
+        await self.ctx.parts[NAMESPACES].stop()
         await self.ctx.parts[GRPC_MAPPING].close()
         await self.ctx.services.stop(Operator.name)  # it books what came in up to here
         await self.ctx.parts[PLATFORMS].close()

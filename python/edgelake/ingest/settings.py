@@ -55,6 +55,12 @@ class OperatorConfig:
             check_directory(name, getattr(self, name))
 
     @property
+    def ledgers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Masters and blockchains that policies are sent to, beside the local file."""
+        is_chain = self.platform not in ("", "local", "master")
+        return ((self.master,) if self.master else (), (self.platform,) if is_chain else ())
+
+    @property
     def distributes(self) -> bool:
         """Whether files go on to other members of the cluster: these know them by their numbers in the TSD table."""
         return self.distributor and self.update_tsd_info and bool(self.cluster and self.member)

@@ -158,6 +158,17 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
+class Ledgers:
+    """Where policies of a client's dynamic topics are sent; nowhere: none are made."""
+
+    masters: Sequence[str] = ()
+    chains: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.masters or self.chains)
+
+
+@dataclass(frozen=True, slots=True)
 class LineRule:
     """What becomes of lines on the broker's port that are no MQTT.
 
@@ -187,6 +198,7 @@ class MessageClient:
     Attributes:
         broker: ``local``, ``rest``, or ``host:port``.
         agent: product of the User-Agent whose POST calls come here, in lower case.
+        ledgers: for the policies of its dynamic topics.
         options: the other values of the command, as they were given.
     """
 
@@ -197,6 +209,7 @@ class MessageClient:
     specs: Sequence[dict[str, Any]]
     native: _rust.MessageClients
     definition: str
+    ledgers: Ledgers = Ledgers()
     options: dict[str, Any] = field(default_factory=dict)
     remote: Remote | None = None
 
@@ -226,6 +239,10 @@ class MessageClients:
         report: told of messages that could not be mapped (a line each, the first ones of a second).
         policy: the policy of an id, or None: for those that others import.
         kind: what a client is called in what is reported.
+
+    Attributes:
+        announce: told, once a second, of dynamic topics that have brought their first row (client, database, topic);
+            False: it wants to be told again, there is nowhere to publish them yet.
     """
 
     def __init__(
@@ -243,6 +260,12 @@ class MessageClients:
         self._rules: dict[str, LineRule] = {}
         self._next = 1
         self._watching: asyncio.TimerHandle | None = None
+        self.announce: Callable[[MessageClient, str, str], bool] = lambda client, dbms, topic: True
+        self._unannounced: list[tuple[int, str, str]] = []
+
+    @property
+    def native(self) -> _rust.MessageClients:
+        return self._entry.native
 
     def declare_rest(
         self,
@@ -251,19 +274,26 @@ class MessageClients:
         *,
         user: str = "unused",
         files: Files = Files(),
+        ledgers: Ledgers = Ledgers(),
         **options: Any,
     ) -> MessageClient:
-        """Subscribe POST messages of a User-Agent. Raises EdgeLakeError (124, 188), NotAvailableError."""
+        """Subscribe POST messages of a User-Agent. Raises EdgeLakeError (124, 188)."""
         product = product_of(agent)
         if not product:
             raise error(124, "a client of the broker 'rest' needs user-agent = <name>")
-        return self._declare("rest", product, topics, user, files, options)
+        return self._declare("rest", product, topics, user, files, ledgers, options)
 
     def declare_local(
-        self, topics: Sequence[dict[str, Any]], *, user: str = "unused", files: Files = Files(), **options: Any
+        self,
+        topics: Sequence[dict[str, Any]],
+        *,
+        user: str = "unused",
+        files: Files = Files(),
+        ledgers: Ledgers = Ledgers(),
+        **options: Any,
     ) -> MessageClient:
         """Subscribe topics of the node's own broker, running or not. Raises EdgeLakeError (124, 188)."""
-        return self._declare(LOCAL, "", topics, user, files, options)
+        return self._declare(LOCAL, "", topics, user, files, ledgers, options)
 
     def declare_remote(
         self,
@@ -272,13 +302,14 @@ class MessageClients:
         *,
         user: str = "unused",
         files: Files = Files(),
+        ledgers: Ledgers = Ledgers(),
         **options: Any,
     ) -> MessageClient:
         """Subscribe topics of another broker (``host:port``), whose messages come by ``deliver``.
 
-        Raises EdgeLakeError (124, 188), NotAvailableError.
+        Raises EdgeLakeError (124, 188).
         """
-        return self._declare(broker.lower(), "", topics, user, files, options)
+        return self._declare(broker.lower(), "", topics, user, files, ledgers, options)
 
     def _declare(
         self,
@@ -287,6 +318,7 @@ class MessageClients:
         topics: Sequence[dict[str, Any]],
         user: str,
         files: Files,
+        ledgers: Ledgers,
         options: dict[str, Any],
     ) -> MessageClient:
         names = [topic["name"] for topic in topics]
@@ -306,7 +338,7 @@ class MessageClients:
             log_dir=files.log,
             blobs_dir=files.blobs,
         )
-        client = MessageClient(number, broker, agent, user, specs, native, definition, options)
+        client = MessageClient(number, broker, agent, user, specs, native, definition, ledgers, options)
         self._clients[number] = client
         self._next += 1
         self._watch()
@@ -374,7 +406,7 @@ class MessageClients:
     async def deliver(self, client: MessageClient, messages: Sequence[tuple[str, bytes]]) -> None:
         """Topics and payloads from the client's broker; durable on return. What cannot be mapped is counted.
 
-        Raises OverloadedError, StorageFullError, JournalError: some may be stored, all are to be offered again.
+        Raises OverloadedError, StorageFullError, JournalError: nothing of it is stored, all are to be offered again.
         """
         await self._entry.submit_messages(messages, client.id)
 
@@ -445,6 +477,7 @@ class MessageClients:
     def _look(self) -> None:
         self._watching = None
         self.report_faults()
+        self.announce_topics()
         self._watch()
 
     def report_faults(self) -> None:
@@ -457,6 +490,17 @@ class MessageClients:
             self._report(f"{more} more messages could not be mapped")
         if problem := self._entry.native.take_log_error():
             self._report(f"message log: {problem}")
+
+    def announce_topics(self) -> None:
+        """Tell of dynamic topics that came since the last time."""
+        topics, more = self._entry.native.take_topics()
+        waiting, self._unannounced = self._unannounced + topics, []
+        for client_id, dbms, topic in waiting:
+            client = self._clients.get(client_id)
+            if client is not None and not self.announce(client, dbms, topic):
+                self._unannounced.append((client_id, dbms, topic))
+        if more:
+            self._report(f"{more} messages were too large, or of too many dynamic topics, for their namespaces")
 
     # ---- the end
 

@@ -293,6 +293,35 @@ impl MessageClients {
         (shown.collect(), more)
     }
 
+    // ---- dynamic topics
+
+    /// (client, dbms, topic) of those that came since the last call, and how many messages were of more.
+    fn take_topics(&self) -> (Vec<(u32, String, String)>, u64) {
+        let (topics, more) = self.inner.take_topics();
+        let shown = topics.into_iter().map(|t| (t.client, t.dbms, t.topic));
+        (shown.collect(), more)
+    }
+
+    fn collect_latest(&self, on: bool) {
+        self.inner.collect_latest(on);
+    }
+
+    /// (client, dbms, topic, last message, its arrival in microseconds) of those that said something since.
+    fn take_latest(&self) -> Vec<(u32, String, String, Vec<u8>, i64)> {
+        let latest = self.inner.take_latest().into_iter();
+        latest
+            .map(|l| {
+                (
+                    l.topic.client,
+                    l.topic.dbms,
+                    l.topic.topic,
+                    l.payload,
+                    l.arrival_us,
+                )
+            })
+            .collect()
+    }
+
     // ---- lines on the broker's port
 
     /// `format`: bsd, ietf, or plain.

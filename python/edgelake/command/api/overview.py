@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "MSG Broker": ("run message broker", "get local broker"),
     "SMTP": ("run smtp client", "get processes"),
     "Streamer": ("run streamer", "get streaming"),
+    "UNS Streamer": ("run uns streamer", "get processes"),
     "Query Pool": ("set query pool", "query status"),
     "Kafka Consumer": ("run kafka consumer", "get kafka clients"),
     "gRPC": ("run grpc client", "get grpc clients"),

@@ -21,7 +21,6 @@ LATER: dict[str, dict[str, str]] = {
     _DEVICES: {
         "run scheduled pull": "run scheduled pull where name = docker and type = docker and frequency = 60",
         "get scheduled pull": "get scheduled pull",
-        "run uns streamer": "run uns streamer",
         "run plc client": "run plc client where type = opcua and url = !url",
         "run opcua client": "run opcua client where url = !url and frequency = 10",
         "get opcua struct": "get opcua struct where url = !url and node = 'ns=0;i=84' and dbms = d",

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from edgelake.command.context import Context
-from edgelake.command.grammar import Key, Pairs, parse_pairs
+from edgelake.command.grammar import Key, Pairs, Seconds, parse_pairs
 from edgelake.command.handlers.mqtt import Login, Wire, end_remotes, start_remote
+from edgelake.command.handlers.streamer import streaming_of
 from edgelake.command.registry import command
 from edgelake.command.render import table_text
 from edgelake.errors import CommandError, NotAvailableError, error
-from edgelake.inputs.msg_client import Counters, Files, MessageClient, MessageClients, topic_spec
+from edgelake.ingest.operator import Operator
+from edgelake.inputs.msg_client import Counters, Files, Ledgers, MessageClient, MessageClients, topic_spec
+from edgelake.inputs.namespaces import NamespaceStreamer
+from edgelake.metadata.namespaces import Topic
 from edgelake.model import CommandClass, Reply, Status, Table
 from edgelake.tls import Tls
 
 PART = "message clients"
+NAMESPACES = "namespaces"
+"""Publishes dynamic topics (``metadata.namespaces.Namespaces``)."""
 _NONE = "No message client subscriptions"
 _PART_OF_BRING = re.compile(r'(?:\[[^\]]*\])+|"[^"]*"|\S+')
 
@@ -30,6 +36,16 @@ def clients_of(ctx: Context) -> MessageClients:
     if found is None:
         raise NotAvailableError("message clients: this node runs without ingestion")
     return found
+
+
+def publish_topic(ctx: Context, client: MessageClient, dbms: str, topic: str) -> bool:
+    """The policies of a dynamic topic, where its client says, else where the operator publishes; False: nowhere yet."""
+    ledgers = client.ledgers
+    if not ledgers and isinstance(operator := ctx.services.get(Operator.name), Operator):
+        ledgers = Ledgers(*operator.config.ledgers)
+    if ledgers:
+        ctx.parts[NAMESPACES].seen(Topic(dbms, topic, ledgers.masters, ledgers.chains))
+    return bool(ledgers)
 
 
 @command(
@@ -84,6 +100,8 @@ async def run_msg_client(
     the password is a token signed with the key.
     log_error = true keeps messages that cannot be mapped in the error directory; only_log = true writes all messages
     to log_<broker>.json of the prep directory and maps none.
+    master_node (ip:port) or blockchain (its name): each level of a topic with dynamic = true gets a policy uns there;
+    where neither is named, those of the operator.
     """
     kind = own_broker(ctx, broker, port)
     if kind == "rest" and not user_agent:
@@ -100,14 +118,16 @@ async def run_msg_client(
         log=directory_of(ctx, prep_dir, "prep_dir") if only_log else None,
         blobs=blobs_directory(ctx, blobs_dir, specs),
     )
+    options: dict[str, Any] = {"files": files, "directories": directories}
+    options["ledgers"] = Ledgers((master_node,) if master_node else (), (blockchain,) if blockchain else ())
     if kind == "rest":
-        client = clients.declare_rest(user_agent, specs, user=user, files=files, directories=directories)
+        client = clients.declare_rest(user_agent, specs, user=user, **options)
     elif kind == "local":
-        client = clients.declare_local(specs, user=user, files=files, directories=directories)
+        client = clients.declare_local(specs, user=user, **options)
     else:
         login = Login(user, password, client_id, project_id, private_key)
         wire = Wire(broker, port, version, tls, Tls(ca, cert, key), keepalive, clean)
-        client = await start_remote(ctx, clients, specs, wire, login, log=log, files=files, directories=directories)
+        client = await start_remote(ctx, clients, specs, wire, login, log=log, **options)
     return Reply.of_text(str(client.id))
 
 
@@ -210,6 +230,25 @@ async def set_msg_client_pool(ctx: Context, threads: int) -> Reply:
     clients.threads = threads
     if ctx.services.get(MessagePool.name) is None:
         await ctx.services.start(MessagePool(clients))
+    return Reply.done()
+
+
+@command(
+    "run uns streamer",
+    cls=CommandClass.ADMIN,
+    topics=("broker", "background processes"),
+    examples=("run uns streamer", "run uns streamer where frequency = 5"),
+)
+async def run_uns_streamer(ctx: Context, *, frequency: Seconds = 5.0) -> Reply:
+    """Write what the topics of a namespace said last as one row, every so many seconds; ``exit uns streamer`` ends it.
+
+    The topics are those of message clients with dynamic = true. The namespace is their name without its last level; its
+    row goes to the table of its last level, with a column for each topic.
+    """
+    if frequency <= 0:
+        raise CommandError(f"frequency = {frequency:g}: above 0 seconds")
+    clients = clients_of(ctx)
+    await ctx.services.start(NamespaceStreamer(clients.native, streaming_of(ctx).submit, frequency))
     return Reply.done()
 
 

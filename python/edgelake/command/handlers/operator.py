@@ -182,8 +182,7 @@ def _ownership(ctx: Context, config: OperatorConfig, counters: OperatorCounters)
     owner = Owner(
         config.cluster,
         f"{body.get('ip', '')}:{body.get('port', '')}",
-        (config.master,) if config.master else (),
-        (config.platform,) if config.platform not in ("", "local", "master") else (),
+        *config.ledgers,
     )
 
     def describe(place: tuple[str, str]) -> TableText | None:
