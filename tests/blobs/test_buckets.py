@@ -16,7 +16,8 @@ from edgelake.ingest.blobs.bucket import BucketConfig
 from edgelake.ingest.blobs.objects import Group, refusal
 from edgelake.model import Caller, CommandClass
 from edgelake.node import Node
-from tests.blobs.servers import S3Server
+from tests.blobs.servers import BUCKET as NAME
+from tests.blobs.servers import AzureServer, S3Server
 
 LARGE = os.urandom(11 << 20)
 KEYS = "access_key = key-of-the-test and secret_key = secret-of-the-test"
@@ -221,3 +222,31 @@ def test_what_a_service_refuses_is_said_in_its_words(code: str, hint: str) -> No
     said = str(refusal(group, "readings", answer))
     assert f"readings: http://10.0.0.9:9000: {code}: It says why" in said
     assert hint in said
+
+
+async def test_files_of_azure_go_in_and_come_back(tmp_path: Path) -> None:
+    server = AzureServer(tmp_path)
+    server.start()
+    try:
+        server.make_bucket()
+        place = f"group = far and name = {NAME}"
+        async with running(tmp_path) as node:
+            await node.execute(
+                f"bucket provider connect where group = far and provider = azure and endpoint_url = {server.address} "
+                f"and access_key = {server.ACCOUNT} and secret_key = {server.KEY}"
+            )
+            tmp = node.ctx.directories.path("tmp_dir")
+            (tmp / "large.bin").write_bytes(LARGE)
+            await node.execute(
+                f"bucket file upload where {place} and source_dir = !tmp_dir and file_name = large.bin "
+                "and key = a/b.bin"
+            )
+            listed = (await node.execute(f"get bucket files where {place}")).data
+            assert [(row["key"], row["bytes"]) for row in listed] == [("a/b.bin", len(LARGE))]
+            await node.execute(f"bucket file download where {place} and dest_dir = !tmp_dir and key = a/b.bin")
+            assert (tmp / "b.bin").read_bytes() == LARGE
+            assert (await node.execute(f"bucket file delete where {place} and prefix = a/")).data == {"deleted": 1}
+            with pytest.raises(ObjectStorageError, match=r"ContainerNotFound"):
+                await node.execute("get bucket files where group = far and name = other")
+    finally:
+        server.kill()

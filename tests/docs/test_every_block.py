@@ -18,6 +18,7 @@ import yaml
 
 from edgelake.__main__ import parsers
 from edgelake.command.registry import Registry
+from edgelake.errors import EdgeLakeError
 from tests.command.test_registry import parse
 from tests.docs.fences import Block, blocks, pages
 from tests.docs.test_docs import ROOT
@@ -322,3 +323,40 @@ def test_other_forms_are_well_formed(block: Block) -> None:
     kind = block.kind or next((form for begin, form in BY_BEGINNING.items() if block.text.startswith(begin)), "")
     if kind:
         assert FORMS[kind](block.text)
+
+
+# ---- commands inside the text
+
+PARTS = {
+    "mqtt publish where broker = local",
+    "set user authentication on\\|off",
+    "return ignore entry",
+    "stream = true",
+}
+"""Parts of commands, and what only looks like one."""
+
+
+def inside(page: str) -> set[str]:
+    """Words of a page in the type of code that begin as a command does, and have no gap."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    spans = {" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)}
+    phrases = {command.phrase for command in Registry.discover()}
+    return {
+        span
+        for span in spans - phrases - PARTS
+        if not re.search(r"\.\.\.|<|\[|…", span) and any(span.startswith(f"{phrase} ") for phrase in phrases)
+    }
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_inside_the_text_are_commands(page: str) -> None:
+    registry = Registry.discover()
+    for span in sorted(inside(page)):
+        try:
+            parse(registry, span)
+        except (AssertionError, EdgeLakeError) as wrong:
+            raise AssertionError(f"{page}: `{span}`: {wrong}") from None
+
+
+def test_there_are_many_commands_inside_the_text() -> None:
+    assert sum(len(inside(page)) for page in pages()) > 100
