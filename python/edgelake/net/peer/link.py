@@ -231,8 +231,9 @@ class Link(asyncio.Protocol):
     async def room(self) -> None:
         """Wait until the peer has read what was sent. Raises EdgeLakeError (208)."""
         try:
-            async with asyncio.timeout(ROWS_S):
-                await self._room.wait()
+            while not self._room.is_set():  # another answer may have taken the room that this one was told of
+                async with asyncio.timeout(ROWS_S):
+                    await self._room.wait()
         except TimeoutError:
             self.close(f"it reads nothing for {ROWS_S:g} seconds")
             raise error(208, f"{self.peer}: {self.end}") from None
