@@ -19,6 +19,7 @@ from edgelake.model import PROMPT
 from edgelake.net.peer.arrivals import MAX_FILES
 from edgelake.net.peer.dispatch import File
 from edgelake.net.peer.link import MAX_REQUESTS, WINDOW
+from edgelake.net.peer.links import Links
 from edgelake.net.peer.upgrade import Capability, mark_of
 from edgelake.node import Node
 from tests.net.peer.nodes import node, server, until
@@ -444,3 +445,22 @@ async def test_a_node_of_tls_alone_takes_neither_blocks_nor_open_links(tmp_path:
 def test_blocks_carry_the_mark_and_others_carry_none() -> None:
     (message,) = PeerReader(1000).feed(block("get status", "127.0.0.1:9"))
     assert message.mark == bytes(8)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["link", "blocks"])
+async def test_what_a_peer_may_do_follows_the_users_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    async with two(tmp_path) as (a, b, at_b):
+        if not kept:
+            monkeypatch.setattr(Links, "is_known", lambda self, peer: False)
+            monkeypatch.setattr(Links, "open_to", lambda self, peer: None)
+        line = f"run client {at_b} get status"
+        for _ in range(3):  # a command that comes again is kept ready
+            assert (await a.execute(line)).text
+        await b.execute("id add user where name = u and type = admin and password = long-enough-1")
+        await b.execute("set user authentication on")
+        with pytest.raises(EdgeLakeError):
+            await a.execute(line)
+        await b.execute("set permissions where user = anonymous and entry = peer and classes = (data)")
+        assert (await a.execute(line)).text
