@@ -90,7 +90,7 @@ require:
 	@command -v cargo >/dev/null || { echo "A Rust toolchain (1.89 or newer) is missing: see https://rustup.rs, or apt-get install rustup"; exit 1; }
 	@command -v cc >/dev/null || { echo "A C compiler is missing: apt-get install build-essential"; exit 1; }
 
-# strace shows that no acknowledgement precedes the fsync that covers it; curl runs the lines of the documentation;
+# strace shows that no acknowledgement precedes the fsync that covers it; curl and logger run the lines of the documentation;
 # mosquitto is the broker that message clients are tested with, its clients and mqtt.js (node, npm) are clients of ours;
 # faketime sets the clock that a node sees; initdb stands for a PostgreSQL server.
 # Apache Kafka, out of Maven and run by Java, is the broker that Kafka consumers are tested with.
@@ -101,7 +101,7 @@ require:
 # nginx is what uploads of large files are compared with.
 # Debian starts a mosquitto, an nginx and a PostgreSQL when it installs one: it is stopped again, tests start their own.
 test-tools:
-	@for tool in strace curl chromium mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql java:default-jre-headless mvn:maven zsh fish man:man-db mandoc systemd-analyze:systemd; do \
+	@for tool in strace curl logger:bsdutils chromium mosquitto:mosquitto mosquitto_pub:mosquitto-clients node:nodejs npm faketime ip:iproute2 nginx:nginx-light initdb:postgresql java:default-jre-headless mvn:maven zsh fish man:man-db mandoc systemd-analyze:systemd; do \
 	  program=$${tool%%:*} package=$${tool##*:}; \
 	  PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr " " :)" command -v $$program >/dev/null && continue; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $$package; } \

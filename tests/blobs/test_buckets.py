@@ -250,3 +250,20 @@ async def test_files_of_azure_go_in_and_come_back(tmp_path: Path) -> None:
                 await node.execute("get bucket files where group = far and name = other")
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize(
+    ("given", "access_key"),
+    [
+        ("id = 123 and access_key = k and secret_key = s", "k"),
+        ("id = k and password = s", "k"),
+        ("id = k and secret_key = s", "k"),
+        ("id = 123", ""),
+        ("region = far", ""),
+    ],
+)
+async def test_keys_have_two_names(tmp_path: Path, given: str, access_key: str) -> None:
+    async with running(tmp_path) as node:
+        await node.execute(f"bucket provider connect where group = g and provider = gcs and {given}")
+        config = blobs_of(node.ctx).groups["g"].config
+        assert (config.access_key, bool(config.secret_key)) == (access_key, bool(access_key))

@@ -56,7 +56,8 @@ async def bucket_provider_connect(
     own. id and password are other names of access_key and secret_key; of azure they are account and key, of gcs
     secret_key is the service account. Without keys, those of the environment. Connecting again is no error.
     """
-    access, secret = access_key or (name if password or not secret_key else ""), secret_key or password
+    secret = secret_key or password
+    access = access_key or (name if secret else "")  # scripts give an id beside keys, or without any
     config = BucketConfig("", "", endpoint_url.rstrip("/"), access, secret, region)
     made = Group.of(group, provider.lower(), config)
     groups = blobs_of(ctx).groups
