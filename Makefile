@@ -126,7 +126,7 @@ $(INTERPRETERS): pack/interpreters.xml | test-tools
 # CPython of Debian for aarch64, which qemu runs. A machine that can't have it leaves out that one check, and says so.
 $(FOREIGN)/.unpacked:
 	@{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y mmdebstrap qemu-user-static \
-	  && rm -rf $(dir $@) && mmdebstrap --quiet --mode=root --variant=extract --architectures=arm64 \
+	  && rm -rf $(dir $@) && mkdir -p $(dir $@) && mmdebstrap --quiet --mode=root --variant=extract --architectures=arm64 \
 	    --include=python3,zlib1g,libssl3,libffi8,libgcc-s1,libstdc++6 bookworm $(dir $@) && touch $@; } \
 	  || echo "No CPython for aarch64: that wheel is not tried (it takes Debian's mmdebstrap and qemu-user-static, as root)."
 
