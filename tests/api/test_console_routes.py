@@ -63,6 +63,19 @@ def test_a_table_says_what_it_holds(node: Program) -> None:
     assert node.request("GET", {}, path="/v1/databases/plant/nowhere")[0] == 404
 
 
+def test_a_plan_is_shown_and_no_row_is_read(node: Program) -> None:
+    before = node.get("query status all")
+    grouped = {"dbms": "plant", "sql": "select device, avg(speed) as mean from motor group by device"}
+    status, plan = post(node, "/v1/explain", grouped)
+    assert (status, plan["columns"], plan["partitions"]) == (200, ["device", "mean"], 2)
+    assert len(plan["scans"]) == 2
+    assert "edgelake_batch" in plan["merge"]
+    status, plan = post(node, "/v1/explain", {"dbms": "plant", "sql": "select speed from motor order by speed"})
+    assert (status, plan["columns"], plan["merge"]) == (200, ["speed"], None)
+    assert post(node, "/v1/explain", {"dbms": "plant", "sql": "select nothing from motor"})[0] == 400
+    assert node.get("query status all") == before  # it is no query of the node's
+
+
 def test_clients_say_what_they_map(node: Program) -> None:
     found = got(node, "/v1/clients")
     (client,) = found["clients"]

@@ -9,6 +9,7 @@ import re
 import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +50,10 @@ _TYPES: Final = {
     "table": "text/plain; charset=utf-8",
     "csv": "text/csv; charset=utf-8",
 }
+
+
+def _no_constant(_name: str) -> str:
+    return ""
 
 
 @dataclass(slots=True)
@@ -179,7 +184,7 @@ class Queries:
         sql: str,
         options: Options,
         *,
-        constant: Callable[[str], str] = lambda _name: "",
+        constant: Callable[[str], str] = _no_constant,
         command: str = "",
         json_null: str = "empty",
         leaf: str = "",
@@ -229,6 +234,25 @@ class Queries:
             raise
         titles = [output["title"] for output in outputs]
         return Answer(job, run, reader, self.jobs, titles, self.limits.max_volume_bytes)
+
+    async def explain(self, dbms: str, sql: str, options: Options) -> tuple[Job, list[str]]:
+        """How a select is planned, as a job that is none of the node's, and the titles of its columns.
+
+        Only queries that lead it are run; of those that are put together by groups the engine sees nothing. Raises as
+        ``ask`` does.
+        """
+        self.check_timezone(options.timezone)
+        if "{" in sql:
+            sql = await leading.resolved(sql, lambda one: self._value(dbms, one, options, _no_constant, ""))
+        job = Job(0, 0, dbms, sql, options.format)
+        with closing(Run(self.stores, self.pool, threads=1, limit_s=self._limit(options))) as run:
+            plan = await self._plan(run, dbms, sql, options, _no_constant, is_leaf=False, also="")
+            self._note(job, plan)
+            outputs = await self._outputs(run, plan)
+            if plan.kind != "groups":
+                render = self.render(plan, outputs, options, "empty")
+                await run.open(plan, msgspec.json.encode(render).decode())  # the engine has its say
+        return job, [output["title"] for output in outputs]
 
     def _note(self, job: Job, plan: Plan) -> None:
         """What ``query explain`` shows."""
@@ -294,7 +318,7 @@ class Queries:
             raise error(166, f"'{sql[:100]}' gives no single value", hint="select one function, such as max(timestamp)")
         return found[0][0]
 
-    def planner(self, constant: Callable[[str], str] = lambda _name: "") -> Planner:
+    def planner(self, constant: Callable[[str], str] = _no_constant) -> Planner:
         return Planner(self.stores, self.views, self.timezone, constant, self.limits.reference_order)
 
     async def _plan(

@@ -216,7 +216,7 @@ def _array(pyarrow: Any, kind: str, code: str, data: Any, nulls: bytes | None) -
 
 
 async def explain(call: Call) -> ApiReply:
-    """How a select is planned; none of its rows is read. Raises EdgeLakeError."""
+    """How a select is planned; its rows are not read. Raises EdgeLakeError."""
     values = call.values
     check_select(values["sql"])
     text = values["sql"].strip().rstrip(";")
@@ -224,12 +224,10 @@ async def explain(call: Call) -> ApiReply:
     dbms = (values["dbms"] or database_of(text)).lower()
     check_read(call.ctx, dbms, text, options)
     queries: Queries = call.ctx.queries
-    answer = await queries.ask(dbms, text, options, command=text)
-    job = answer.job
-    answer.drop()
+    job, titles = await queries.explain(dbms, text, options)
     plan = {
         "dbms": job.dbms,
-        "columns": answer.titles,
+        "columns": titles,
         "partitions": job.partitions,
         "scans": job.statements,
         "merge": job.merge or None,
