@@ -11,11 +11,11 @@ import functools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from edgelake._rust import VERSION
 from edgelake.command.blobcopies import CLUSTER_BLOBS, ClusterBlobs
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context, NodeInfo
@@ -82,11 +82,8 @@ PING_S: Final = 60
 
 
 def version() -> str:
-    """Version of the installed package."""
-    try:
-        return metadata.version("edgelake")
-    except metadata.PackageNotFoundError:
-        return "0+source"
+    """Version of the program."""
+    return VERSION
 
 
 class Node:

@@ -85,7 +85,7 @@ class Attempts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
-        self._nobody = Hash.of(b"")
+        self._nobody = Hash(N, R, P, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(HASH_BYTES))
         # (name, keyed digest of the password) -> (its hash, until when it needs no second look)
         self._verified: OrderedDict[tuple[str, bytes], tuple[Hash, float]] = OrderedDict()
         # (ip, name) -> (failures in a row, no attempt before)
