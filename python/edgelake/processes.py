@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import socket
 import subprocess
@@ -119,6 +118,8 @@ def _environment() -> dict[str, str]:
 
 def get(port: int, headers: dict[str, str], timeout_s: float = 60, method: str = "GET") -> bytes:
     """The body of a reply to these headers. Raises RefusedError for another status than 200."""
+    import http.client  # not needed by a node, which imports this file
+
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         link.request(method, "/", headers={"User-Agent": AGENT, **headers})

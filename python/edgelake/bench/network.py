@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import struct
 import threading
@@ -55,13 +56,27 @@ def _trips(settings: Settings) -> list[Result]:
         return []
     with settings.folder("trips") as folder:
         port = free_port()
-        with node(Path(folder) / "peer", _server(port)):
-            echo = Child(peers.PROGRAM, {"echo": True})
+        with node(Path(folder) / "peer", _server(port)) as peer:
+            here, *_, there = sorted(os.sched_getaffinity(0)) * 2
+            echo = Child(peers.PROGRAM, {"echo": True}, core=there)
             try:
                 kept, each_way = echo.line()["ports"]
-                return uvloop.run(_round_trips(settings, Path(folder) / "asks", port, kept, each_way))
+                os.sched_setaffinity(peer.process.pid, {there})
+                with _on_core(here):
+                    return uvloop.run(_round_trips(settings, Path(folder) / "asks", port, kept, each_way))
             finally:
                 echo.end()
+
+
+@contextmanager
+def _on_core(core: int) -> Iterator[None]:
+    """Where the scheduler puts two processes decides more than what they do: the asking ones stay here."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 async def _round_trips(settings: Settings, home: Path, port: int, kept: int, each_way: int) -> list[Result]:

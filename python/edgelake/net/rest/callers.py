@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -34,8 +36,16 @@ class Callers:
 
     def __init__(self, gate: Gate, own_names: Iterable[str] = ()) -> None:
         self._gate = gate
-        self._own = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
-        self._own |= {name.lower() for name in own_names}
+        self._own = {"localhost", socket.gethostname().lower(), *(name.lower() for name in own_names)}
+        # A resolver that does not answer takes seconds, which nothing waits for.
+        threading.Thread(target=self._learn_full_names, name="host-names", daemon=True).start()
+
+    def _learn_full_names(self) -> None:
+        """The machine's name with its domain."""
+        with contextlib.suppress(OSError):
+            asked = socket.gethostname().encode()  # as bytes: for a str the tables of IDNA are loaded, a megabyte
+            name, aliases, _ = socket.gethostbyaddr(asked)  # type: ignore[arg-type]
+            self._own |= {known.lower() for known in (name, *aliases)}
 
     def caller(self, scope: Scope) -> Caller:
         """Who calls; from any thread. Raises CredentialsError."""
