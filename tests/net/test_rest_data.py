@@ -89,6 +89,7 @@ def test_chunked_and_gzip_bodies(site: Site, node: FakeNode) -> None:
         ("gzip", gzip.compress(ROW)[:-9], 400),
         ("gzip", gzip.compress(ROW) + b"junk", 400),
     ],
+    ids=["unknown", "not packed", "cut", "more behind it"],  # what is packed bears the time, and names must not
 )
 def test_a_wrong_encoding_is_refused(site: Site, node: FakeNode, encoding: str, body: bytes, status: int) -> None:
     assert site.put(body, **{"Content-Encoding": encoding})[0] == status
