@@ -212,6 +212,12 @@ def test_columns_follow_the_message(payload: bytes, columns: dict[str, Any]) -> 
     assert columns_of("A", payload) == columns
 
 
+@pytest.mark.parametrize("payload", [b"[" * 4000, b'"' + b"[" * 4000 + b'"'], ids=["message", "text in it"])
+def test_a_message_that_is_nested_too_deep_is_a_text(payload: bytes) -> None:
+    (value,) = columns_of("a", payload).values()
+    assert value == payload.decode().strip('"')
+
+
 def test_columns_of_the_row_itself_are_not_taken() -> None:
     assert columns_of("Timestamp", b"1") == {"timestamp_value": 1}
 

@@ -62,7 +62,7 @@ def columns_of(level: str, payload: bytes) -> dict[str, Any]:
     """The columns of a message: of an object one for each attribute, else one that has the name of the level."""
     try:
         value = json.loads(payload, parse_constant=str)
-    except ValueError:
+    except (ValueError, RecursionError):  # a message may be nested as deep as its sender likes
         value = payload.decode(errors="replace").strip()
     if isinstance(value, list):
         value = value[-1] if value else None  # a list of messages: the last of them
@@ -85,7 +85,7 @@ def _typed(value: Any) -> Any:
         return _WORDS[text.lower()]
     try:
         number = json.loads(text, parse_constant=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
     return number if isinstance(number, int | float) else value
 

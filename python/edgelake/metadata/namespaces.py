@@ -79,7 +79,10 @@ class Namespaces:
                 try:
                     await self._publish(topic)
                 except EdgeLakeError as problem:
-                    self._report(topic, problem)
+                    self._report(topic, str(problem))
+                except Exception as fault:  # the others go on, and it is tried again
+                    log.exception("uns policies of %s", topic.name)
+                    self._report(topic, f"{type(fault).__name__}: {fault}")
                 else:
                     del self._waiting[topic]
                     pause_s = RETRY_S
@@ -91,9 +94,9 @@ class Namespaces:
             except TimeoutError:
                 pause_s = min(pause_s * 2, MAX_RETRY_S)
 
-    def _report(self, topic: Topic, problem: EdgeLakeError) -> None:
-        if self._told != str(problem):
-            self._told = str(problem)
+    def _report(self, topic: Topic, problem: str) -> None:
+        if self._told != problem:
+            self._told = problem
             log.error("the topic '%s' has no uns policy yet: %s", topic.name, problem)
 
     async def _publish(self, topic: Topic) -> None:

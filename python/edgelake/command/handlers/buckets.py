@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC
 from functools import partial
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
@@ -25,6 +26,7 @@ from edgelake.net.callout import Call, send
 
 _REACH_S: Final = 5.0
 _CALL_S: Final = 30.0
+_LISTED: Final = 10_000
 
 
 @command(
@@ -162,13 +164,12 @@ async def bucket_drop(
         "get bucket files where group = plant and name = readings and prefix = 2026/ and limit = 100 and format = json",
     ),
 )
-async def get_bucket_files(ctx: Context, *, group: str, name: str, prefix: str = "", limit: int = 0) -> Reply:
-    """Files of a bucket whose keys begin with ``prefix``."""
+async def get_bucket_files(ctx: Context, *, group: str, name: str, prefix: str = "", limit: int = _LISTED) -> Reply:
+    """Files of a bucket whose keys begin with ``prefix``; up to ``limit``, 10,000 without it."""
     objects = await _objects(ctx, group, name)
 
     def listed() -> list[ObjectRow]:
-        rows = objects.rows(prefix)
-        return [row for _, row in zip(range(limit), rows, strict=False)] if limit > 0 else list(rows)
+        return list(islice(objects.rows(prefix), max(limit, 0)))
 
     return _shown(await blobs_of(ctx).run(listed))
 

@@ -45,7 +45,7 @@ class Callers:
         with contextlib.suppress(OSError):
             asked = socket.gethostname().encode()  # as bytes: for a str the tables of IDNA are loaded, a megabyte
             name, aliases, _ = socket.gethostbyaddr(asked)  # type: ignore[arg-type]
-            self._own |= {known.lower() for known in (name, *aliases)}
+            self._own = self._own | {known.lower() for known in (name, *aliases)}  # requests look at it meanwhile
 
     def caller(self, scope: Scope) -> Caller:
         """Who calls; from any thread. Raises CredentialsError."""
