@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::entries::{append_together, enqueue_all, entry_of};
 use super::publish::Tag;
 use super::queue::ticket;
 use super::shared::Shared;
 use super::{
     Action, Key, Origin, Outcome, Pipeline, Position, Receipts, Record, SubmitError, TICKET_BYTES,
-    Wake, append_together, enqueue_all, entry_of,
+    Wake,
 };
 use crate::journal::Entry;
 use crate::rows::{Chunk, ColumnDef};
