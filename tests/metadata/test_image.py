@@ -44,6 +44,31 @@ def test_an_index_changes_no_answer(bodies: list[dict[str, Any]], condition: str
     assert [id_of(p) for p in select.policies(whole)] == expected
 
 
+GIVEN = st.dictionaries(
+    st.sampled_from(["name", "dbms", "table", "ip", "port"]),
+    st.one_of(VALUES, st.lists(VALUES, max_size=2)),
+    max_size=5,
+)
+
+
+@given(bodies=st.lists(GIVEN, max_size=8), wanted=GIVEN)
+def test_an_image_of_many_finds_what_one_finds_that_grew_by_one_at_a_time(
+    bodies: list[dict[str, Any]], wanted: dict[str, Any]
+) -> None:
+    policies = [{"ab"[at % 2]: {**body, "id": str(at % 5)}} for at, body in enumerate(bodies)]
+    at_once, grown = Image.of(policies), Image.of([])
+    for policy in policies:
+        grown = grown.added(policy)
+    for names in (("name",), ("dbms", "table"), ("dbms", "name"), ("ip", "port")):
+        values = [wanted.get(name, "x") for name in names]
+        assert at_once.find(*names, values=values) == grown.find(*names, values=values)
+    for kind in "ab":
+        assert at_once.of_type(kind) == grown.of_type(kind)
+        assert at_once.stamp(kind)[1:] == grown.stamp(kind)[1:]
+    for number in range(5):
+        assert at_once.get(str(number)) == grown.get(str(number))
+
+
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=30))
 def test_an_image_stays_as_it_was(steps: list[tuple[bool, int]]) -> None:
     image, held = Image.of([]), [(Image.of([]), list[str]())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Coroutine
@@ -138,6 +139,61 @@ def test_unreadable_lines_are_reported_and_not_fatal(policies: Policies) -> None
         file.write(b'\n{"x": 1}\n{"t": {"name": "no id"}}\nrubbish \xff\n' + policies.path.read_bytes())
     assert run(policies.load()) == 1
     assert len(policies.problems) == 4
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'"tab\there"',
+        b'"nul\0"',
+        rb'"lone \ud800"',
+        rb'"pair \ud83d\ude00"',
+        "é ☃".encode().join((b'"', b'"')),
+        b"-0",
+        b"-0.0",
+        b"1E400",
+        b"1.7976931348623159e308",
+        b"0.1e-400",
+        b"3.141592653589793238462643383279",
+        b"18446744073709551616",
+        b"9" * 4000,
+        b'{"x": 1, "y": 2, "x": 3}',
+        b"[" * 500 + b"]" * 500,
+    ],
+)
+def test_values_of_a_line_are_those_that_python_reads(value: bytes) -> None:
+    line = b'{"config": {"id": "1", "value": %b}}' % value
+    expected = json.loads(line, strict=False)
+    contents = ledger.parse(b"\n".join([b" \t", line + b"\r", b""]))
+    assert contents.problems == []
+    assert repr(contents.policies) == repr([expected])
+    assert [kept for _, kept in contents.entries.values()] == [line]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b'{"a": {"id": "1", "x": NaN}}', "NaN is no JSON value"),
+        (b'{"a": {"id": "1", "x": 01}}', "not JSON"),
+        (b'{"a": {"id": "1"}} {}', "Extra data"),
+        (b'{"a": {"id": "1"}, "b": {}}', "one root key"),
+        (b"{}", "one root key"),
+        (b'["a"]', "one root key"),
+        (b'{"a": [1]}', "one root key"),
+        (b'{"a": {"x": 1}}', "without id"),
+        (b'{"a": {"id": null}}', "without id"),
+        (b'{"a": {"id": "0"}}', "is there already"),
+        (b'{"a": {"id": 0}}', "is there already"),
+        (b'{"a": {"id": "\xed\xa0\x80"}}', "can't decode"),
+        (b'{"a": {"id": "1", "x": ' + b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_line_that_is_no_policy_is_left_out_with_the_reason(line: bytes, problem: str) -> None:
+    contents = ledger.parse(b'{"a": {"id": "0"}}\n' + line)
+    assert list(contents.entries) == ["0"]
+    assert len(contents.problems) == 1
+    assert contents.problems[0].startswith("line 2: ")
+    assert problem in contents.problems[0]
 
 
 def test_line_torn_by_a_crash_does_not_spoil_the_next_one(policies: Policies) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
-from edgelake.metadata.index import Index, Steps
+from edgelake.metadata.index import Hits, Index, Steps, enter, entered
 
 _PREPARED: tuple[tuple[Steps, ...], ...] = (
     (("name",),),
@@ -70,25 +70,44 @@ class _Line:
         self.gone: dict[int, int] = {}
         self.changes = 0
         self.by_type: dict[str, list[int]] = {}
-        self.by_id: dict[str, list[int]] = {}
+        self.by_id: Hits = {}
         self.type_changes: dict[str, int] = {}
         self.changed_by_others: set[str] = set()
         self.indexes: dict[tuple[Steps, ...], Index] = {}
-        for policy in policies:
-            self.add(policy)
+        self._fill(policies)
         self.indexes = {paths: Index(paths, self.policies) for paths in _PREPARED}
+
+    def _fill(self, policies: Iterable[Policy]) -> None:
+        """What ``add`` does, in a loop for the many policies of a load."""
+        self.policies.extend(policies)
+        by_type, by_id = self.by_type, self.by_id
+        for slot, policy in enumerate(self.policies):
+            kind = type_of(policy)
+            slots = by_type.get(kind)
+            if slots is None:
+                slots = by_type[kind] = []
+            slots.append(slot)
+            if policy_id := id_of(policy):
+                enter(by_id, policy_id, slot)
+        self.changes = len(self.policies)
+        self.type_changes = {kind: len(slots) for kind, slots in by_type.items()}
+        for policy in (self.policies[slot] for slot in by_type.get("anmp", ())):
+            self._note_changed(policy)
 
     def add(self, policy: Policy) -> None:
         slot, kind = len(self.policies), type_of(policy)
         self.policies.append(policy)
         self.by_type.setdefault(kind, []).append(slot)
         if policy_id := id_of(policy):
-            self.by_id.setdefault(policy_id, []).append(slot)
+            enter(self.by_id, policy_id, slot)
         for index in self.indexes.values():
             index.add(slot, policy)
         if kind == "anmp":
-            self.changed_by_others.update(k for k, v in body_of(policy).items() if isinstance(v, dict))
+            self._note_changed(policy)
         self._count(kind)
+
+    def _note_changed(self, anmp: Policy) -> None:
+        self.changed_by_others.update(k for k, v in body_of(anmp).items() if isinstance(v, dict))
 
     def remove(self, slot: int) -> None:
         self._count(type_of(self.policies[slot]))
@@ -159,7 +178,7 @@ class Image:
         if self._version != line.changes or "anmp" in line.by_type:
             return Image.of(p for p in self.policies if id_of(p) not in wanted)
         for policy_id in wanted:
-            for slot in self._visible(line.by_id.get(policy_id, ())):
+            for slot in self._visible(entered(line.by_id, policy_id)):
                 line.remove(slot)
         return Image(line)
 
@@ -171,7 +190,7 @@ class Image:
 
     def get(self, policy_id: str) -> Policy | None:
         """The policy with exactly this id."""
-        found = self._take(self._line.by_id.get(policy_id, ()))
+        found = self._take(entered(self._line.by_id, policy_id))
         return found[0] if found else None
 
     def of_type(self, *types: str) -> Sequence[Policy]:
@@ -186,7 +205,7 @@ class Image:
         wanted = values or (value,)
         if names == ("id",) and isinstance(wanted[0], str):
             # Ids are looked for without case, as all texts; they are in lower case unless a user gave them.
-            found = self._take(self._line.by_id.get(wanted[0], ()))
+            found = self._take(entered(self._line.by_id, wanted[0]))
             if found:
                 return found
         plain = all(isinstance(one, str | int | float) for one in wanted)

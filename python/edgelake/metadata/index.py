@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 from edgelake.metadata.ids import Policy, body_of, type_of
@@ -26,6 +27,27 @@ def number_of(text: str) -> int | float | None:
     return int(text) if text.lstrip("+-").isdigit() and len(text) < 400 else float(text)
 
 
+Hits = dict[Any, int | list[int]]
+"""Slots by key. Most keys have one policy: no list for those."""
+
+
+def enter(hits: Hits, key: Any, slot: int) -> None:
+    """Add a slot to a key."""
+    known = hits.setdefault(key, slot)
+    if isinstance(known, list):
+        known.append(slot)
+    elif known != slot:
+        hits[key] = [known, slot]
+
+
+def entered(hits: Hits, key: Any) -> list[int]:
+    """The slots of a key, in the order in which they came."""
+    found = hits.get(key)
+    if found is None:
+        return []
+    return [found] if isinstance(found, int) else found
+
+
 class Index:
     """Slots of policies by the values at one or several paths. Slots are added in rising order and stay.
 
@@ -35,56 +57,60 @@ class Index:
 
     def __init__(self, paths: tuple[Steps, ...], policies: Sequence[Policy] = ()) -> None:
         self._paths = paths
-        self._single = paths[0][0] if len(paths) == 1 and len(paths[0]) == 1 else ""
         self._names = tuple(steps[0] for steps in paths) if all(len(steps) == 1 for steps in paths) else ()
-        self._hits: dict[Any, int | list[int]] = {}  # most keys have one policy: no list for those
+        self._hits: Hits = {}
         self._loose: list[int] = []
+        if self._names:
+            self._fill(policies)
+        else:
+            for slot, policy in enumerate(policies):
+                self.add(slot, policy)
+
+    def _fill(self, policies: Sequence[Policy]) -> None:
+        """Enter the first policies, in a loop that is short for what nearly all have: plain values, or none."""
+        hits, first, values_of = self._hits, self._names[0], itemgetter(*self._names)
+        key_of: Callable[[Any], Any] = _plain if len(self._names) == 1 else _all_plain
         for slot, policy in enumerate(policies):
-            self.add(slot, policy)
+            body = body_of(policy)
+            if first not in body:
+                continue
+            try:
+                key = key_of(values_of(body))
+            except KeyError:
+                continue  # another name is missing
+            if key is None:
+                self.add(slot, policy)
+            elif hits.setdefault(key, slot) != slot:
+                enter(hits, key, slot)
 
     def add(self, slot: int, policy: Policy) -> None:
         """Enter a policy."""
-        if self._single:  # most indexes: one attribute, nearly always a text
-            value = body_of(policy).get(self._single)
-            if value is None:
-                return
-            if type(value) is str and value != _ANY_TEXT:
-                self._put(value.lower(), slot)
-                return
-            found = [list(_scalars(value))]
-        elif self._names:
+        if self._names:
             body = body_of(policy)
             for name in self._names:
                 if name not in body:
                     return
-            key = tuple(_plain(body[name]) for name in self._names)
-            if None not in key:
-                self._put(key, slot)
+            values = [body[name] for name in self._names]
+            key = _plain(values[0]) if len(values) == 1 else _all_plain(values)
+            if key is not None:
+                enter(self._hits, key, slot)
                 return
-            found = [list(_scalars(body[name])) for name in self._names]
+            found = [list(_scalars(value)) for value in values]
         else:
             found = [values_at(policy, steps) for steps in self._paths]
         if any(_ANY_TEXT in values for values in found) or (len(found) > 1 and any(len(v) > 1 for v in found)):
             self._loose.append(slot)
         elif len(found) == 1:
             for key in dict.fromkeys(map(_key, found[0])):
-                self._put(key, slot)
+                enter(self._hits, key, slot)
         elif all(found):
-            self._put(tuple(_key(values[0]) for values in found), slot)
-
-    def _put(self, key: Any, slot: int) -> None:
-        known = self._hits.setdefault(key, slot)
-        if known.__class__ is list:
-            known.append(slot)
-        elif known != slot:
-            self._hits[key] = [known, slot]  # type: ignore[list-item]
+            enter(self._hits, tuple(_key(values[0]) for values in found), slot)
 
     def slots(self, values: Sequence[Any]) -> list[int]:
         """Candidates for a value at each path, in rising order."""
         wanted = [_alternatives(value) for value in values]
         keys = wanted[0] if len(wanted) == 1 else itertools.product(*wanted)
-        hits = [found for key in keys if (found := self._hits.get(key)) is not None]
-        lists = [[found] if isinstance(found, int) else found for found in hits]
+        lists = [found for key in keys if (found := entered(self._hits, key))]
         if self._loose:
             lists.append(self._loose)
         return lists[0] if len(lists) == 1 else sorted(set().union(*lists))
@@ -103,6 +129,12 @@ def _plain(value: Any) -> Any:
     if kind is str:
         return None if value == _ANY_TEXT else value.lower()
     return value if kind is int or kind is float else None
+
+
+def _all_plain(values: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The keys of several values; None when one of them has none of its own."""
+    keys = tuple(map(_plain, values))
+    return None if None in keys else keys
 
 
 def _alternatives(value: Any) -> list[Any]:

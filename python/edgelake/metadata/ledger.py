@@ -14,10 +14,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError, error
-from edgelake.metadata.ids import Policy, body_of, id_of, type_of
+from edgelake.metadata.ids import Policy, body_of, id_of
 from edgelake.metadata.policy import check_structure, dumps, parse_json, wire
 
 TOMBSTONE = "deleted"
@@ -76,26 +79,46 @@ def parse(data: bytes) -> Contents:
     entries = found.entries
     tombstones: dict[str, None] = {}
     for number, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip():
+        if not line or line.isspace():
             continue
         try:
-            policy = check_structure(parse_json(line.decode("utf-8")))
+            policy = _policy(line)
         except (EdgeLakeError, UnicodeDecodeError) as problem:
             found.problems.append(f"line {number}: {problem}")
             continue
-        policy_id = id_of(policy)
+        ((kind, body),) = policy.items()
+        policy_id = body.get("id")
+        if type(policy_id) is not str:
+            policy_id = id_of(policy)
         if not policy_id:
-            found.problems.append(f"line {number}: a '{type_of(policy)}' policy without id")
-        elif type_of(policy) == TOMBSTONE:
+            found.problems.append(f"line {number}: a '{kind}' policy without id")
+        elif kind == TOMBSTONE:
             entries.pop(policy_id, None)  # a line after the tombstone is a policy made anew
             tombstones[policy_id] = None
         elif policy_id in entries:
             found.problems.append(f"line {number}: the id {policy_id} is there already")
         else:
             entries[policy_id] = policy, line.rstrip(b"\r")
-            tombstones.pop(policy_id, None)
+            if tombstones:
+                tombstones.pop(policy_id, None)
     found.tombstones.extend(tombstones)
     return found
+
+
+_decode = msgspec.json.Decoder(dict[str, dict[str, Any]]).decode
+"""Takes less than ``parse_json`` (no control characters, no lone surrogates), and the same value comes out: at most
+half the time of a load is left."""
+
+
+def _policy(line: bytes) -> Policy:
+    """The policy of a line. Raises EdgeLakeError (6, 87) and UnicodeDecodeError."""
+    try:
+        policy = _decode(line)
+        if len(policy) == 1:
+            return policy
+    except (ValueError, RecursionError):
+        pass  # rare, or wrong: what is at fault is said below
+    return check_structure(parse_json(line.decode("utf-8")))
 
 
 def md5(data: bytes = b"") -> hashlib._Hash:
