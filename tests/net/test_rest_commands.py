@@ -195,7 +195,7 @@ def test_a_destination_sends_the_command_to_other_nodes(site: Site, node: FakeNo
     assert [line for line, *_ in node.ran] == [
         "get status",
         "run client (subset = true, timeout = 5) sql d select 1",
-        "run client (10.0.0.1:7848, 10.0.0.2:7848, timeout = 30) get status",
+        "run client (10.0.0.1:7848, 10.0.0.2:7848, named = true, timeout = 30) get status",
     ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgelake.command.grammar import Resolver
 from edgelake.command.kinds import to_ip_port
@@ -22,7 +22,7 @@ SelectText = Callable[[str], str]
 Operators = Callable[[str, str, str], Sequence[str]]
 """The addresses of the operators that hold data of (company, dbms, table); empty text stands for any."""
 
-_OPTION = re.compile(r"(subset|timeout)\s*=\s*(.*)", re.DOTALL)
+_OPTION = re.compile(r"(subset|timeout|named)\s*=\s*(.*)", re.DOTALL)
 _BRING = re.compile(r"(?<![^\s)\]}])bring(?=[.\s]|$)")
 _PAIR = re.compile(r"(company|dbms|table)\s*=\s*(\S+)")
 _ROUTED = re.compile(r"(company|dbms|table)\s*=")
@@ -41,12 +41,14 @@ class Destination:
         peers: ``ip:port``, each once, in the order written.
         by_query: written ``()``: the operators that hold the table of the query.
         subset: the replies of some peers are enough.
+        named: each reply stands under the address of its node, that of a single one, too.
     """
 
     peers: tuple[str, ...] = ()
     by_query: bool = False
     subset: bool = False
     timeout_s: float = DEFAULT_TIMEOUT_S
+    named: bool = False
 
 
 def resolve(text: str, variables: Resolver, select: SelectText, operators: Operators) -> Destination:
@@ -61,9 +63,9 @@ def resolve(text: str, variables: Resolver, select: SelectText, operators: Opera
         raise _unknown(text, "it is empty or an unset variable")
     if not (written.startswith("(") and written.endswith(")")):
         return Destination(_distinct(_addresses(written, variables), text))
-    parts, subset, timeout_s = _options(_split(written[1:-1]))
+    parts, options = _options(_split(written[1:-1]))
     if not parts:
-        return Destination((), True, subset, timeout_s)
+        return replace(options, by_query=True)
     listed = ", ".join(parts)
     if _ROUTED.match(listed):
         found = list(operators(*_routed(listed, variables)))
@@ -71,25 +73,27 @@ def resolve(text: str, variables: Resolver, select: SelectText, operators: Opera
         found = _selected(parts, variables, select)
     else:
         found = [address for part in parts for address in _addresses(part, variables)]
-    return Destination(_distinct(found, text), False, subset, timeout_s)
+    return replace(options, peers=_distinct(found, text))
 
 
-def _options(parts: list[str]) -> tuple[list[str], bool, float]:
+def _options(parts: list[str]) -> tuple[list[str], Destination]:
     """The parts without options, and the options. Raises EdgeLakeError (2)."""
-    kept, subset, timeout_s = [], False, DEFAULT_TIMEOUT_S
+    kept, options = [], Destination()
     for part in parts:
         option = _OPTION.fullmatch(part)
         if option is None:
             kept.append(part)
-        elif option[1] == "subset":
-            if option[2].lower() not in ("true", "false"):
-                raise error(2, f"subset = {option[2]}", hint="use true or false")
-            subset = option[2].lower() == "true"
-        else:
+        elif option[1] == "timeout":
             if not re.fullmatch(r"\d{1,6}", option[2], re.ASCII) or int(option[2]) == 0:
                 raise error(2, f"timeout = {option[2]}", hint="give seconds, such as 20")
-            timeout_s = float(option[2])
-    return kept, subset, timeout_s
+            options = replace(options, timeout_s=float(option[2]))
+        elif (value := option[2].lower()) not in ("true", "false"):
+            raise error(2, f"{option[1]} = {option[2]}", hint="use true or false")
+        elif option[1] == "subset":
+            options = replace(options, subset=value == "true")
+        else:
+            options = replace(options, named=value == "true")
+    return kept, options
 
 
 def _routed(text: str, variables: Resolver) -> tuple[str, str, str]:

@@ -25,6 +25,12 @@ async def test_a_command_to_one_node_and_to_several(tmp_path: Path) -> None:
             both = (await a.execute(f"run client ({at_b}, {at_c}) get status")).text or ""
             assert f"[From Node {at_b}] get status\r\nb@{at_b} running" in both
             assert f"c@{at_c} running" in both
+            named = (await a.execute(f"run client ({at_b}, named = true) get status")).text
+            assert named == f"\r\n[From Node {at_b}] b@{at_b} running"
+            named = (await a.execute(f"run client ({at_b}, {at_c}, named = true) get status")).text
+            assert named == f"\r\n[From Node {at_b}] b@{at_b} running\r\n[From Node {at_c}] c@{at_c} running"
+            named = (await a.execute(f"run client ({at_b}, named = true) get processes where format = json")).text
+            assert json.loads(named or "")[at_b]["TCP"]["Status"] == "Running"
             merged = (await a.execute(f"run client ({at_b}, {at_c}) get processes where format = json")).text or ""
             assert {at: found["TCP"]["Status"] for at, found in json.loads(merged).items()} == {
                 at_b: "Running",
@@ -87,8 +93,22 @@ async def test_what_a_peer_may_not_do_or_got_wrong_is_said(tmp_path: Path, line:
         assert said.error == number
         assert said.job == (7, 4711, 3, 2)
         assert said.command.startswith("job reply" if line.startswith("sql") else "echo")
-        assert said.data or "recoginzed" in said.command
+        assert said.data  # all that a client of the reference's REST server is shown
         assert not a.ctx.node.stopping.is_set()
+
+
+async def test_who_does_not_wait_gets_the_refusal_in_the_command(tmp_path: Path) -> None:
+    async with node(tmp_path, "a") as (_, address), RawPeer() as peer:
+        said = await peer.request(address, "get nothing such")
+        assert (said.command, said.data) == ("echo Command 'get nothing' not recoginzed", b"")
+
+
+async def test_an_empty_answer_comes_as_one(tmp_path: Path) -> None:
+    """The reference takes "OK" for no answer, and goes on waiting."""
+    async with node(tmp_path, "a") as (a, address), RawPeer() as peer:
+        said = await peer.request(address, "get !nowhere", job=(7, 4711, 3, 2))
+        assert (said.command, said.data, said.error) == ("print", b"", 0)
+        assert (await a.execute(f"run client {address} get !!nowhere")).text == ""
 
 
 async def test_lenient_in_what_is_accepted(tmp_path: Path) -> None:

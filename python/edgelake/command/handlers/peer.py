@@ -53,6 +53,7 @@ PEER_COMMANDS = "peer commands"
 _UNSIGNED: Final = "the message is not signed, and this node demands that"
 _SIGN: Final = "set node authentication on, at the node that sent it"
 _LONGEST_PHRASE: Final = 6
+_PLAIN: Final = Destination()
 MAX_CALLERS: Final = 1024
 """Addresses of peers whose rights are kept."""
 
@@ -294,11 +295,12 @@ async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
     """Send a command to other nodes and show what they answer: run client (destination) command.
 
     Destination: ip:port, several with commas, a selection of policies, or dbms and table; () with sql: the nodes that
-    hold the table, whose rows are merged. ``subset = true``: the answers of some are enough; ``timeout``: seconds.
+    hold the table, whose rows are merged. ``subset = true``: the answers of some are enough; ``timeout``: seconds;
+    ``named = true``: the answer of a single node, too, stands under its address.
     """
     if "!" not in text and (direct := _direct(text)) is not None:
         peers, line, message = direct
-        return _joined(await peers_of(ctx).ask(peers, message), line, subset=False)
+        return _joined(await peers_of(ctx).ask(peers, message), line)
     written, line = split_destination(text)
     if not line:
         raise CommandError(f"no command behind '{written}'", hint="run client (10.0.0.78:7848) get status")
@@ -311,10 +313,10 @@ async def run_client(ctx: Context, *, text: Annotated[str, Tail()]) -> Reply:
     if line.lower().startswith(("file copy ", "file get ")):
         words = wire_text(line, ctx).split(" ")
         done = await ctx.parts[PEER_FILES].run(ctx, peers_of(ctx), destination.peers, words, destination.timeout_s)
-        return _joined(done, line, subset=destination.subset)
+        return _joined(done, line, destination)
     message = _fitting(wire_text(line, ctx))
     answers = await peers_of(ctx).ask(destination.peers, message, timeout_s=destination.timeout_s)
-    return _joined(answers, line, subset=destination.subset)
+    return _joined(answers, line, destination)
 
 
 @lru_cache(256)
@@ -398,16 +400,18 @@ def _on_wire(line: str, variables: Variables) -> str:
     return " ".join(words)
 
 
-def _joined(answers: Sequence[PeerAnswer], line: str, *, subset: bool) -> Reply:
+def _joined(answers: Sequence[PeerAnswer], line: str, to: Destination = _PLAIN) -> Reply:
     """The answers of one or several nodes; JSON by address. Raises what a node answered, unless some are enough."""
-    if len(answers) == 1 and not answers[0].error:
+    if len(answers) == 1 and not answers[0].error and not to.named:
         return Reply(answers[0].text)
     failed = [answer for answer in answers if answer.error]
-    if failed and (not subset or len(failed) == len(answers)):
+    if failed and (not to.subset or len(failed) == len(answers)):
         raise _failure(failed, len(answers))
     if all(answer.is_json for answer in answers if not answer.error):
-        parts = [f'"{a.peer}": {to_json(a.text) if a.error else a.text}' for a in answers]
+        parts = [f'"{a.peer}" : {to_json(a.text) if a.error else a.text}' for a in answers]
         return Reply.of_text("{" + ", ".join(parts) + "}")
+    if to.named:  # as clients of the REST server read it (spec "REST API", section 8)
+        return Reply.of_text("".join(f"\r\n[From Node {a.peer}] {_shown(a)}" for a in answers))
     said = [f"[From Node {a.peer}] {line}\r\n{_shown(a)}" for a in answers]
     return Reply.of_text("\r\n".join(said))
 

@@ -30,6 +30,7 @@ TEXT: Final = 4
 """Kind of a message that brings a text."""
 
 _NETWORK_FAILURE = 15
+_READING = ("get ", "test ", "blockchain get ")
 
 Reply = tuple[PeerMessage, str, Answer | rows.Rows | None]
 """A request, where replies go, and the reply."""
@@ -309,11 +310,13 @@ def said(message: PeerMessage, answer: Answer | None) -> tuple[str, bytes, int, 
     """Command, text, error and flag of a reply; None: nobody waits for it."""
     if answer is None:
         return None
+    is_awaited = bool(message.job[1])
     if not (answer.text or answer.error):
-        if not message.job[1]:
+        if not is_awaited:
             return None
-        answer = Answer("OK")  # whoever waits is told that it is done
+        if not message.command.startswith(_READING):  # nothing is what there is to read
+            answer = Answer("OK")  # whoever waits is told that it is done
     verb = "echo" if answer.error else "print"
-    if answer.in_command:
+    if answer.in_command and not is_awaited:  # whoever waits, in the reference, sees data alone
         verb, answer = f"{verb} {answer.text}", Answer(error=answer.error)
     return verb, answer.text.encode(), answer.error, 2 if answer.is_json else 1

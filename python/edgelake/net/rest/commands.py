@@ -190,8 +190,9 @@ async def _run(asked: Asked, scope: Scope, proto: Exchange, serving: Serving) ->
         raise CommandError("Missing 'command' attribute in header", hint="for example: command: get status")
     check_method(asked.method, command)
     limit = serving.timeout_seconds if asked.timeout_seconds is None else asked.timeout_seconds
-    command = to_others(command, asked.values, limit)
-    if (name := asked.values.get("assignment")) is not None:
+    name = asked.values.get("assignment")
+    command = to_others(command, asked.values, limit, named=name is None)
+    if name is not None:
         if not _NAME.fullmatch(name.strip()):
             raise error(302, f"'{name[:60]}' is not a name that a value can be stored under")
         command = f"{name.strip()} = {command}"

@@ -197,15 +197,19 @@ def json_values(body: bytes) -> dict[str, str] | None:
     return values
 
 
-def to_others(command: str, values: Mapping[str, str], limit_s: float) -> str:
+def to_others(command: str, values: Mapping[str, str], limit_s: float, *, named: bool = False) -> str:
     """The command as this node sends it to those that the headers ``destination`` and ``subset`` name.
 
-    ``limit_s``: 0 = none.
+    Args:
+        limit_s: 0 = none.
+        named: the reply of a single node, too, stands under its address.
     """
     destination = (values.get("destination") or "").strip()
     if destination.lower() in {"", "local"}:
         return command
     parts = [] if destination.lower() == "network" else [destination.removeprefix("(").removesuffix(")")]
+    if parts and named:
+        parts.append("named = true")
     if (subset := values.get("subset")) is not None:
         parts.append(f"subset = {subset}")
     if limit_s:
