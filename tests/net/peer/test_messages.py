@@ -54,7 +54,7 @@ async def test_long_texts_come_whole(tmp_path: Path) -> None:
 async def test_a_node_reaches_itself(tmp_path: Path) -> None:
     async with node(tmp_path, "a") as (a, address):
         rows = dict((await a.execute("test node")).tables[0].rows)
-        assert rows[f"TCP test using {address}"] == f"a@{address} running"
+        assert rows[f"TCP test using {address}"] == f"[From Node {address}] a@{address} running"
 
 
 async def test_who_does_not_answer_is_named(tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ async def _tcp_row(ctx: Context) -> tuple[str, str]:
     if address is None:
         return "TCP test", "No TCP IP and Port in use"
     try:
-        reply = await asyncio.wait_for(ctx.execute(f"run client {address.external} get status"), CONNECT_S)
+        reply = await asyncio.wait_for(
+            ctx.execute(f"run client ({address.external}, named = true) get status"), CONNECT_S
+        )
     except (EdgeLakeError, TimeoutError) as e:
         return f"TCP test using {address.external}", f"Failed: {e}"
     return f"TCP test using {address.external}", (reply.text or "").strip()
