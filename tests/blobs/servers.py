@@ -62,9 +62,17 @@ class S3Server:
         self._process = started(command, self._log, self.port)
 
     def make_bucket(self) -> None:
-        request = urllib.request.Request(f"{self.address}/{BUCKET}", method="PUT")
+        self._ask("PUT")
+
+    def unfinished(self) -> int:
+        """Uploads of which parts are there, and that are neither finished nor taken back."""
+        return self._ask("GET", "?uploads").count(b"<Upload>")
+
+    def _ask(self, method: str, more: str = "") -> bytes:
+        request = urllib.request.Request(f"{self.address}/{BUCKET}{more}", method=method)
         request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request")
-        urllib.request.urlopen(request, timeout=10).close()
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bytes(answer.read())
 
     def until_said(self, text: str) -> None:
         """Wait for a word in its log: a request that it has answered."""

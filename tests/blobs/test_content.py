@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgelake.errors import BlobDamagedError, EdgeLakeError
+from edgelake.ingest.blobs.arrival import Arrival
 from edgelake.ingest.blobs.content import Content, check, note, noted, pieces_of
 from edgelake.ingest.blobs.names import BlobName, Wanted
 
@@ -64,3 +65,46 @@ def test_no_id_leads_out_of_the_folder(wrong: str) -> None:
         Wanted("plant", f"../{wrong}")
     with pytest.raises(EdgeLakeError):
         Wanted(f"../{wrong}", "photo")
+
+
+@pytest.mark.parametrize("size", [100, 1000, len(CONTENT), len(CONTENT) + 1, -1])
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_the_last_byte_of_a_damaged_content_is_never_read(tmp_path: Path, size: int, is_noted: bool) -> None:
+    """Whoever has all that a library was told to take has had it checked, also without asking for the end."""
+    path, name = tmp_path / "x", named(CONTENT)
+    path.write_bytes(CONTENT)
+    if is_noted and not note(path, Content(len(CONTENT), hashlib.md5(CONTENT).hexdigest())):
+        pytest.skip("the file system keeps no attributes")
+    with Arrival(path, name).reading() as whole:
+        assert b"".join(iter(lambda: whole.read(size), b"")) == CONTENT
+    for damage in (CONTENT[:-1], b"", CONTENT + b"x", b"x" + CONTENT[1:]):
+        path.write_bytes(damage)
+        read = bytearray()
+        with pytest.raises(BlobDamagedError, match=name.file):
+            read_whole(Arrival(path, name), size, len(damage), read)
+        assert len(read) < max(len(damage), 1)
+
+
+def read_whole(arrival: Arrival, size: int, length: int, into: bytearray) -> None:
+    with arrival.reading() as content:
+        into += content.read(size)
+        while len(into) < length:
+            into += content.read(size)
+
+
+def test_a_damage_is_told_as_it_is_whatever_a_library_makes_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(CONTENT)
+
+    def read_by_a_library(name: BlobName) -> None:
+        with Arrival(path, name).reading() as content:
+            try:
+                content.read()
+            except BlobDamagedError as damage:
+                raise RuntimeError("an input failed") from damage
+            raise RuntimeError("the service does not answer")
+
+    with pytest.raises(BlobDamagedError):
+        read_by_a_library(named(CONTENT[1:]))
+    with pytest.raises(RuntimeError, match="does not answer"):
+        read_by_a_library(named(CONTENT))

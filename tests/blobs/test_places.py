@@ -191,6 +191,53 @@ async def test_damage_in_object_storage_is_said(tmp_path: Path) -> None:
         assert (status, "1,000 of 300,000 bytes are there" in json.loads(said)["detail"]) == (500, True)
 
 
+async def test_objects_that_are_named_by_their_md5_are_blobs_too(tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    connect = f"connect dbms blobs_plant where type = bucket and provider = file and endpoint = {far}"
+    async with camera(tmp_path, connect, RUN) as node:
+        await node.take(ONE)
+        await node.until_blobs(1)
+        (kept,) = far.rglob("*.png")
+        older = kept.rename(kept.with_name(f"{hashlib.md5(ONE).hexdigest()}-{kept.name}"))
+        assert (await node.get(id_of(ONE)))[2] == ONE
+        await node.take(ONE)
+        await node.until_blobs(2)
+        assert [*far.rglob("*.png")] == [kept]
+        assert (await node.get(id_of(ONE)))[2] == ONE
+        assert not older.exists()
+
+
+def made_up(content: bytes, damage: str) -> bytes:
+    return {"cut": content[:-1], "changed": content[:-1] + bytes([content[-1] ^ 1]), "longer": content + b"x"}[damage]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "longer"])
+async def test_no_place_keeps_what_is_damaged_before_it_is_archived(
+    tmp_path: Path, connect: str, damage: str, request: pytest.FixtureRequest
+) -> None:
+    """In one part and in many, compressed or not, named by its hash, by its coded form or by a note."""
+    async with camera(tmp_path, connect) as node:
+        await node.take(ONE)
+        for content, more in ((LONG, "dest = a.mp4"), (LONG, "dest = a.txt"), (LONG[:-1], "hash = 0a")):
+            await store(node, content, f" and {more}")
+        arrived = node.folder("blobs_dir")
+        for path in node.day.iterdir():  # where they are without an archiver
+            path.rename(arrived / path.name)
+        found = [path for path in arrived.iterdir() if path.is_file()]
+        assert len(found) == 4
+        for path in found:
+            path.write_bytes(made_up(path.read_bytes(), damage))  # a note stays with its file
+        await node.execute(f"{RUN} and compress = true")
+        told = await node.until(lambda told: told["errors"] == len(found))
+        assert (told["blobs"], told["plant.photo"]["last_error"]) == (0, "The blob is damaged")
+        assert len([*node.folder("err_dir").glob("*.reason")]) == len(found)
+        assert (await node.execute("get files count")).data == []
+        if "provider = s3" in connect:
+            s3: S3Server = request.getfixturevalue("s3")
+            assert await asyncio.to_thread(s3.unfinished) == 0
+        assert not [path for path in (tmp_path / "far").rglob("*") if path.is_file()]
+
+
 async def test_a_service_that_is_killed_in_the_middle_of_an_upload(tmp_path: Path, s3: S3Server) -> None:
     others = f"connect dbms blobs_mine where type = bucket and provider = file and endpoint = {tmp_path / 'far'}"
     async with camera(tmp_path, f"connect dbms blobs_plant where {s3.options}", others, RUN) as node:

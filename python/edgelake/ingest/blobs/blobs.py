@@ -9,8 +9,8 @@ from typing import Final, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from edgelake.errors import error
+from edgelake.ingest.blobs.arrival import Arrival
 from edgelake.ingest.blobs.bucket import Bucket
-from edgelake.ingest.blobs.content import Content, check, noted, pieces_of
 from edgelake.ingest.blobs.database import BlobTables
 from edgelake.ingest.blobs.folder import BlobFolder
 from edgelake.ingest.blobs.names import Blob, BlobName, Wanted
@@ -41,8 +41,8 @@ class Place(Protocol):
     def all(self, dbms: str) -> Iterator[Blob]:
         """All of a database that are archived, in any order. They may be removed meanwhile."""
 
-    def store(self, source: Path, name: BlobName, content: Content, *, compress: bool) -> None:
-        """Keep the content of a file, as of today; durable on return. The file stays."""
+    def store(self, arrival: Arrival, *, compress: bool) -> None:
+        """Keep a content, checked, as of today; durable on return. Its file stays. Raises BlobDamagedError."""
 
     def fetch(self, blob: Blob, spool: Spool) -> Path:
         """A file with its content, checked. Raises BlobDamagedError, FileNotFoundError."""
@@ -158,9 +158,9 @@ class Blobs:
 
         What was stored under the name on an earlier day goes too: the blob is of today. Raises BlobDamagedError.
         """
-        content = check(name, noted(source), lambda: pieces_of(source))
+        arrival = Arrival(source, name)
         for place in places:
-            place.store(source, name, content, compress=compress)
+            place.store(arrival, compress=compress)
         source.unlink(missing_ok=True)
         if self.folder in places:
             self.folder.remove_older(name)

@@ -1,7 +1,8 @@
 """Blobs in object storage: Amazon S3 and what speaks its API, Azure, Google, or a directory.
 
-Key of an object: ``<dbms>/<table>/<hash>/<md5>-<bytes>.<type>``, with ``.gz`` when it was compressed; md5 and bytes are
-of the content alone, so that a listing tells what is needed to check it, with every provider.
+Key of an object: ``<dbms>/<table>/<hash>/<bytes>.<type>``, with ``.gz`` when it was compressed; before the bytes stands
+``<md5>-`` where that was noted, for a hash that may say nothing of the content. md5 and bytes are of the content alone.
+So a listing tells what is needed to check it, with every provider.
 Source: spec "Ingestion and storage", section 3 (type bucket); the library is obstore (extra ``blobs``).
 """
 
@@ -21,7 +22,8 @@ from typing import Any, Final
 
 from edgelake.durable import make_folder, sync_directory
 from edgelake.errors import CommandError, ObjectStorageError
-from edgelake.ingest.blobs.content import Content, pieces_of
+from edgelake.ingest.blobs.arrival import Arrival, Reader
+from edgelake.ingest.blobs.content import Content
 from edgelake.ingest.blobs.folder import PACKED_TYPES
 from edgelake.ingest.blobs.names import Blob, BlobName, Wanted
 from edgelake.ingest.blobs.spool import Spool
@@ -35,7 +37,7 @@ PART_BYTES: Final = 5 << 20
 PARTS_AT_ONCE: Final = 2
 _TIMES: Final = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRIES: Final = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
-_OBJECT: Final = re.compile(r"([0-9a-f]{32})-(\d{1,18})((?:\.\w{1,16})?)(\.\.gz|\.gz)?")
+_OBJECT: Final = re.compile(r"(?:([0-9a-f]{32})-)?(\d{1,18})((?:\.\w{1,16})?)(\.\.gz|\.gz)?")
 _SAID: Final = re.compile(r"<Code>(\w+)</Code>\s*<Message>([^<]*)")
 WRONG_KEYS: Final = re.compile(r"AccessKey|Signature|AccessDenied")
 _NO_BUCKET: Final = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
@@ -153,15 +155,20 @@ class Bucket(Storage):
 
     # ---- in and out
 
-    def store(self, source: Path, name: BlobName, content: Content, *, compress: bool) -> None:
-        """Put the content of a file; there on return. One that is there already is put anew: it is of today."""
+    def store(self, arrival: Arrival, *, compress: bool) -> None:
+        """Put a content; there on return. One that is there already is put anew: it is of today.
+
+        It is checked as its parts go up. The object appears when the last one is there, which a damaged content never
+        gets to: the library takes back what has gone up.
+        """
+        name = arrival.name
         compress = compress and name.type not in PACKED_TYPES
-        key = _key(name, content, packed=compress)
-        with self._told():
+        key = _key(name, arrival.known, packed=compress)
+        with arrival.reading() as content, self._told():
             self._calls.put(
                 self._store,
                 key,
-                _packed(source) if compress else source,
+                _packed(content) if compress else content,
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
             )
@@ -243,14 +250,15 @@ def _store(config: BucketConfig, *, whole_service: bool) -> Any:
 def _key(name: BlobName, content: Content, *, packed: bool) -> str:
     kind = f".{name.type}" if name.type else ""
     end = "" if not packed else ".gz" if kind else "..gz"
-    return f"{name.dbms}/{name.table}/{name.hash}/{content.md5}-{content.bytes}{kind}{end}"
+    noted = f"{content.md5}-" if content.md5 else ""
+    return f"{name.dbms}/{name.table}/{name.hash}/{noted}{content.bytes}{kind}{end}"
 
 
 def _content(key: str) -> tuple[Content, bool]:
     """What the key says of its content, and whether it is compressed."""
     found = _OBJECT.fullmatch(key.rpartition("/")[2])
     assert found is not None, key
-    return Content(int(found[2]), found[1]), bool(found[4])
+    return Content(int(found[2]), found[1] or ""), bool(found[4])
 
 
 def _blob(listed: Any) -> Blob | None:
@@ -267,9 +275,9 @@ def _day(changed: datetime) -> str:
     return changed.astimezone(UTC).strftime("%y%m%d")
 
 
-def _packed(source: Path) -> Iterator[bytes]:
+def _packed(content: Reader) -> Iterator[bytes]:
     packer = zlib.compressobj(wbits=31)
-    for piece in pieces_of(source):
+    for piece in content.pieces():
         if out := packer.compress(piece):
             yield out
     yield packer.flush()

@@ -30,10 +30,14 @@ _CODINGS: Final[tuple[Callable[[bytes], bytes], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is known of a content: its length, and the md5 of it alone (a guard against damage, not against forgery)."""
+    """What is known of a content (a guard against damage, not against forgery).
+
+    Attributes:
+        md5: of the content alone; "" = it is the hash in the blob's name that tells it from others.
+    """
 
     bytes: int
-    md5: str
+    md5: str = ""
 
     def __str__(self) -> str:
         return f"{self.bytes} {self.md5}"
@@ -89,24 +93,51 @@ def pieces_of(path: Path) -> Iterator[bytes]:
 
 
 def check(name: BlobName, known: Content | None, pieces: Callable[[], Iterable[bytes]]) -> Content:
-    """Read a content and compare. Raises BlobDamagedError.
+    """Read a content and compare; what it is. Raises BlobDamagedError.
 
     Args:
         known: what was noted; None = the name has to say it.
         pieces: reads it from its beginning; more than once where the name has to say it.
     """
-    summed, own = Summed(), running_hash(name.dbms, name.table)
+    compared, summed = Check(name, known), Summed()
+    is_noted = known is not None and bool(known.md5)
     for piece in pieces():
-        summed.update(piece)
-        if known is None:
-            own.update(piece)
-    found = summed.content
-    if known is not None:
-        if found != known:
-            raise damaged(name, found, known)
-    elif own.hexdigest() != name.hash and not any(_is_named_by(name, coded, pieces()) for coded in _CODINGS):
-        raise damaged(name, found, None)
-    return found
+        compared.update(piece)
+        if not is_noted:
+            summed.update(piece)
+    compared.finish(pieces)
+    return known if known is not None and is_noted else summed.content
+
+
+class Check:
+    """Compares a content that comes in pieces with what is known of it; see ``check``."""
+
+    def __init__(self, name: BlobName, known: Content | None) -> None:
+        self._name, self._known = name, known
+        self._is_noted = known is not None and bool(known.md5)
+        self._hash = hashlib.md5(usedforsecurity=False) if self._is_noted else running_hash(name.dbms, name.table)
+        self._bytes = 0
+
+    def update(self, piece: bytes) -> None:
+        self._bytes += len(piece)
+        self._hash.update(piece)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether as many bytes have come as are known of, or more."""
+        return self._known is not None and self._bytes >= self._known.bytes
+
+    def finish(self, pieces: Callable[[], Iterable[bytes]]) -> None:
+        """All has come; ``pieces`` reads it once more where it is named by a coded form. Raises BlobDamagedError."""
+        known, found = self._known, self._hash.hexdigest()
+        if known is not None and self._bytes != known.bytes:
+            is_whole = False
+        elif known is not None and self._is_noted:
+            is_whole = found == known.md5
+        else:
+            is_whole = found == self._name.hash or any(_is_named_by(self._name, code, pieces()) for code in _CODINGS)
+        if not is_whole:
+            raise damaged(self._name, self._bytes, known)
 
 
 def _is_named_by(name: BlobName, coded: Callable[[bytes], bytes], pieces: Iterable[bytes]) -> bool:
@@ -116,10 +147,10 @@ def _is_named_by(name: BlobName, coded: Callable[[bytes], bytes], pieces: Iterab
     return own.hexdigest() == name.hash
 
 
-def damaged(name: BlobName, found: Content, known: Content | None) -> BlobDamagedError:
+def damaged(name: BlobName, found_bytes: int, known: Content | None) -> BlobDamagedError:
     """The error for a content that is not what was stored."""
-    if known is not None and found.bytes != known.bytes:
-        what = f"{found.bytes:,} of {known.bytes:,} bytes are there"
+    if known is not None and found_bytes != known.bytes:
+        what = f"{found_bytes:,} of {known.bytes:,} bytes are there"
     else:
-        what = f"its {found.bytes:,} bytes do not fit its hash"
+        what = f"its {found_bytes:,} bytes do not fit its hash"
     return BlobDamagedError(f"{name.file}: {what}", hint="it was cut or changed on disk: bring it from a copy")

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from edgelake.ingest.blobs.arrival import Arrival
 from edgelake.ingest.blobs.content import Content, pieces_of
 from edgelake.ingest.blobs.names import Blob, BlobName, Wanted
 from edgelake.ingest.blobs.spool import Spool
@@ -95,13 +96,14 @@ class BlobTables:
 
     # ---- in and out
 
-    def store(self, source: Path, name: BlobName, content: Content, *, compress: bool) -> None:
-        """Store the content of a file; durable on return. Raises StorageFullError, DatabaseError, OSError."""
+    def store(self, arrival: Arrival, *, compress: bool) -> None:
+        """Store a content; durable on return. Raises BlobDamagedError, StorageFullError, DatabaseError, OSError."""
+        name, content = arrival.name, arrival.checked()
         known = self._read(
             "SELECT content FROM _edgelake_blob_contents WHERE md5 = ? AND bytes = ? AND complete",
             (content.md5, content.bytes),
         )
-        number = int(known[0][0]) if known else self._put(source, content, compress=compress)
+        number = int(known[0][0]) if known else self._put(arrival.path, content, compress=compress)
         day = datetime.now(UTC).strftime("%y%m%d")
 
         def publish(tx: Transaction) -> None:
@@ -116,7 +118,7 @@ class BlobTables:
         try:
             self._store.change_blocking(publish)
         except _GoneError:
-            self.store(source, name, content, compress=compress)
+            self.store(arrival, compress=compress)
 
     def _put(self, source: Path, content: Content, *, compress: bool) -> int:
         """Store a content that has no entry yet; its number."""

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from edgelake.durable import make_folder, sync_directory
-from edgelake.ingest.blobs.content import Content, check, note, noted, pieces_of
+from edgelake.ingest.blobs.arrival import Arrival
+from edgelake.ingest.blobs.content import check, note, noted, pieces_of
 from edgelake.ingest.blobs.names import Blob, BlobName, Wanted
 from edgelake.ingest.blobs.spool import Spool
 from edgelake.ingest.filing import GZIP_LEVEL, day_folder
@@ -129,8 +130,9 @@ class BlobFolder:
                     if left.name.endswith(_UNFINISHED) and left.stat().st_mtime < before_s:
                         left.unlink()
 
-    def store(self, source: Path, name: BlobName, content: Content, *, compress: bool) -> None:
-        """Put a file into the folder of today; durable on return. The source stays. Raises OSError."""
+    def store(self, arrival: Arrival, *, compress: bool) -> None:
+        """Put a file into the folder of today; durable on return. Raises BlobDamagedError, OSError."""
+        source, name, content = arrival.path, arrival.name, arrival.checked()
         folder = self.day()
         target = folder / (_packed_name(name) if compress and name.type not in PACKED_TYPES else name.file)
         working = folder / f".{target.name}{_WORKING}"
