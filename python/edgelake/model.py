@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 
 class CommandClass(enum.StrEnum):
@@ -32,8 +33,7 @@ class Rights(Protocol):
         """Raises NotPermittedError. ``command``: the words it begins with; database and table where it names some."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Where a command comes from, and so what it may do.
 
     Attributes:
@@ -52,8 +52,7 @@ SCRIPT = Caller("script")
 LIBRARY = Caller("library")
 
 
-@dataclass(slots=True)
-class Table:
+class Table(Struct):
     """A text table, printed as the reference prints it (spec: services and status, section 6).
 
     A title may hold a line break; ``header`` stands on a line of its own above the titles.
@@ -97,8 +96,7 @@ class Form(Protocol):
         """To be read once. Raises EdgeLakeError when it breaks off: then nothing of it may be kept."""
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct):
     """What a command answers. A handler fills what it has; the caller renders one of the forms.
 
     Attributes:
@@ -144,8 +142,7 @@ Execute = Callable[[str, Caller], Awaitable[Reply]]
 """Run one command line for a caller. Raises EdgeLakeError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What became of a payload that was accepted (durable at the level in force)."""
 
     rows: int
@@ -178,8 +175,7 @@ class SubmitThen(Protocol):
     def __call__(self, dbms: str, table: str, payload: bytes, source: str, instructions: str, then: Then) -> None: ...
 
 
-@dataclass(slots=True)
-class Status:
+class Status(Struct):
     """State of a service, for ``get processes`` and everything built on it. Making one does no I/O."""
 
     row: str  # title of the row, e.g. "REST"

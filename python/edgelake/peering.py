@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from edgelake.errors import EdgeLakeError, error
 
@@ -33,8 +34,7 @@ class FileTarget(enum.IntEnum):
     say what became of it; 3 is a large command."""
 
 
-@dataclass(slots=True)  # frozen ones take four times as long to make
-class PeerAnswer:
+class PeerAnswer(Struct, frozen=True):
     """What one peer answered to a command.
 
     Attributes:
@@ -48,8 +48,7 @@ class PeerAnswer:
     error: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+class Asker(Struct, frozen=True):
     """Another node that asks for rows.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from cProfile import Profile
@@ -14,8 +15,7 @@ T = TypeVar("T")
 TARGETS: Final = ("operator", "get", "put", "post")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One function: how often it was called, seconds in itself, seconds with what it calls."""
 
     calls: int

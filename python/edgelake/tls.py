@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgelake.errors import CommandError
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(Struct, frozen=True):
     """Files in PEM form; the system's authorities without ``ca``, no certificate of our own without ``cert``."""
 
     ca: str = ""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from msgspec import Struct
+
 from edgelake.command.audit import Audit
 from edgelake.command.directories import Directories
 from edgelake.command.flow import Flow
@@ -18,8 +20,7 @@ from edgelake.model import Caller, CommandClass, Incoming, Reply
 from edgelake.service import Supervisor
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A line that takes no waiting.
 
     Attributes:

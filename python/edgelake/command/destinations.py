@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake.command.grammar import Resolver
 from edgelake.command.kinds import to_ip_port
@@ -33,8 +35,7 @@ _VARIABLE = re.compile(r"""("[^"]*"|'[^']*')|(!\w[\w.]*)""")
 _OPENING, _CLOSING = "([{", ")]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """Where a command goes.
 
     Attributes:

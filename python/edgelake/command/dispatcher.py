@@ -9,9 +9,10 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake import errors
 from edgelake.command import assignment
@@ -42,8 +43,7 @@ _STATEMENTS = frozenset({"sql"})
 MAX_VALUE_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """What a line stands for that is the same call each time: one command, no reference, nothing else to read. The
     audit does not keep it.
 
@@ -58,8 +58,7 @@ class Call:
     shown: str
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(Struct):
     """A line that came lately; its call is looked for when it comes again."""
 
     line: Line

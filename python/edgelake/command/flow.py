@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Struct
+
 from edgelake.errors import CommandError
 
 Handling = Literal["ignore", "goto", "call", "end"]
 
 
-@dataclass(slots=True)
-class Chain:
+class Chain(Struct):
     """One if ... else if ... else at one depth.
 
     Attributes:
@@ -26,8 +27,7 @@ class Chain:
     active: bool
 
 
-@dataclass(slots=True)
-class Signal:
+class Signal(Struct):
     """What a line asks of its script: ``goto``, ``call``, ``return``, ``end`` (this script), ``exit`` (all), ``loop``
     (begin one over ``count`` elements of the list ``label``) or ``next`` (its next round)."""
 

@@ -13,8 +13,10 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgelake.command.kinds import (
     KINDS,
@@ -55,22 +57,19 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class After:
+class After(Struct, frozen=True):
     """The parameter stands behind this connecting word (``partition d t using col by 1 day``)."""
 
     word: str
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(Struct, frozen=True):
     """The name of a pair where it isn't the parameter's (``type``, ``user-agent``)."""
 
     name: str
 
 
-@dataclass(frozen=True)
-class Tail:
+class Tail(Struct, frozen=True):
     """The parameter takes the rest of the line as one text.
 
     Attributes:
@@ -90,8 +89,7 @@ class Resolver(Protocol):
     def fill(self, text: str) -> str: ...
 
 
-@dataclass(frozen=True)
-class Param:
+class Param(Struct, frozen=True):
     """One parameter of a command.
 
     Attributes:
@@ -121,8 +119,7 @@ class Param:
         return "(pairs)" if self.nested else f"[{self.kind.name}]"
 
 
-@dataclass(frozen=True)
-class Grammar:
+class Grammar(Struct, frozen=True):
     """Parameters of a command, and how they are read."""
 
     positional: tuple[Param, ...] = ()

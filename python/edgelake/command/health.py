@@ -10,9 +10,10 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.errors import ServiceError
@@ -30,8 +31,7 @@ MOST_PARTITIONS: Final = 20
 PART: Final = "health"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One look.
 
     Attributes:

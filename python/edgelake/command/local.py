@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgelake.command.audit import Audit
 from edgelake.command.console import shown
@@ -40,7 +41,7 @@ def language_context(
     where = home or Path(os.environ.get("EDGELAKE_HOME") or Path.cwd())
 
     async def run_task(line: str, task_caller: Caller) -> str:
-        ctx = context.for_caller(dataclasses.replace(task_caller, entry="schedule"))
+        ctx = context.for_caller(replace(task_caller, entry="schedule"))
         return await shown(line, ctx)
 
     def note(text: str, *, failed: bool) -> None:

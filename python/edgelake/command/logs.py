@@ -9,9 +9,10 @@ import logging
 import re
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake.model import Table
 
@@ -51,8 +52,7 @@ def mask(text: str) -> str:
     return _URL_SECRET.sub(r"\1****\3", masked) if "://" in text else masked
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """One log entry; a repeat of the last one only raises its count."""
 
     number: int

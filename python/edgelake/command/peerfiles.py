@@ -14,9 +14,11 @@ import os
 import re
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgelake.command import transfer
 from edgelake.command.cluster import CLUSTER, ClusterMessages
@@ -56,8 +58,7 @@ _TARGETS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(Struct, frozen=True):
     """What other nodes may do.
 
     Attributes:
@@ -70,8 +71,7 @@ class Allowed:
     watch_dir: bool = False
 
 
-@dataclass(slots=True)
-class Wanted:
+class Wanted(Struct):
     """Files that this node asked another one for.
 
     Attributes:

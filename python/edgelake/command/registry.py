@@ -10,9 +10,10 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
 
 from edgelake.command.grammar import Grammar, signature_grammar
 from edgelake.command.tokenizer import Word
@@ -24,8 +25,7 @@ _MARK = "__commands__"
 _LONGEST_PHRASE = 6
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(Struct, frozen=True):
     """One command: its phrase, grammar, help and handler.
 
     Attributes:
@@ -87,14 +87,12 @@ def command(
     return declare
 
 
-@dataclass
-class _Node:
+class _Node(Struct):
     children: dict[str, _Node] = field(default_factory=dict)
     command: Command | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """A command and the number of words its phrase took."""
 
     command: Command

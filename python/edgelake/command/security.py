@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.errors import CommandError, EdgeLakeError, ServiceError, error
@@ -23,8 +24,7 @@ PRIVATE_PASSWORD: Final = "private password"
 """Name under which the vault keeps the password of the node's private key."""
 
 
-@dataclass(slots=True)
-class Security:
+class Security(Struct):
     """The parts; one per node."""
 
     signatures: Signatures

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Grammar, Param
@@ -42,8 +43,7 @@ _JSON_VARIABLES: Final = frozenset({"blockchain insert", "blockchain update to",
 _TABLE_NAMES: Final = ("get table ", "test network table", "set table")
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(Struct, frozen=True):
     """What may stand at a place.
 
     Attributes:

@@ -6,7 +6,8 @@ Source: spec "Command language", section 2.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 BARE = ""
 DOUBLE = '"'
@@ -16,8 +17,7 @@ _BLANK = " \t\n"
 _PLAIN = re.compile(r"[^\s=+<>!\-(\[{\]}&#\"'`\\]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """One word of a command.
 
     Attributes:
@@ -41,8 +41,7 @@ class Word:
         return not self.quote and self.text == text
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A tokenised command.
 
     Attributes:

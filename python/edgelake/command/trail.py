@@ -8,8 +8,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+from msgspec import Struct, field
 
 from edgelake.command.context import Context
 from edgelake.ingest.service import Ingest
@@ -26,8 +27,7 @@ Place = tuple[str, str]
 """(dbms, table)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """One stage.
 
     Attributes:
@@ -45,8 +45,7 @@ class Stage:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trail:
+class Trail(Struct, frozen=True):
     """The stages of one topic or table, in the order in which a reading passes them."""
 
     name: str

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from edgelake.durable import make_folder, write_whole
 from edgelake.errors import CommandError, CredentialsError, NotAvailableError, ServiceError
@@ -20,8 +21,7 @@ _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 _LONGEST: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """Who a certificate names. ``hostname`` is its common name."""
 
     country: str

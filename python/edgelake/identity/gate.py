@@ -10,8 +10,9 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from edgelake.errors import CredentialsError
 from edgelake.identity.identities import LONGEST_PASSWORD_BYTES, Identities
@@ -23,8 +24,7 @@ LONGEST_HEADER = 4 * LONGEST_PASSWORD_BYTES
 _WAITING = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a request comes from.
 
     Attributes:
@@ -42,8 +42,7 @@ class Origin:
     authorization: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
+class _Verified(Struct, frozen=True):
     """A password that was right: it counts as long as the user's hash is that, and for some minutes."""
 
     name: str

@@ -12,10 +12,11 @@ import json
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
+
+from msgspec import Struct
 
 from edgelake.errors import CommandError, CredentialsError, NotAvailableError
 
@@ -31,8 +32,7 @@ LONGEST_KEY: Final = 20_000
 _PRIVATE, _PUBLIC = "ENCRYPTED PRIVATE KEY", "PUBLIC KEY"
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """Both keys in PEM form, the private one encrypted."""
 
     private: str

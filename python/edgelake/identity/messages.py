@@ -15,8 +15,9 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edgelake.errors import CredentialsError
 from edgelake.identity import keys
@@ -40,8 +41,7 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """An authentication part, read but not looked at."""
 
     key: str

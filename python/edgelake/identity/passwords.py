@@ -10,7 +10,8 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 N, R, P = 1 << 14, 8, 1
 SALT_BYTES, HASH_BYTES = 16, 32
@@ -23,8 +24,7 @@ FREE_FAILURES = 3
 LONGEST_WAIT_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Hash:
+class Hash(Struct, frozen=True):
     """A password, as it is kept: ``scrypt$n$r$p$salt$hash``, salt and hash in base64."""
 
     n: int

@@ -7,8 +7,9 @@ signed the permissions, have the same right themselves and may hand it on (ours)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from edgelake.errors import NotPermittedError
 from edgelake.identity import keys
@@ -26,8 +27,7 @@ Asked = tuple[str, str, str]
 """Command, database and table; "" = none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Permissions:
+class Permissions(Struct, frozen=True):
     """A policy of permissions, read.
 
     Attributes:
@@ -90,8 +90,7 @@ def _length_of(command: str, among: Sequence[str]) -> int | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """An assignment with its permissions: both have the signatures of their authors."""
 
     author: str
@@ -100,8 +99,7 @@ class Link:
     policy: Policy
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     """What follows from one state of the metadata."""
 
     version: object
@@ -253,8 +251,7 @@ def _keys_with(asked: Asked, state: _State) -> frozenset[str]:
     return frozenset(may[0])
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRights:
+class KeyRights(Struct, frozen=True):
     """What a caller with a key may do, by the policies of the moment."""
 
     trust: Trust

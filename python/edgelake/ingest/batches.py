@@ -9,10 +9,11 @@ Source: spec "Ingestion", sections 5, 10 and 12.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake.errors import EdgeLakeError, PayloadError
 from edgelake.ingest import filing
@@ -27,8 +28,7 @@ from edgelake.store.insert import Inserted
 from edgelake.store.tsd import TSD_DBMS, FileEntry, TsdTable
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """A flush of one table, of one origin.
 
     Attributes:
@@ -46,8 +46,7 @@ class Batch:
     immediate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct, frozen=True):
     """What the rows of a batch carry: TSD member and row id (``0`` without TSD); hash and archive file of the batch.
 
     ``time_us``: their insert_timestamp, where other members have to give them the same; 0 = the time of the insert.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from edgelake.durable import write_whole
 from edgelake.ingest.source import Identity, identity_of
@@ -20,8 +20,7 @@ from edgelake.ingest.source import Identity, identity_of
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A file that may have been taken.
 
     Attributes:

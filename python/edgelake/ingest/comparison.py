@@ -16,12 +16,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import Struct, field
 
 from edgelake.durable import make_folder, write_whole
 from edgelake.errors import EdgeLakeError, TableMissingError, error
@@ -55,8 +55,7 @@ Mode = Literal["active", "suspend"]
 Key = tuple[str, str, str, int, int]
 
 
-@dataclass(slots=True)
-class ComparisonConfig:
+class ComparisonConfig(Struct):
     """``set cluster comparison``."""
 
     mode: Mode = "active"
@@ -177,8 +176,7 @@ def read(path: Path) -> Report:
         return Report()
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(Struct):
     """What is known of the members at the beginning of one.
 
     Attributes:

@@ -10,8 +10,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake import _rust
 from edgelake._rust import Pipeline
@@ -26,8 +27,7 @@ Run = Callable[[str, Mapping[str, Any]], Awaitable[object]]
 """Runs a command line with a row as its context. Raises EdgeLakeError."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamCondition:
+class StreamCondition(Struct, frozen=True):
     """One condition of a table; ``limit``: how often its command may run, None = always."""
 
     dbms: str

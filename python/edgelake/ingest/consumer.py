@@ -11,8 +11,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from msgspec import Struct, field
 
 from edgelake.errors import EdgeLakeError
 from edgelake.ingest.delivery import GET_RANGE, ids_text, time_text
@@ -40,8 +41,7 @@ OWN: Final = "this node"
 Mode = Literal["active", "suspend"]
 
 
-@dataclass(slots=True)
-class ConsumerConfig:
+class ConsumerConfig(Struct):
     """Options of ``run data consumer``. Times: of files, Unix microseconds; ``end_us`` None = up to now."""
 
     start_us: int
@@ -49,8 +49,7 @@ class ConsumerConfig:
     mode: Mode = "active"
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """Where a member's files are.
 
     Attributes:
@@ -79,8 +78,7 @@ class Progress:
     streak: Streak = field(default_factory=Streak)
 
 
-@dataclass(slots=True)
-class _Question:
+class _Question(Struct):
     """A range of a member's files that a node was asked for: the member ``source``, at one of ``hosts``."""
 
     member: int

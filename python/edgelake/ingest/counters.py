@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
 def clock(seconds: float) -> str:
@@ -17,8 +18,7 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-@dataclass(slots=True)
-class FileCount:
+class FileCount(Struct):
     """Files (or flushed batches) of one table or partition."""
 
     files: int = 0
@@ -26,8 +26,7 @@ class FileCount:
     last: float = 0.0
 
 
-@dataclass(slots=True)
-class InsertCount:
+class InsertCount(Struct):
     """Rows of one table that reached the database."""
 
     first: float = 0.0
@@ -37,8 +36,7 @@ class InsertCount:
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class ErrorCount:
+class ErrorCount(Struct):
     """Failures of one kind; the last one in full."""
 
     counter: int = 0
@@ -49,8 +47,7 @@ class ErrorCount:
     text: str = ""
 
 
-@dataclass(slots=True)
-class _Mark:
+class _Mark(Struct):
     """Where the counters stood at the last summary."""
 
     at: float = 0.0
@@ -58,8 +55,7 @@ class _Mark:
     errors: int = 0
 
 
-@dataclass(slots=True)
-class OperatorCounters:
+class OperatorCounters(Struct):
     """Counters of one operator, by database and table. Only the loop touches them.
 
     ``now`` gives Unix seconds. ``on_insert`` is told of each transaction: (dbms, table).

@@ -10,10 +10,11 @@ import logging
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgelake.errors import EdgeLakeError, error
 from edgelake.ingest.members import MemberFiles, archived_file, name_of_entry

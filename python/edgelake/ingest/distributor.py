@@ -12,10 +12,11 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from edgelake.errors import EdgeLakeError, error
 from edgelake.ingest import filing
@@ -34,8 +35,7 @@ AT_ONCE: Final = 4
 """Files on their way to one member."""
 
 
-@dataclass(frozen=True, slots=True)
-class DistributorConfig:
+class DistributorConfig(Struct, frozen=True):
     """Options of ``run data distributor``."""
 
     distr_dir: Path
@@ -47,15 +47,13 @@ class DistributorConfig:
         check_directory("archive_dir", self.archive_dir)
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct):
     path: Path
     name: FileName
     done: set[str] = field(default_factory=set)
     """Members that have it."""
 
 
-@dataclass(slots=True)
 class Destination(Recipient):
     """A member that gets the files. ``todo``: those that it lacks, the oldest first."""
 

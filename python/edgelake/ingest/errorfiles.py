@@ -12,9 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError
@@ -27,8 +28,7 @@ TABLES_KNOWN = 4096
 REASONS = 100  # of one file; the number of rows goes on
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct):
     """A file that takes rows."""
 
     path: Path

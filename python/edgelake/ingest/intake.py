@@ -15,9 +15,11 @@ import time
 import weakref
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake.errors import DatabaseMissingError, EdgeLakeError, PayloadError, StorageFullError, error
 from edgelake.ingest import filing, sqlfile
@@ -39,8 +41,7 @@ from edgelake.store.tsd import KNOWN_CONTENT, OWN, REFUSED, TSD_DBMS, FileEntry,
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _TsdRow:
+class _TsdRow(Struct, frozen=True):
     """The file's row in tsd_info."""
 
     file_id: int

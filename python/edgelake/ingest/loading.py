@@ -11,7 +11,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake._rust import Rows
 from edgelake.errors import EdgeLakeError, StorageFullError
@@ -29,8 +31,7 @@ log = logging.getLogger(__name__)
 MISSING_TABLE = 171  # and none may be made: nothing of the file goes anywhere
 
 
-@dataclass(frozen=True, slots=True)
-class RowStamp:
+class RowStamp(Struct, frozen=True):
     """What the rows of a file carry and may do to their table. ``time_us``: of the batch; 0 = now."""
 
     tsd_name: str = "0"

@@ -12,10 +12,11 @@ import logging
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from msgspec.structs import replace
 
 from edgelake.durable import sync_directory
 from edgelake.errors import NotPermittedError, error

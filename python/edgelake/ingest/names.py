@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake import _rust
 from edgelake.errors import error
@@ -29,8 +31,7 @@ INSERTED: Literal["@"] = "@"
 _FAULTS = re.compile(r"[./\\\x00-\x1f]")
 
 
-@dataclass(frozen=True, slots=True)
-class FileName:
+class FileName(Struct, frozen=True):
     """Parts of a data file's name. ``member`` is None without TSD, ``@`` when the rows are in the table already."""
 
     dbms: str

@@ -14,8 +14,10 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgelake.errors import EdgeLakeError, PayloadError, error
 from edgelake.ingest import filing
@@ -37,8 +39,7 @@ MAX_DESTINATIONS = 4096
 _UNKNOWN_OUTCOME = frozenset({15, NO_ANSWER, UNREACHABLE})
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherConfig:
+class PublisherConfig(Struct, frozen=True):
     """Options of ``run publisher``. ``company``: of the operators that may get data; "" = any."""
 
     watch_dir: Path
@@ -55,15 +56,13 @@ class PublisherConfig:
             check_directory(name, getattr(self, name))
 
 
-@dataclass(slots=True)
 class Destination(Recipient):
     """An operator that got files, or should have. ``held``: files that may be there and are sent there again."""
 
     held: deque[_File] = field(default_factory=deque)
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct):
     """A file that waits. ``claim``: where it may be already; ``refused``: by whom."""
 
     path: Path

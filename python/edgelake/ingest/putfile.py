@@ -11,8 +11,10 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake._rust import PayloadCheck
 from edgelake.durable import gulps, sync_directory
@@ -25,8 +27,7 @@ from edgelake.model import Stored
 FILE_TYPES = ("json",)
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(Struct):
     files: int = 0
     rows: int = 0
     last_s: float = 0.0

@@ -13,9 +13,10 @@ import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from edgelake.errors import EdgeLakeError, error
 from edgelake.ingest import filing
@@ -36,8 +37,7 @@ BAD_FILE: Final = frozenset({9, 64, 100, 119})
 """What a node says against a file that no other one would take either."""
 
 
-@dataclass(slots=True)
-class Recipient:
+class Recipient(Struct):
     """A node that got files, or should have.
 
     Attributes:

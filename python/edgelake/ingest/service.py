@@ -21,8 +21,10 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake import _rust
 from edgelake._rust import Pipeline
@@ -54,8 +56,7 @@ KNOWN_NAMES = 4096
 LARGE_BYTES = 64 << 10  # from here on the loop doesn't wait for the mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Brake:
+class Brake(Struct, frozen=True):
     """How much a disk and a database are slowed, for benches of what happens when they don't keep up."""
 
     sync_delay_us: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgelake.errors import EdgeLakeError, error
 
@@ -16,8 +17,7 @@ ROW_BYTES = 64 << 20
 """Longest row (or SQL statement) of a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorConfig:
+class OperatorConfig(Struct, frozen=True):
     """Options of ``run operator`` (spec "Ingestion", section 6).
 
     Attributes:

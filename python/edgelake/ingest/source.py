@@ -9,10 +9,11 @@ import gzip
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct
 
 from edgelake._rust import PayloadCheck, PayloadSplitter, Rows
 from edgelake.errors import PayloadError
@@ -115,8 +116,7 @@ def is_marker_of(marker: str, folder: Path) -> bool:
     return seen is not None and marker_name(file_name, seen) == marker
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """What the first reading of a JSON file found: every row is JSON.
 
     Attributes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgelake.errors import error
 from edgelake.ingest.names import running_hash
@@ -68,8 +69,7 @@ def insert_into(table: str, statement: str) -> str:
     return f"INSERT INTO {quote(table)} {values}"
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """What the first reading of an SQL file found: every statement inserts."""
 
     hash: str

@@ -7,9 +7,11 @@ Source: spec "Ingestion", sections 4 and 13.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake._rust import Pipeline, Rows
 from edgelake.ingest.batches import BatchKeeper
@@ -21,8 +23,7 @@ DEFAULT_TIME_S = 0.1
 DEFAULT_VOLUME_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(Struct, frozen=True):
     """When a buffer is flushed: at ``time_s`` of age (0 = no limit), above ``volume_bytes`` (0 = no limit)."""
 
     time_s: float = DEFAULT_TIME_S
@@ -30,8 +31,7 @@ class Threshold:
     write_immediate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
+class StreamSettings(Struct, frozen=True):
     """Settings of a table, a database (``table`` empty) or the node (both empty). None = as the wider scope."""
 
     dbms: str = ""
@@ -41,8 +41,7 @@ class StreamSettings:
     widening: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamCounts:
+class StreamCounts(Struct, frozen=True):
     """Counters of one table.
 
     Attributes:
@@ -72,16 +71,14 @@ class StreamCounts:
     last_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTotals:
+class StreamTotals(Struct, frozen=True):
     """Rows in buffers now, and rows flushed since the start."""
 
     buffered_rows: int = 0
     flushed_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MappedRows:
+class MappedRows(Struct, frozen=True):
     """Rows of a payload after a mapping policy.
 
     Attributes:

@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from edgelake._rust import Flush, FlushPart, Pipeline
 from edgelake.errors import EdgeLakeError, PayloadError
@@ -50,8 +51,7 @@ class Rules(Protocol):
         """Say what users want to know: a database that takes no rows, and that it takes them again."""
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(Struct):
     """A part of a flush on its way into the database."""
 
     flush: Flush

@@ -11,8 +11,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgelake._rust import DirectoryWatch
 from edgelake.errors import error
@@ -23,8 +24,7 @@ SCAN_S = 5.0  # slow scan: file systems without notifications, and whatever was 
 SETTLE_S = 1.0  # a file of which nothing else is known is complete when unchanged for so long
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     """A file that is not complete yet."""
 
     stamp: tuple[int, int, int]

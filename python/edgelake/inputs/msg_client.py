@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from edgelake import _rust
 from edgelake.errors import EdgeLakeError, JournalError, OverloadedError, StorageFullError, error
@@ -113,8 +116,7 @@ def _column(name: str, value: str, parse: Callable[[str], Pairs]) -> dict[str, A
 # ---- clients
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Struct, frozen=True):
     """Messages of a client or a topic. Times are Unix seconds, 0 = never."""
 
     messages: int = 0
@@ -130,8 +132,7 @@ class Counters:
         return cls(messages, success, errors, last_us / 1e6, error_us / 1e6, text)
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(Struct, frozen=True):
     """A topic of a client: its specification and what came."""
 
     spec: dict[str, Any]
@@ -168,8 +169,7 @@ class Ledgers:
         return bool(self.masters or self.chains)
 
 
-@dataclass(frozen=True, slots=True)
-class LineRule:
+class LineRule(Struct, frozen=True):
     """What becomes of lines on the broker's port that are no MQTT.
 
     Attributes:
@@ -191,8 +191,7 @@ class LineRule:
     included: bool = False
 
 
-@dataclass(slots=True)
-class MessageClient:
+class MessageClient(Struct):
     """A subscription.
 
     Attributes:

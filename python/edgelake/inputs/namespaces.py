@@ -12,9 +12,10 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from edgelake import _rust
 from edgelake.errors import EdgeLakeError, JournalError, OverloadedError, StorageFullError
@@ -34,8 +35,7 @@ class Submit(Protocol):
     def __call__(self, dbms: str, table: str, payload: bytes) -> Awaitable[Stored]: ...
 
 
-@dataclass(slots=True)
-class Namespace:
+class Namespace(Struct):
     """A namespace of a database: what its topics said last."""
 
     levels: tuple[str, ...]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 NODE_TYPES: Final = ("master", "operator", "query", "publisher")
 """Types of the policies of nodes."""
@@ -19,8 +20,7 @@ def ips_of(body: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(ip) for key in _IPS if (ip := body.get(key)))
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(Struct, frozen=True):
     """This node's own addresses; empty when they are not known."""
 
     external_ip: str = ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake.errors import error
 from edgelake.metadata.path import ABSENT, EACH, Path, element_text, find, scan, to_text
@@ -22,8 +23,7 @@ _SEPARATOR = re.compile(r"(?:^|\s)separator\s*=\s*(\"[^\"]*\"|\S+)\s*$")
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One item: alternatives of a path (the first that is present counts), or a literal."""
 
     paths: tuple[Path, ...] = ()
@@ -48,8 +48,7 @@ class Part:
         return to_text(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a bring gives: text, and JSON data or a table where the words ask for it."""
 
     text: str
@@ -58,8 +57,7 @@ class Answer:
     table: Table | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bring:
+class Bring(Struct, frozen=True):
     """A parsed bring: words after the dots, items, separator."""
 
     words: frozenset[str]

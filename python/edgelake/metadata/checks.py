@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
@@ -15,8 +16,7 @@ Body = dict[str, Any]
 Special = Callable[[Body, Image], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What the policies of one type must hold.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake.errors import error
 from edgelake.metadata.ids import Policy, body_of, type_of
@@ -20,8 +21,7 @@ _WORD_OPERATORS = frozenset(("contains", "startswith", "endswith", "childfrom"))
 _NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """``kind``: path, text (quoted), word, op, open, close."""
 
     kind: str
@@ -85,8 +85,7 @@ def _operator_at(text: str, at: int) -> bool:
     return any(text.startswith(o, at) for o in _OPERATORS)
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(Struct, frozen=True):
     """A condition: its pairs, or the test of an expression and the equalities without which it is not satisfied."""
 
     pairs: tuple[Pair, ...] = ()
@@ -109,8 +108,7 @@ def compile_where(text: str) -> Where:
 # ---- pairs
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """``path = value`` or ``path with value``; ``reference`` is the path when the value is one of a joined policy."""
 
     steps: tuple[str, ...]

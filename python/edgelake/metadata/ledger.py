@@ -12,11 +12,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from edgelake.durable import sync_directory
 from edgelake.errors import EdgeLakeError, error
@@ -27,8 +27,7 @@ TOMBSTONE = "deleted"
 NO_VERSION = "0"
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Struct, frozen=True):
     """What a ledger file holds.
 
     Attributes:

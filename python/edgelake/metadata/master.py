@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.checks import check_unique
 from edgelake.metadata.ids import Policy, body_of, complete, id_of, type_of, with_ledger
@@ -59,8 +61,7 @@ class _Entry:
     line: bytes = field(compare=False)
 
 
-@dataclass(slots=True)
-class _Step:
+class _Step(Struct):
     """From one version to the next: lines that came, ids that went."""
 
     before: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgelake.errors import EdgeLakeError
 from edgelake.metadata.checks import check_unique
@@ -13,8 +14,7 @@ from edgelake.metadata.image import Image
 from edgelake.metadata.ledger import TOMBSTONE, Contents, is_local, lines, parse, uncollected
 
 
-@dataclass(slots=True)
-class Merged:
+class Merged(Struct):
     """What becomes of the local copy.
 
     Attributes:

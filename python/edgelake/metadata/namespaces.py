@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgelake import _rust
 from edgelake.errors import EdgeLakeError
@@ -32,8 +33,7 @@ def levels_of(topic: str) -> list[str]:
     return [level.strip() for level in topic.split(SEPARATOR) if _rust.sanitize_name(level.strip())]
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(Struct, frozen=True):
     """A topic that has brought rows, and where its policies are sent beside the local file."""
 
     dbms: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgelake.errors import EdgeLakeError, error
 from edgelake.metadata.ids import Policy, body_of, id_of, make_id, type_of
@@ -28,16 +29,14 @@ Table = tuple[str, str]
 """(dbms, table)"""
 
 
-@dataclass(frozen=True, slots=True)
-class TableText:
+class TableText(Struct, frozen=True):
     """A table as its policy describes it: names of its columns, and the statement that creates it."""
 
     columns: tuple[str, ...]
     create: str
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The operator that publishes.
 
     Attributes:

@@ -7,8 +7,9 @@ Source: spec metadata, sections 9, 10 and 12.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from edgelake.errors import error
 from edgelake.metadata.chain.options import Options
@@ -21,8 +22,7 @@ KINDS = ("ethereum", "optimism")
 """Names of platforms; both are Ethereum networks, and one node may be connected to both."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Struct, frozen=True):
     """What a platform's contract holds, or what changed in it since an earlier pull.
 
     Policies count as a reader of the contract counts them: of several with one id the latest, none that is discarded.
@@ -47,8 +47,7 @@ class Pulled:
         return not self.full and not self.policies and not self.removed
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformInfo:
+class PlatformInfo(Struct, frozen=True):
     """A row of ``get platforms``. Secrets in the address of the provider are masked; the private key is never shown."""
 
     name: str

@@ -20,9 +20,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgelake.metadata.address import Addresses
 from edgelake.metadata.ids import Policy, body_of, id_of, utc_text
@@ -43,8 +45,7 @@ INCOMPLETE_S = 10.0
 _FOREIGN = "data source"
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(Struct, frozen=True):
     """An operator that is a member of a cluster.
 
     Attributes:
@@ -65,8 +66,7 @@ class Operator:
     is_foreign: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Struct, frozen=True):
     """A share of the data of some tables, held by each of its operators.
 
     Attributes:
@@ -88,16 +88,14 @@ class Cluster:
         return self.status == "active"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A cluster that is asked, and its operators in the order in which to try them; empty when it has none."""
 
     cluster: Cluster
     operators: tuple[Operator, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A table at a cluster, as a row of ``get data nodes`` shows it."""
 
     company: str
@@ -106,8 +104,7 @@ class Place:
     cluster: Cluster
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(Struct, frozen=True):
     """Clusters by id, and by the tables that they hold. Never changed after it is built.
 
     Attributes:
@@ -228,7 +225,7 @@ class _Builder:
             members = found.setdefault(operator.cluster, [])
             if operator.is_main and members and members[0].is_main:
                 log.warning("the cluster %s has several main operators: %s counts", operator.cluster, operator.name)
-                members[0] = _not_main(members[0])
+                members[0] = replace(members[0], is_main=False)
             if operator.is_main:
                 members.insert(0, operator)
             else:
@@ -261,19 +258,13 @@ def _is_readable(policy: Policy) -> bool:
     return str(body_of(policy).get("status", "active")) in READABLE
 
 
-def _not_main(operator: Operator) -> Operator:
-    fields = {name: getattr(operator, name) for name in Operator.__slots__}
-    return Operator(**{**fields, "is_main": False})
-
-
 def _entries(tables: Any) -> list[dict[str, Any]]:
     """The tables of a cluster policy that have a database and a name; anything else is passed over."""
     listed = tables if isinstance(tables, list) else []
     return [e for e in listed if isinstance(e, dict) and e.get("dbms") and e.get("name")]
 
 
-@dataclass(slots=True)
-class NodeState:
+class NodeState(Struct):
     """Whether a node answered the last time, and when that was; ``since`` on the monotonic clock, as is
     ``incomplete_until``: till then it counts as a member that lacks data of its cluster. ``failures``: times in a row
     that it did not answer."""

@@ -6,8 +6,10 @@ import functools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake.errors import error
 from edgelake.metadata.address import Addresses
@@ -24,8 +26,7 @@ _CLAUSES = frozenset(("where", "join", "merge"))
 _ROOT = re.compile(r"^root\s+policies?(?:\s+|$)(?:(include|exclude)\s+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Select:
+class Select(Struct, frozen=True):
     """A parsed ``blockchain get``, ready to run on any image."""
 
     types: tuple[str, ...]

@@ -12,9 +12,10 @@ import logging
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from edgelake.errors import EdgeLakeError, NotPermittedError, error
 from edgelake.metadata.ids import Policy, body_of, id_of, type_of
@@ -45,8 +46,7 @@ SOON_S = 0.2
 """After a change was sent: time for it to arrive at the master."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncConfig:
+class SyncConfig(Struct, frozen=True):
     """Options of ``run blockchain sync``.
 
     Attributes:
@@ -61,8 +61,7 @@ class SyncConfig:
     to_table: bool = False
 
 
-@dataclass(slots=True)
-class _Resend:
+class _Resend(Struct):
     """When a change of this node that does not arrive is sent the next time."""
 
     at: float = 0.0

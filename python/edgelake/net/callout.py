@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import unquote, urlsplit
 
+from msgspec import Struct
+
 from edgelake.errors import CommandError, EdgeLakeError, error
 from edgelake.tls import Tls
 
@@ -66,8 +68,7 @@ class Call:
         return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the server sent."""
 
     status: int

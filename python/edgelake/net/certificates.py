@@ -11,9 +11,10 @@ import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgelake import _rust
 from edgelake.errors import ServiceError
@@ -25,8 +26,7 @@ VALID_YEARS = 10
 LOOK_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(Struct, frozen=True):
     """PEM files of a server: certificate (chain) and its key in PKCS#8."""
 
     certificate: Path

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from edgelake.errors import error
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
+class Endpoints(Struct, frozen=True):
     """Both pairs of a service; each defaults to the other one.
 
     Attributes:

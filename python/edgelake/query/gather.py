@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from edgelake._rust import PeerMessage
 from edgelake.errors import QueryStoppedError, TimeoutExpiredError
@@ -24,8 +25,7 @@ ALL_HELD_BYTES = 32 << 20
 """What all shares of a query hold at most."""
 
 
-@dataclass(slots=True)
-class Share:
+class Share(Struct):
     """Rows that one of several nodes gives.
 
     Attributes:
@@ -105,8 +105,7 @@ PROBE_S = 3.0
 """One that does not answer that either is gone."""
 
 
-@dataclass(slots=True)
-class Gathering:
+class Gathering(Struct):
     """Asks for all shares at once and merges what comes.
 
     Attributes:

@@ -9,8 +9,9 @@ import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from edgelake.errors import QueryStoppedError, error
 from edgelake.peering import Asker
@@ -22,8 +23,7 @@ KEPT: Final = 50
 _LIMIT: Final = re.compile(r"\blimit\s+(\d+)\s*;?\s*$", re.IGNORECASE)
 
 
-@dataclass(slots=True)
-class Leaf:
+class Leaf(Struct):
     """One query of another node.
 
     Attributes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake._rust import PeerMerge, Plan, Select
 from edgelake.errors import QueryError, TableMissingError, error
@@ -25,8 +26,7 @@ from edgelake.query.spill import SortedRows
 from edgelake.store.base import TableInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Which nodes are asked.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from edgelake.errors import EdgeLakeError, error
 
@@ -26,8 +27,7 @@ _EXTEND: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ExtendItem:
+class ExtendItem(Struct, frozen=True):
     """A constant column: ``@table_name as t``, ``+city``, ``+disk.int``."""
 
     what: str
@@ -36,8 +36,7 @@ class ExtendItem:
     casts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the options say; the defaults are those of an absent option.
 
     Attributes:

@@ -10,11 +10,12 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake._rust import Plan, RowReader, Select, change_statement, time_text
 from edgelake.errors import EdgeLakeError, QueryError, error
@@ -56,8 +57,7 @@ def _no_constant(_name: str) -> str:
     return ""
 
 
-@dataclass(slots=True)
-class Limits:
+class Limits(Struct):
     """``set query mode``: the node's own bounds; None = none.
 
     Attributes:

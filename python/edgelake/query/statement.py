@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edgelake._rust import Plan, Select
 from edgelake.errors import TableMissingError, error
@@ -20,8 +21,7 @@ _Table = tuple[str, str, list[tuple[str, str, str | None]], list[tuple[str, str,
 _SYSTEM_TABLES: Final = ("sqlite_", INTERNAL_PREFIX)
 
 
-@dataclass(frozen=True, slots=True)
-class Planner:
+class Planner(Struct, frozen=True):
     """Plans selects over the databases of the node.
 
     Attributes:

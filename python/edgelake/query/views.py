@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from edgelake.durable import write_whole
 from edgelake.errors import CommandError, error
@@ -25,8 +25,7 @@ _COLUMN: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ViewColumn:
+class ViewColumn(Struct, frozen=True):
     """A column as statements name it; ``stored`` is its name in the table, None = always null here."""
 
     name: str
@@ -34,8 +33,7 @@ class ViewColumn:
     stored: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """A table's columns by other names, so that one statement fits tables of several nodes."""
 
     dbms: str

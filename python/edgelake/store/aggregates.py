@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from edgelake._rust import Aggregated, Rows, derived_rows
 from edgelake.errors import DatabaseError
@@ -28,8 +30,7 @@ _PREFIX: Final[Mapping[Encoding, str]] = {"none": "agg", "bounds": "bounds", "ar
 _BOUNDS: Final = (("min_val", "float", False), ("max_val", "float", False))
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregation:
+class Aggregation(Struct, frozen=True):
     """How a value column of a table is aggregated.
 
     Attributes:
@@ -142,8 +143,7 @@ def close(tx: Transaction, definition: str) -> None:
     tx.execute("DELETE FROM _edgelake_derived WHERE definition = ?", (definition,))
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """A derived row on its way into its table.
 
     Attributes:

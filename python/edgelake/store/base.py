@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 AUTOMATIC_COLUMNS = ("row_id", "insert_timestamp", "tsd_name", "tsd_id")
 """Columns that the node fills; they stand before the user's columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnInfo:
+class ColumnInfo(Struct, frozen=True):
     """A column: its name, logical type (``timestamp``, ``decimal``, ``char(3)`` ...) and default."""
 
     name: str
@@ -18,8 +18,7 @@ class ColumnInfo:
     default_now: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionInfo:
+class PartitionInfo(Struct, frozen=True):
     """A physical table that holds the rows of a table with ``start_us <= column < end_us``."""
 
     name: str
@@ -28,8 +27,7 @@ class PartitionInfo:
     end_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class TableInfo:
+class TableInfo(Struct, frozen=True):
     """A logical table: all columns, the automatic ones first; ``partitions`` is empty for a plain table."""
 
     dbms: str

@@ -7,19 +7,18 @@ Source: spec "Ingestion", section 14.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
+from msgspec import Struct
 
 from edgelake.store.schema import Transaction
 
 _FIELDS = "table_name, first, last, source, instructions, path, tsd_hash, rows"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBatch:
+class StoredBatch(Struct, frozen=True):
     """Rows of one table and origin, between two journal positions.
 
     Attributes:

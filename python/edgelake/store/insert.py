@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, field, replace
 
 import apsw
+from msgspec import Struct, field
+from msgspec.structs import astuple, replace
 
 from edgelake._rust import Rows
 from edgelake.errors import EdgeLakeError, RefusedError, error
@@ -21,8 +22,7 @@ from edgelake.store.marker import FileMarker
 from edgelake.store.schema import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Insertion:
+class Insertion(Struct, frozen=True):
     """Rows for one table, and what is committed with them.
 
     Attributes:
@@ -53,8 +53,7 @@ class Insertion:
     refusal: EdgeLakeError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
+class Inserted(Struct, frozen=True):
     """What became of an insertion.
 
     Attributes:

@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
+from msgspec import Struct
 
 from edgelake.errors import ServiceError
 
@@ -36,8 +36,7 @@ Key = tuple[str, str]
 """Who sent it, and the text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A key that came before. ``rows`` None: it was begun, and no answer is known."""
 
     digest: bytes

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgelake.store.schema import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class FileMarker:
+class FileMarker(Struct, frozen=True):
     """What the database remembers of a file from its first rows until it is archived.
 
     Attributes:

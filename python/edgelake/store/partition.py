@@ -6,9 +6,10 @@ Vectors: tests/vectors/names-and-files.json, ``partition_names``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from edgelake import _rust
 from edgelake.errors import CommandError
@@ -30,8 +31,7 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A partition: its name, and its time in microseconds UTC, half-open."""
 
     name: str
@@ -39,8 +39,7 @@ class Span:
     end_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """Length of a partition: 14 days, 1 month ... Buckets of days and hours restart every month or day."""
 
     amount: int
@@ -73,8 +72,7 @@ class Interval:
         return self.unit if self.amount == 1 else f"{self.unit}s"
 
 
-@dataclass(frozen=True, slots=True)
-class Partitioning:
+class Partitioning(Struct, frozen=True):
     """A declaration: tables of ``dbms.table`` (either may be ``*``) are cut by ``column``."""
 
     dbms: str

@@ -11,8 +11,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgelake.errors import CommandError, EdgeLakeError
 from edgelake.store.base import TableInfo
@@ -28,8 +30,7 @@ STEP_ROWS: Final = 10_000
 KEPT_RUNS: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What stays of the rows of a database.
 
     Attributes:
@@ -60,8 +61,7 @@ class Rule:
         return " and ".join(f"{name} = {value}" for name, value in said.items() if value is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """Rows of a table that go together: those from ``start_us`` up to ``end_us``, microseconds UTC.
 
     Attributes:
@@ -79,8 +79,7 @@ class Piece:
     stays: bool = False
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """The last time that a rule was followed."""
 
     rule: Rule

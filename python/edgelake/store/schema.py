@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, ClassVar, Protocol
+
+from msgspec.structs import replace
 
 from edgelake.errors import RefusedError
 from edgelake.store import catalogue, engine

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from edgelake.errors import (
     CommandError,
@@ -38,8 +39,7 @@ OnAttach = Callable[[Store, bool], Awaitable[None]]
 """Awaited when a database was connected (True) or is about to be disconnected (False)."""
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseRow:
+class DatabaseRow(Struct, frozen=True):
     """A connected database, as ``get databases`` shows it."""
 
     name: str

@@ -9,8 +9,9 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from edgelake.errors import CommandError, TableMissingError
 from edgelake.store.engine import quote
@@ -49,8 +50,7 @@ _SET_ROWS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(Struct, frozen=True):
     """A row of a TSD table. ``file_time_us`` is microseconds UTC; ``file_id`` 0 = not entered yet."""
 
     dbms: str
@@ -65,8 +65,7 @@ class FileEntry:
     file_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which rows a report shows; None and empty = all. Times are microseconds UTC, half-open."""
 
     dbms: str = ""

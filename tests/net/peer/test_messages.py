@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgelake.bench.processes import free_port
@@ -215,7 +215,7 @@ async def test_an_address_in_use_is_said(tmp_path: Path) -> None:
 
 async def test_a_slow_block_is_not_waited_for(tmp_path: Path) -> None:
     async with node(tmp_path, "a") as (a, address), RawPeer() as peer:
-        server(a).config = dataclasses.replace(server(a).config, block_s=0.2)
+        server(a).config = msgspec.structs.replace(server(a).config, block_s=0.2)
         host, port = address.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(block("get status", peer.address)[:100])

@@ -11,10 +11,11 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.command.handlers.status import statuses
@@ -76,8 +77,7 @@ def _escaped(text: str, *, quotes: bool = False) -> str:
     return text.replace('"', r"\"") if quotes else text
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """What is asked of the operating system."""
 
     memory_bytes: int

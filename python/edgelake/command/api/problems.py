@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from edgelake.command.api.metrics import disk
 from edgelake.command.api.overview import COMMANDS
@@ -30,8 +32,7 @@ MOST: Final = 200
 _WARNING: Final = "Warning: "
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One of them; ``command`` is to be looked at before it is run: it may have places to fill."""
 
     weight: Weight

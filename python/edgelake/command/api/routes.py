@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.errors import NotPermittedError, RequestError
@@ -51,8 +52,7 @@ class ContentTypeError(RequestError):
     http_status = 415
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """One value of the path, the query, or (with POST) the JSON body."""
 
     name: str
@@ -66,8 +66,7 @@ class Parameter:
     most: int = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """What a handler gets: checked values."""
 
     ctx: Context

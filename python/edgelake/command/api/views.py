@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec.structs import asdict
 
 from edgelake.command.api.overview import overview
 from edgelake.command.api.problems import problems

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake._rust import interval_values, time_text
 from edgelake.command.context import Context
@@ -369,8 +371,7 @@ def _all(ctx: Context, dbms: str) -> list[tuple[Store, Aggregation]]:
 # ---- intervals
 
 
-@dataclass(frozen=True, slots=True)
-class _Interval:
+class _Interval(Struct, frozen=True):
     start_us: int
     updated_us: int
     count: int
@@ -393,8 +394,7 @@ class _Interval:
         return values[function]
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
+class _Series(Struct, frozen=True):
     """Intervals of a column of a table, the latest last."""
 
     dbms: str

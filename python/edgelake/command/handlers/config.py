@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
+
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Tail
@@ -18,8 +19,7 @@ from edgelake.model import CommandClass, Listener, Reply, Table
 _PART = "config policies"
 
 
-@dataclass(slots=True)
-class Applied:
+class Applied(Struct):
     """What became of one policy that was applied."""
 
     id: str
@@ -44,8 +44,7 @@ class _Values:
         return "" if value is None else str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A listener that a policy asks for: its row in ``get processes``, and the command that starts it."""
 
     row: str

@@ -12,9 +12,10 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
+
+from msgspec import Struct, field
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Key, Timestamp
@@ -141,8 +142,7 @@ def _text(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-@dataclass(frozen=True, slots=True)
-class _Difference:
+class _Difference(Struct, frozen=True):
     """``file``: number at the member that took it in; 0 = of all its rows. ``values``: at each member."""
 
     table: tuple[str, str]
@@ -152,8 +152,7 @@ class _Difference:
     values: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Comparison:
+class _Comparison(Struct):
     """Members side by side. ``silent``: those that did not answer; they are left out from then on."""
 
     ctx: Context

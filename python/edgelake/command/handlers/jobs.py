@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.command.handlers.scheduler import run_now
@@ -18,8 +19,7 @@ from edgelake.query.service import Queries
 _TITLES: Final = ("Job", "Type", "Status", "Run Time", "Count", "Command")
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
+class _Listed(Struct, frozen=True):
     """A query, named by its number, or a task, named ``scheduler.task``."""
 
     name: str

@@ -6,10 +6,10 @@ import asyncio
 import socket
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.command.handlers.broker import set_broker_debug
@@ -32,8 +32,7 @@ _NO_USER = "unused"
 # ---- clients of other brokers
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """Who we are to a broker."""
 
     user: str
@@ -43,8 +42,7 @@ class Login:
     private_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
+class Wire(Struct, frozen=True):
     """How a broker is reached; ``clean`` None: it keeps a session when a topic needs one."""
 
     host: str

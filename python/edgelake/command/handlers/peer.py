@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Annotated, Final
+
+from msgspec.structs import replace
 
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context

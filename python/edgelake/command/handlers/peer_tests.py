@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Annotated, Final
+
+from msgspec import Struct
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import After, Key
@@ -31,8 +32,7 @@ ASKED_AT_ONCE: Final = 64
 _NO_SERVER: Final = 21
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """A node of the metadata."""
 
     address: str
@@ -40,8 +40,7 @@ class Peer:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a node answered, and after how long."""
 
     answer: PeerAnswer

@@ -6,9 +6,10 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+
+from msgspec.structs import replace
 
 from edgelake import _rust
 from edgelake.command.cluster import CLUSTER, ClusterMessages

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
+
+from msgspec.structs import asdict
 
 from edgelake._rust import sanitize_name
 from edgelake.command.context import Context

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from edgelake.command.context import Context
 from edgelake.command.grammar import Bytes, Directory, Json, Key, Seconds

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from edgelake import _rust
 from edgelake.command.context import Context

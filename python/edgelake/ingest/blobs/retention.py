@@ -18,7 +18,7 @@ from edgelake.store.retention import Rule
 DAY: Final = "%y%m%d"
 
 
-class Retention(Rule):
+class Retention(Rule, frozen=True):
     """What stays of the blobs of a database, or of a table; ``most_bytes`` counts for each place by itself.
 
     ``free_bytes`` is wanted where ``blobs_dir`` is; only blobs in folders go for it.

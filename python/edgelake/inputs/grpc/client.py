@@ -14,8 +14,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake._rust import ProtoDecoder
 from edgelake.errors import (
@@ -52,8 +54,7 @@ SHOWN_CHARACTERS = 1000
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """Of one client.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgelake.errors import NotAvailableError
 from edgelake.tls import Tls
@@ -24,8 +25,7 @@ def need_libraries() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log writes to stderr; what fails is told by our errors
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(Struct, frozen=True):
     """A server, reached in the clear when ``tls`` is None."""
 
     host: str
@@ -48,8 +48,7 @@ def _content(path: str | None) -> bytes | None:
     return Path(path).read_bytes() if path else None
 
 
-@dataclass(frozen=True, slots=True)
-class ProtoFile:
+class ProtoFile(Struct, frozen=True):
     """A definition as people write it: ``<name>.proto`` below ``directory``."""
 
     directory: Path
@@ -60,8 +59,7 @@ class ProtoFile:
         return self.directory / f"{self.name.removesuffix('.proto')}.proto"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A function and its request.
 
     Attributes:
@@ -80,8 +78,7 @@ class Call:
     defaults: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How often and how long.
 
     Attributes:

@@ -7,6 +7,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from edgelake.errors import CommandError, NotAvailableError
 from edgelake.tls import Tls
 
@@ -31,8 +33,7 @@ class Login:
     mechanism: Mechanism = "PLAIN"
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Struct, frozen=True):
     """A cluster by the address of one of its brokers, reached in the clear when ``tls`` is None."""
 
     host: str
@@ -61,8 +62,7 @@ class Cluster:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Topics that a group of consumers reads.
 
     Attributes:

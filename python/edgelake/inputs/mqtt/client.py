@@ -13,8 +13,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from edgelake.errors import EdgeLakeError
 from edgelake.inputs.mqtt.config import RENEW_S, Broker, Subscription

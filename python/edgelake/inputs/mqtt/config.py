@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgelake.errors import CommandError, NotAvailableError
 from edgelake.tls import Tls
@@ -13,8 +14,7 @@ RENEW_S = 55 * 60
 _BEGIN = "-----BEGIN"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A password that is signed when it is needed: RS256, good for an hour (``project_id``, ``private_key``).
 
     ``private_key`` is the key in PEM form, or the path of its file.
@@ -45,16 +45,14 @@ class Token:
             raise CommandError(f"private_key: {problem}", hint=hint) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(Struct, frozen=True):
     """A topic filter and the highest QoS of what comes for it."""
 
     filter: str
     qos: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
+class Broker(Struct, frozen=True):
     """Another broker, and who we are to it.
 
     Attributes:

@@ -19,7 +19,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Message = tuple[str, bytes]
 """Topic and payload."""
@@ -29,8 +30,7 @@ LIMIT_BYTES = 8 << 20
 KNOWN_RETAINED = 4096
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """A message of QoS 1 or 2 from its first coming to its last acknowledgement."""
 
     packet_id: int
@@ -39,8 +39,7 @@ class Held:
     here: bool = True  # it came over the connection that stands now
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """Messages that are handed on together, in the order in which they came, and what is to be acknowledged then."""
 
     messages: list[Message]

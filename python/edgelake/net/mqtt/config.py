@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgelake.errors import error
 from edgelake.net.endpoints import Endpoints
@@ -16,16 +17,14 @@ ANONYMOUS = "EDGELAKE_MQTT_ANONYMOUS"
 """In the environment: the option ``anonymous`` where the command has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """Where messages that become rows go."""
 
     clients: MessageClients
     pipeline: Pipeline
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerConfig(Endpoints):
+class BrokerConfig(Endpoints, frozen=True):
     """One broker.
 
     Attributes:

@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from edgelake._rust import MqttAcl
 from edgelake.errors import CredentialsError, ServiceError
@@ -25,8 +26,7 @@ log = logging.getLogger(__name__)
 BAD_USER_OR_PASSWORD, NOT_AUTHORIZED, UNAVAILABLE, RATE_EXCEEDED = 0x86, 0x87, 0x88, 0x9F
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """A CONNECT that waits."""
 
     ticket: int

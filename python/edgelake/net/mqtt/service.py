@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgelake import _rust
 from edgelake.errors import ServiceError
@@ -28,8 +29,7 @@ CLIENTS_SHOWN = 10_000
 _LEVELS = {"debug": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """Packets of one kind from one address. Times are Unix seconds, 0 = never."""
 
     ip: str
@@ -42,8 +42,7 @@ class Counted:
     details: str
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """A session, connected or not."""
 
     client_id: str

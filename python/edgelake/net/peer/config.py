@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edgelake.net.certificates import TlsFiles
 from edgelake.net.endpoints import Endpoints
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConfig(Endpoints):
+class PeerConfig(Endpoints, frozen=True):
     """Where messages of other nodes come in.
 
     Attributes:

@@ -6,9 +6,10 @@ import asyncio
 import errno
 import os
 import socket
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 MAX_BYTES: Final = 1 << 16
 """Longer messages go by a transport, which does not hold a copy of what is left."""
@@ -16,8 +17,7 @@ MAX_BYTES: Final = 1 << 16
 _KIND: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 
-@dataclass(slots=True)
-class Sending:
+class Sending(Struct):
     """A connection that could not be given everything at once; ``rest`` is still to be sent."""
 
     opened: socket.SocketType

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
+from msgspec import Struct, field
 
 from edgelake.errors import EdgeLakeError, NotPermittedError, RequestError, StoppingError
 from edgelake.model import Caller
@@ -38,8 +38,7 @@ class ApiFailedError(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
+class ApiRequest(Struct, frozen=True):
     """One request.
 
     Attributes:
@@ -56,8 +55,7 @@ class ApiRequest:
     find_caller: Callable[[], Caller]
 
 
-@dataclass(slots=True)
-class ApiReply:
+class ApiReply(Struct):
     """What answers it: a body, or pieces of one.
 
     Attributes:
@@ -99,8 +97,7 @@ def is_for_grafana(scope: Scope) -> bool:
     return is_from_grafana(scope.headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """What answering needs of the server.
 
     Attributes:

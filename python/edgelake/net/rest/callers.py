@@ -8,8 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from edgelake.errors import CredentialsError, NotPermittedError
 from edgelake.identity.gate import Gate, Origin
@@ -104,8 +105,7 @@ class Callers:
         return Origin(scope.client, ip, is_loopback(ip), is_foreign, get("authorization") or "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Peer:
+class _Peer(Struct, frozen=True):
     """What a browser says about a request."""
 
     origin: str

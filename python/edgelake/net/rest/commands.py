@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgelake.errors import (
     CommandError,
@@ -59,8 +61,7 @@ _UNREADABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """What answering a command needs of the server."""
 
     hooks: RestHooks

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from edgelake.net.endpoints import Endpoints
 from edgelake.net.rest.cors import Cors
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
+class BodyLimits(Struct, frozen=True):
     """How much of a request body is taken, and how patiently. A value of 0 is not allowed.
 
     Attributes:
@@ -28,8 +28,7 @@ class BodyLimits:
     idle_seconds: int = 30
 
 
-@dataclass(frozen=True, slots=True)
-class RestConfig(Endpoints):
+class RestConfig(Endpoints, frozen=True):
     """One REST listener.
 
     Attributes:

@@ -7,8 +7,9 @@ API refuses it. A list of origins: only these, and these may use the API, too. `
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from edgelake.errors import CommandError
 from edgelake.net.rest.exchange import Exchange, HeaderList, Reading, Scope
@@ -18,8 +19,7 @@ MOST_ORIGINS = 100
 _ALLOW = "access-control-"
 
 
-@dataclass(frozen=True, slots=True)
-class Cors:
+class Cors(Struct, frozen=True):
     """The origins that may read; ``everybody``: all."""
 
     everybody: bool = True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from edgelake.errors import NotAvailableError
 from edgelake.model import Caller, Execute, Form, Incoming, Reply, Stored, Submit, SubmitThen
@@ -71,8 +72,7 @@ def no_log(text: str, failed: bool) -> None:
     """Nobody wants to know."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestHooks:
+class RestHooks(Struct, frozen=True):
     """The node behind the server.
 
     Attributes:

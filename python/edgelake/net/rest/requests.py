@@ -9,8 +9,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from edgelake.errors import CommandError, RequestError, error
 
@@ -85,8 +86,7 @@ def check_text(command: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A command request, from wherever its parts came.
 
     Attributes:

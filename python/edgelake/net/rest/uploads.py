@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edgelake.errors import RequestError
 from edgelake.net.rest.bodies import Body
@@ -53,8 +54,7 @@ class Upload:
             raise RequestError(f"The form has no field '{FIELD}'", hint=f"curl -F '{FIELD}=@name' ...")
 
 
-@dataclass(slots=True)
-class Part:
+class Part(Struct):
     """A field of a form.
 
     Attributes:

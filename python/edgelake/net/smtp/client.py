@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from edgelake.errors import OverloadedError, ServiceError
 from edgelake.model import Status
 from edgelake.net.smtp.link import Link, Refused, SmtpConfig, Unreachable
@@ -42,8 +44,7 @@ Tell = Callable[[str, bool], None]
 """A line for the log: the text, and whether something failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of a mail so far; ``reason`` why it waits, or was refused."""
 
     state: Literal["sent", "waiting", "refused"]
