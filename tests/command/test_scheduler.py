@@ -102,6 +102,52 @@ def test_runs_of_one_task_never_overlap() -> None:
     assert most == 1
 
 
+def test_tasks_that_come_due_together_run_in_the_order_in_which_they_were_scheduled() -> None:
+    """Scripts compute a value in one task and use it in the next."""
+    lines: list[str] = []
+
+    async def record(line: str, caller: Caller) -> str:
+        if line == "measure":
+            await asyncio.sleep(0.02)
+        lines.append(line)
+        return ""
+
+    async def work() -> None:
+        scheduler = Scheduler(1, record)
+        for name in ("measure", "take", "send"):
+            scheduler.add(name, name, 0.1, Moment(0), PROMPT)
+        scheduler.start()
+        await until(lambda: len(lines) >= 6)
+        await scheduler.stop()
+
+    play(work)
+    assert lines[:6] == ["measure", "take", "send"] * 2
+
+
+def test_a_task_that_hangs_holds_the_others_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelake.command.scheduler.PATIENCE_S", 0.02)
+    lines: list[str] = []
+
+    async def record(line: str, caller: Caller) -> str:
+        if line == "hang":
+            await asyncio.Event().wait()
+        lines.append(line)
+        return ""
+
+    async def work() -> None:
+        scheduler = Scheduler(1, record)
+        monkeypatch.setattr("edgelake.command.scheduler.GRACE_S", 0.02)
+        for name in ("hang", "a", "b"):
+            scheduler.add(name, name, 0.05, Moment(0), PROMPT)
+        scheduler.start()
+        await until(lambda: lines.count("b") >= 3)
+        await scheduler.stop()
+
+    play(work)
+    assert "hang" not in lines
+    assert lines[:2] == ["a", "b"]
+
+
 def test_a_task_has_the_classes_of_who_scheduled_it(ctx: Context) -> None:
     async def work() -> None:
         admin = ctx.for_caller(Caller("rest", frozenset({CommandClass.ADMIN, CommandClass.DATA})))

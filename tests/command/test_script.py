@@ -91,6 +91,10 @@ CONDITIONS = [
     ("!t is declared", True),
     ("not declared !unset", True),
     ("!n != 13", True),
+    (
+        "!unset and !t print a",
+        False,
+    ),  # what no test needs is not read: a `then` may be missing, as an official script has it
 ]
 
 

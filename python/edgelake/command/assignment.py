@@ -200,8 +200,10 @@ def _typed(words: tuple[Word, ...], variables: Variables, line: Line) -> Any:
         value = translate_word(words[0], variables)
         if isinstance(value, str) and words[0].bare and value.strip()[:1] in ("{", "["):
             return json_value(value, variables)
-        return value
-    return value_text(line, line.words.index(words[0]), variables)
+    else:
+        value = value_text(line, line.words.index(words[0]), variables)
+    # Single quotes are no part of it here, as in the reference; those of a plain variable stay.
+    return value[1:-1] if isinstance(value, str) and re.fullmatch(r"'[^']*'", value) else value
 
 
 def json_value(text: str, variables: Variables) -> Any:

@@ -30,20 +30,30 @@ class Test:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """A test that can't be read. It is an error when its turn comes: a false term before ``and`` saves the line, as in
+    the reference, and an official script has such a line."""
+
+    error: CommandError
+
+
+@dataclass(frozen=True)
 class Condition:
     """Tests and groups, with the connectives between them (``and``/``or``)."""
 
-    terms: tuple[Test | Condition, ...]
+    terms: tuple[Test | Condition | Fault, ...]
     connectives: tuple[str, ...] = ()
 
     def holds(self, variables: Resolver) -> bool:
         """The truth, left to right without precedence, as the reference does: a false term before ``and`` ends with
         False even if an ``or`` follows, a true term before ``or`` ends with True.
 
-        Raises CommandError when a typed comparison has a side that doesn't convert.
+        Raises CommandError when a typed comparison has a side that doesn't convert, or a test can't be read.
         """
         result = False
         for index, term in enumerate(self.terms):
+            if isinstance(term, Fault):
+                raise term.error
             result = term.holds(variables) if isinstance(term, Condition) else _test(term, variables)
             if index < len(self.connectives) and result == (self.connectives[index] == "or"):
                 break
@@ -51,16 +61,19 @@ class Condition:
 
 
 def parse_condition(words: Sequence[Word]) -> Condition:
-    """Words as a condition. Raises CommandError."""
+    """Words as a condition. Raises CommandError when there are none."""
     if not words:
         raise CommandError("Missing condition after 'if'")
-    terms: list[Test | Condition] = []
+    terms: list[Test | Condition | Fault] = []
     connectives: list[str] = []
     start = 0
     for index in range(len(words) + 1):
         if index < len(words) and not (words[index].is_("and") or words[index].is_("or")):
             continue
-        terms.append(_term(words[start:index]))
+        try:
+            terms.append(_term(words[start:index]))
+        except CommandError as error:
+            terms.append(Fault(error))
         if index < len(words):
             connectives.append(words[index].text)
         start = index + 1

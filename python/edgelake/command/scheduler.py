@@ -3,6 +3,10 @@
 A task runs at fixed distances on the monotonic clock, so that setting the wall clock (or summer time) neither loses nor
 doubles a run. The wall clock decides one thing only: when a task whose start is a date runs first.
 
+Tasks of one scheduler that come due together run one after another, in the order in which they were scheduled:
+official scripts compute a value in one task and use it in the next. One that takes longer than PATIENCE_S holds the
+others no more.
+
 Source: spec "Command language", section 11.
 """
 
@@ -11,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
@@ -28,6 +33,8 @@ MAX_ID: Final = 10
 MAX_TASKS: Final = 1000
 GRACE_S: Final = 3.0
 """What a run that is under way has to end by itself when its task is stopped."""
+PATIENCE_S: Final = 1.0
+"""How long a task waits for the one that came due before it."""
 _CLOCK_CHECK_S: Final = 10.0
 _ERROR_CHARS: Final = 1000
 
@@ -122,6 +129,8 @@ class Scheduler:
         self.tasks: dict[str, Task] = {}
         self._run = run
         self._note = note
+        self._last_done = asyncio.Event()
+        self._last_done.set()
 
     def add(self, name: str, command: str, period_s: float, start: Moment, caller: Caller) -> Task:
         """Add a task. Raises CommandError for a name that is in use, and for one task too many."""
@@ -270,13 +279,27 @@ class Scheduler:
             task.begun = True
         due = time.monotonic()
         while task.mode != "Stopped" and task.worker is me:
-            await self.run_once(task)
+            async with self._turn():
+                await self.run_once(task)
             late = int((time.monotonic() - due) / task.period_s)
             task.skipped += late
             due += (late + 1) * task.period_s
             if task.worker is me:
                 task.due = due
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Behind the task that came due before."""
+        before, done = self._last_done, asyncio.Event()
+        self._last_done = done
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await before.wait()
+            yield
+        finally:
+            done.set()
 
     async def _wait_for_start(self, task: Task) -> None:
         """A date is waited for on the wall clock, looked at often, as it may be set; a distance on the monotonic."""
