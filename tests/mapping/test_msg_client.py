@@ -147,6 +147,14 @@ def test_status_text_has_the_form_of_the_reference(node: Node) -> None:
     ]
 
 
+def test_a_table_that_the_message_names_is_shown_as_its_mapping(node: Node) -> None:
+    node.text(
+        "run msg client where broker = rest and user-agent = a and topic = (name = p and dbms = d "
+        'and table = "bring [table]" and column.v.int = "bring [v]")'
+    )
+    assert "p    |False  |  0|d   |['[table]']|v          |int        |['[v]']" in node.text("get msg client")
+
+
 def test_status_with_details_and_statistics(node: Node) -> None:
     node.text(DECLARE)
     node.post(GOOD)

@@ -328,7 +328,8 @@ def _topics_table(client: MessageClient) -> Table:
         spec = topic.spec
         policies = ", ".join(str(body.get("id", "")) for p in spec.get("policies", ()) for body in p.values())
         dynamic = str(bool(spec.get("dynamic")))
-        head: tuple[object, ...] = (topic.name, dynamic, spec["qos"], spec.get("dbms", ""), spec.get("table", ""))
+        where = (_place(spec.get("dbms", "")), _place(spec.get("table", "")))
+        head: tuple[object, ...] = (topic.name, dynamic, spec["qos"], *where)
         for column in spec.get("columns") or [{}]:
             shown = (
                 column.get("name", ""),
@@ -341,6 +342,11 @@ def _topics_table(client: MessageClient) -> Table:
             head, policies = ("", dynamic, "", "", ""), ""
     titles = "Topic,Dynamic,QOS,DBMS,Table,Column name,Column Type,Mapping Function,Optional,Policies"
     return Table(titles.split(","), rows, indent=5)
+
+
+def _place(value: str) -> str:
+    """A database or table: its name, or what of a message names it."""
+    return str(_function(value)) if value.startswith("bring") else value
 
 
 def _function(value: str) -> list[str]:
