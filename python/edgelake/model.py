@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct, field
+
+FILE_BYTES: Final = 16 << 30
+"""The largest file that a node takes from outside, also unpacked: what one member of a cluster takes, all take."""
 
 
 class CommandClass(enum.StrEnum):

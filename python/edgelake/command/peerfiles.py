@@ -33,15 +33,12 @@ from edgelake.ingest.putfile import hand_over
 from edgelake.ingest.received import Received
 from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.ids import body_of
-from edgelake.model import CommandClass
+from edgelake.model import FILE_BYTES, CommandClass
 from edgelake.net.peer.send import address_of
 from edgelake.peering import NO_ANSWER, FileTarget, PeerAnswer, Peers, file_words
 
 PEER_FILES: Final = "peer files"
 """Name of the node's part."""
-
-MAX_FILE_BYTES: Final = 1 << 30
-"""Of a file that came compressed."""
 
 MAX_FILES: Final = 10_000
 BEGIN_S: Final = 20.0
@@ -414,8 +411,8 @@ async def _content(path: Path, compressed: bool) -> AsyncGenerator[bytes]:
             if not piece:
                 return
             size += len(piece)
-            if size > MAX_FILE_BYTES:
-                raise error(9, f"it holds more than {MAX_FILE_BYTES:,} bytes")
+            if size > FILE_BYTES:
+                raise error(9, f"it holds more than {FILE_BYTES:,} bytes")
             yield piece
 
 

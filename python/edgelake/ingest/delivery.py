@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from edgelake.errors import EdgeLakeError, error
 from edgelake.ingest.members import MemberFiles, archived_file, name_of_entry
 from edgelake.ingest.names import FileName
-from edgelake.ingest.sending import DUPLICATE, Packed, says_what_became
+from edgelake.ingest.sending import BAD_FILE, DUPLICATE, Packed, says_what_became
 from edgelake.ingest.settings import OperatorConfig
 from edgelake.peering import FileTarget, Peers
 from edgelake.store.tsd import FileEntry, tsd_name
@@ -146,7 +146,12 @@ class Delivery:
     async def _give(self, member: int, ids: Sequence[int], reply_to: str) -> None:
         try:
             for file_id in ids:
-                await self._give_one(member, file_id, reply_to)
+                try:
+                    await self._give_one(member, file_id, reply_to)
+                except EdgeLakeError as failure:
+                    if failure.number not in BAD_FILE:  # then the others may get there
+                        raise
+                    log.warning("file %d of member %d, which %s asked for: %s", file_id, member, reply_to, failure)
         except EdgeLakeError as failure:
             log.warning("files that %s asked for do not get there: %s", reply_to, failure)
         except Exception:

@@ -6,10 +6,14 @@ import asyncio
 import gzip
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgelake.bench.processes import free_port
+from edgelake.command import peerfiles
 from edgelake.errors import EdgeLakeError
+from edgelake.net.peer.config import PeerConfig
+from edgelake.net.rest.config import BodyLimits
 from edgelake.peering import FileTarget
 from tests.net.peer.clusters import Cluster, cluster
 from tests.net.peer.nodes import until
@@ -88,6 +92,43 @@ async def test_a_new_member_fetches_what_was_there_before_it(tmp_path: Path) -> 
     finally:
         await members.stop(1)
         await members.stop(0)
+
+
+async def test_a_file_that_is_too_long_for_a_member_holds_up_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peerfiles, "FILE_BYTES", 1000)  # of what it holds unpacked
+    members = Cluster(tmp_path, [free_port(), free_port()])
+    try:
+        await members.start(0, without=["run data"])
+        expected: list[int] = []
+        for values in ([9] * 200, [1], [2]):
+            members.drop(0, b"".join(map(row, values)), f"plant.t.0.{len(expected):032x}.0.json")
+            expected = sorted([*values, *expected])
+            await members.hold(expected)
+        await members.start(1, without=["run data distributor"])
+
+        async def others_are_here() -> bool:
+            return await members.values(1) == [1, 2]
+
+        await until(others_are_here)
+        (state,) = (await members.data(1, "get consumer"))["members"]
+        assert (state["last_id"], state["complete_to"]) == (3, 0)
+
+        async def is_told() -> bool:
+            shown = await members.data(1, "get consumer")
+            return not shown["is_complete"] and "does not send" in shown["members"][0]["last_error"]
+
+        await until(is_told)
+    finally:
+        await members.stop(1)
+        await members.stop(0)
+
+
+def test_what_one_member_takes_in_the_others_take_from_it() -> None:
+    (from_members,) = (one.default for one in msgspec.structs.fields(PeerConfig) if one.name == "file_bytes")
+    limits = BodyLimits()
+    assert peerfiles.FILE_BYTES == from_members >= max(limits.file_bytes, limits.total_bytes)
 
 
 async def test_without_an_archive_a_new_member_gets_the_rows_of_the_table(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgelake.model import FILE_BYTES
 from edgelake.net.certificates import TlsFiles
 from edgelake.net.endpoints import Endpoints
 
@@ -27,4 +28,4 @@ class PeerConfig(Endpoints, frozen=True):
     connections_per_ip: int = 256
     block_s: float = 30.0
     message_bytes: int = 16 << 20
-    file_bytes: int = 1 << 30
+    file_bytes: int = FILE_BYTES

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from edgelake.model import FILE_BYTES
 from edgelake.net.endpoints import Endpoints
 from edgelake.net.rest.cors import Cors
 
@@ -22,7 +23,7 @@ class BodyLimits(Struct, frozen=True):
     """
 
     total_bytes: int = 1 << 30
-    file_bytes: int = 16 << 30
+    file_bytes: int = FILE_BYTES
     block_bytes: int = 4 << 20
     whole_bytes: int = 64 << 20
     idle_seconds: int = 30
