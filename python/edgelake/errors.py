@@ -5,6 +5,7 @@ Source: spec "Command language", section 14; "REST API", section 10.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 
@@ -458,8 +459,27 @@ NUMBERS: dict[int, tuple[str, str, int]] = {
 
 
 def error(number: int, detail: str = "", *, hint: str = "", **where: Any) -> EdgeLakeError:
-    """An error by the reference's number. Raises KeyError for a number that has no entry."""
-    code, text, http_status = NUMBERS[number]
+    """An error by the reference's number. Raises KeyError for a number that is not known."""
+    code, text, http_status = NUMBERS.get(number) or _classes()[number]
     raised = EdgeLakeError(detail, hint=hint, **where)
     raised.code, raised.number, raised.text, raised.http_status = code, number, text, http_status
     return raised
+
+
+def text_of(number: int) -> str:
+    """What a number says."""
+    try:
+        return error(number).text
+    except KeyError:
+        return f"error {number}"
+
+
+@cache
+def _classes() -> dict[int, tuple[str, str, int]]:
+    """Numbers of errors that have a class; the most general one of those that share a number."""
+    found: dict[int, tuple[str, str, int]] = {}
+    open_classes = [EdgeLakeError]
+    for cls in open_classes:
+        open_classes += cls.__subclasses__()
+        found.setdefault(cls.number, (cls.code, cls.text, cls.http_status))
+    return found

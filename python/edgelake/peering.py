@@ -61,12 +61,12 @@ class Asker(Struct, frozen=True):
     number: int
 
 
-def failure_of(number: int, text: str) -> EdgeLakeError:
+def failure_of(number: int, text: str, *, hint: str = "") -> EdgeLakeError:
     """What another node says is wrong, as an error of ours; numbers of other editions become 3."""
     try:
-        return error(number, text)
+        return error(number, text, hint=hint)
     except KeyError:
-        return error(3, f"{text} (error {number})")
+        return error(3, f"{text} (error {number})", hint=hint)
 
 
 class Peers(Protocol):

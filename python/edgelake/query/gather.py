@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from edgelake._rust import PeerMessage
-from edgelake.errors import QueryStoppedError, TimeoutExpiredError
+from edgelake.errors import QueryStoppedError, TimeoutExpiredError, text_of
 from edgelake.peering import INCOMPLETE, NO_ANSWER, UNREACHABLE, PeerAnswer, failure_of
 from edgelake.query.exchange import RowEvent, RowQuery
 from edgelake.query.jobs import Job
@@ -276,7 +276,7 @@ class Gathering(Struct):
         if share.next():
             self._ask(share)
             return []
-        share.failure = f"{share.peer}: {event.text.removeprefix(f'{share.peer}: ') or f'error {event.error}'}"
+        share.failure = f"{share.peer}: {event.text.removeprefix(f'{share.peer}: ') or text_of(event.error)}"
         if share.is_merged or not self.subset:
             # Rows that are merged cannot be taken back: a part of a share would be counted as all of it.
             raise failure_of(event.error, share.failure)

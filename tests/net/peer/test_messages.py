@@ -103,6 +103,27 @@ async def test_who_does_not_wait_gets_the_refusal_in_the_command(tmp_path: Path)
         assert (said.command, said.data) == ("echo Command 'get nothing' not recoginzed", b"")
 
 
+@pytest.mark.parametrize(
+    ("number", "text", "known"),
+    [
+        (46, "Failed to parse SQL statement", 46),
+        (45, "Failed to load table metadata from blockchain", 45),
+        (999, "", 3),
+    ],
+)
+async def test_a_failure_of_a_peer_keeps_its_number_and_text(
+    tmp_path: Path, number: int, text: str, known: int
+) -> None:
+    async with node(tmp_path, "a") as (a, _), RawPeer() as peer:
+        asked = asyncio.ensure_future(a.execute(f"run client {peer.address} get status"))
+        said = await peer.next()
+        await send(said.source, block("echo", peer.address, job=said.job, info=4, error=number))
+        with pytest.raises(EdgeLakeError) as failed:
+            await asked
+        assert failed.value.number == known
+        assert failed.value.detail.startswith(f"{peer.address}: {text or 'error 999'}")
+
+
 async def test_an_empty_answer_comes_as_one(tmp_path: Path) -> None:
     """The reference takes "OK" for no answer, and goes on waiting."""
     async with node(tmp_path, "a") as (a, address), RawPeer() as peer:

@@ -30,7 +30,7 @@ from edgelake.command.render import reply_text, to_json
 from edgelake.command.security import member_name
 from edgelake.command.tokenizer import Word, tokenise
 from edgelake.command.variables import Variables
-from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error
+from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, error, text_of
 from edgelake.identity.trust import KeyRights, Trust
 from edgelake.metadata.address import NODE_TYPES, ips_of
 from edgelake.metadata.certificates import Certificates
@@ -44,7 +44,7 @@ from edgelake.net.peer import Dispatch, Hooks, PeerConfig, PeerServer
 from edgelake.net.peer.asking import MAX_COMMAND_BYTES
 from edgelake.net.peer.dispatch import PONG, Answer, Ready
 from edgelake.net.peer.secure import certificate_text
-from edgelake.peering import PeerAnswer
+from edgelake.peering import PeerAnswer, failure_of
 from edgelake.query.exchange import QueryPeers
 from edgelake.query.network import Asked
 
@@ -423,11 +423,8 @@ def _shown(answer: PeerAnswer) -> str:
 
 def _failure(failed: Sequence[PeerAnswer], asked: int) -> EdgeLakeError:
     """One error for all that failed, with the number of the first."""
-    texts = "; ".join(f"{answer.peer}: {answer.text.removeprefix(f'{answer.peer}: ')}" for answer in failed)
+    texts = "; ".join(f"{a.peer}: {a.text.removeprefix(f'{a.peer}: ') or text_of(a.error)}" for a in failed)
     hint = "subset = true in the brackets takes the answers of the others" if asked > 1 else ""
     if failed[0].error == NotPermittedError.number:
         return NotPermittedError(texts, hint=hint)
-    try:
-        return error(failed[0].error, texts, hint=hint)
-    except KeyError:  # a number of another edition
-        return error(3, f"{texts} (error {failed[0].error})", hint=hint)
+    return failure_of(failed[0].error, texts, hint=hint)

@@ -303,4 +303,5 @@ def _text(message: PeerMessage) -> str:
     """Text of a reply: its data, or what stands behind ``print`` or ``echo`` in the command."""
     if message.data:
         return message.data.decode(errors="replace")
-    return message.command.partition(" ")[2].replace("\t", " ").strip()
+    verb, _, said = message.command.partition(" ")
+    return said.replace("\t", " ").strip() if verb in ("print", "echo") else ""
