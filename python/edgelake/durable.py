@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 GULP_BYTES = 1 << 20
@@ -22,6 +23,26 @@ async def gulps(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
             held, held_bytes = [], 0
     if held:
         yield held
+
+
+async def feed(pieces: AsyncIterator[bytes], take: Callable[[list[bytes]], object]) -> None:
+    """Give all pieces to ``take``, in a thread, one call at a time; the next ones are waited for meanwhile.
+
+    On return, also with a failure, no call is under way. Raises what the pieces and ``take`` raise.
+    """
+    taking: asyncio.Future[object] | None = None
+    try:
+        async for gulp in gulps(pieces):
+            if taking is not None:
+                await asyncio.shield(taking)
+            taking = asyncio.ensure_future(asyncio.to_thread(take, gulp))
+        if taking is not None:
+            await asyncio.shield(taking)
+    finally:
+        if taking is not None:
+            await asyncio.wait([taking])
+            if not taking.cancelled():
+                taking.exception()  # who has failed before does not ask
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:

@@ -33,7 +33,7 @@ async def test_contents_of_rows_go_to_the_folder_of_the_day(tmp_path: Path) -> N
             await node.execute(RUN)
         await node.until(lambda found: found["blobs"] == 1 and not found["waiting"])
         await node.take(ONE, TWO)
-        await node.until(lambda found: found["blobs"] >= 2 and not found["waiting"])
+        await node.until(lambda found: found["blobs"] == 3)
         for content in (ONE, TWO):
             assert (node.day / f"plant.photo.{id_of(content)}").read_bytes() == content
             status, headers, body = await node.get(id_of(content))

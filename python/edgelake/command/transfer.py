@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from edgelake.command.context import Context
-from edgelake.durable import gulps, sync_directory
+from edgelake.durable import feed, sync_directory
 from edgelake.errors import CommandError, EdgeLakeError, NotPermittedError, StorageFullError, error
 from edgelake.model import CommandClass
 from edgelake.store.sqlite import SqliteStore
@@ -146,6 +146,7 @@ async def write(
     folder: Path,
     name: str | Callable[[], str],
     complete: Callable[[Path], None] = lambda working: None,
+    see: Callable[[bytes], None] = lambda piece: None,
 ) -> Path:
     """Write pieces to a file, which is there under its name when all of it is on disk; returns where it is.
 
@@ -154,6 +155,7 @@ async def write(
     Args:
         name: a callable is asked when the pieces have ended.
         complete: called with the file, in a thread, before it is synced and gets its name.
+        see: called with each piece, in a thread, one at a time.
 
     Raises EdgeLakeError 63, StorageFullError, and what the pieces raise.
     """
@@ -163,8 +165,7 @@ async def write(
         file = await asyncio.to_thread(working.open, "xb")
         try:
             with file:
-                async for gulp in gulps(pieces):
-                    await asyncio.to_thread(file.writelines, gulp)
+                await feed(pieces, lambda gulp: _take(gulp, file, see))
                 path = folder / (name if isinstance(name, str) else name())
                 file.flush()
                 await asyncio.to_thread(complete, working)
@@ -179,6 +180,12 @@ async def write(
             ) from cause
         raise error(63, f"'{folder}': {cause.strerror or cause}", hint="choose another destination") from cause
     return path
+
+
+def _take(gulp: list[bytes], file: BinaryIO, see: Callable[[bytes], None]) -> None:
+    file.writelines(gulp)
+    for piece in gulp:
+        see(piece)
 
 
 def _clear(folder: Path) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edgelake._rust import PayloadCheck
-from edgelake.durable import gulps, sync_directory
+from edgelake.durable import feed, sync_directory
 from edgelake.errors import CommandError, PayloadError, error
 from edgelake.ingest.names import FileName, check_part, running_hash
 from edgelake.ingest.settings import BLOCK_BYTES, ROW_BYTES
@@ -73,8 +73,7 @@ class FilePut:
         working = prep / f"{dbms}.{table}.{os.getpid()}.{time.time_ns()}.{next(self._unique)}.put_tmp"
         incoming = _Incoming(working, dbms, table)
         try:
-            async for gulp in gulps(pieces):
-                await asyncio.to_thread(incoming.take, gulp)
+            await feed(pieces, incoming.take)
             name = FileName(dbms, table, source, "0", instructions)
             rows, file_hash = await asyncio.to_thread(_complete, incoming, working, watch, name)
         except BaseException:

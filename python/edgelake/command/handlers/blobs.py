@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -64,11 +63,6 @@ async def file_store(
     blobs = blobs_of(ctx)
     named, summed = running_hash(dbms, table), Summed()
 
-    async def hashed() -> AsyncIterator[bytes]:
-        async for piece in pieces:
-            (summed if file_hash else named).update(piece)
-            yield piece
-
     def place() -> Path:
         return blobs.folder.root if ctx.services.get(BlobArchiver.name) is not None else blobs.folder.day()
 
@@ -78,10 +72,11 @@ async def file_store(
             raise CommandError("the file system of blobs_dir keeps no attributes", hint="leave out the hash")
 
     path = await transfer.write(
-        hashed(),
+        pieces,
         await asyncio.to_thread(place),
         lambda: blob_name(dbms, table, file_hash or named.hexdigest(), suffix).file,
         complete=note_content,
+        see=summed.update if file_hash else named.update,
     )
     kept = path.name.removeprefix(f"{dbms}.{table}.")
     return Reply.of_data({"dbms": dbms, "table": table, "id": kept}, text=kept)
