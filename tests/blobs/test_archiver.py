@@ -110,6 +110,25 @@ async def test_what_is_damaged_before_it_is_archived_goes_to_the_error_folder(tm
         assert not path.exists()
 
 
+async def test_what_a_killed_node_left_half_written_goes_when_the_archiver_starts(tmp_path: Path) -> None:
+    async with camera(tmp_path) as node:
+        arrived, before = node.folder("blobs_dir"), node.node.ctx.node.started_us / 1e6 - 1
+        node.day.mkdir(parents=True)
+        left = [
+            arrived / ".0a1b.part",
+            arrived / ".plant.photo.0a.png.adopted_tmp",
+            node.day / ".plant.photo.0a.png_tmp",
+        ]
+        others = [arrived / ".0a1c.part", arrived / ".hidden", arrived / "day.part"]
+        for path in (*left, *others):
+            path.write_bytes(b"half of")
+            if path != others[0]:  # this one is being written
+                os.utime(path, (before, before))
+        await node.execute(RUN)
+        assert not [path for path in left if path.exists()]
+        assert [path for path in others if not path.exists()] == []
+
+
 async def test_contents_are_compressed_where_asked(tmp_path: Path) -> None:
     async with camera(tmp_path, "run blobs archiver where compress = true") as node:
         store = "file store where dbms = plant and table = photo"

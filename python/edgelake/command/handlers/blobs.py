@@ -266,6 +266,7 @@ async def run_blobs_archiver(
     )
     if config.dbms is False and config.folder is False:
         raise CommandError("dbms and folder are both false", hint="one of them has to keep the blobs")
+    await blobs.run(lambda: blobs.folder.clear_left(ctx.node.started_us / 1e6))
     rows = RowFiles(blobs, config.watch_dir, ctx.policies.get, reuse=config.reuse_blobs)
     await ctx.services.start(BlobArchiver(config, blobs, rows, watch_directory))
     return Reply.done()
