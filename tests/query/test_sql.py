@@ -7,6 +7,7 @@ import gc
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.query.conftest import Asked, opened
 ENDLESS = (
     "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000000) select count(*) as c from n"
 )
+INCREMENTS = "select increments(minute, 1, timestamp), id, count(*) as c from t group by id"
 
 
 PLACES = {
@@ -263,3 +265,17 @@ async def test_several_threads_give_the_same_as_one(asked: Asked, monkeypatch: p
     for threads in (2, 3, 7):
         monkeypatch.setattr(asked.queries, "_scan_threads", threads)
         assert await asked.rows(sql) == one
+
+
+@pytest.mark.parametrize("sql", ["select timestamp, id, sum(value) as s from t group by timestamp, id", INCREMENTS])
+async def test_groups_beyond_their_memory_are_refused_wherever_they_are_made(
+    cut: Asked, sql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SQLite's rows or by a PostgreSQL server: the question says what is wrong, and holds up no other."""
+    expected = await cut.rows(sql)
+    with monkeypatch.context() as small:
+        small.setattr(run, "GroupScan", partial(run.GroupScan, limit_bytes=1024))
+        failure = await cut.failure(sql)
+    assert (failure.code, failure.http_status) == ("query.too_large", 507)
+    assert "1024 bytes of memory: narrow the time range or group by fewer columns" in failure.detail
+    assert await cut.rows(sql) == expected
