@@ -14,7 +14,7 @@ from typing import Any, Final
 from edgelake.command.cluster import CLUSTER, ClusterMessages
 from edgelake.command.context import Context
 from edgelake.command.peerfiles import PEER_FILES, PeerFiles
-from edgelake.errors import EdgeLakeError, error
+from edgelake.errors import BlobDamagedError, EdgeLakeError, error
 from edgelake.ingest.blobs.archiver import BlobArchiver
 from edgelake.ingest.blobs.blobs import Blobs
 from edgelake.ingest.blobs.content import Summed, note, noted, pieces_of
@@ -75,7 +75,8 @@ class ClusterBlobs:
         """Bring a blob here: True when it came, None when it was here, False when no member has it.
 
         One that is asked for by several comes once.
-        Raises EdgeLakeError when a member that may have it does not answer, or it cannot be kept.
+        Raises BlobDamagedError when it is damaged wherever it is, EdgeLakeError when a member that may have it does not
+        answer, or it cannot be kept.
         """
         task = self._coming.get(name)
         if task is None:
@@ -87,15 +88,18 @@ class ClusterBlobs:
         if await self._is_here(name):
             return None
         members = self._cluster.members()
-        problems = []
+        problems: dict[str, EdgeLakeError] = {}
         for member in members:
             try:
                 if await self._from(member.address, name):
                     return True
             except EdgeLakeError as failure:
-                problems.append(f"{member.address}: {failure}")
+                problems[member.address] = failure
         if problems:
-            raise error(208, f"the blob {name.file}: {'; '.join(problems)}")
+            said = "; ".join(f"{address}: {failure}" for address, failure in problems.items())
+            if all(isinstance(failure, BlobDamagedError) for failure in problems.values()):
+                raise BlobDamagedError(said, hint="it is taken anew when its content comes again")
+            raise error(208, f"the blob {name.file}: {said}")
         return False
 
     async def _from(self, address: str, name: BlobName) -> bool:
@@ -105,6 +109,8 @@ class ClusterBlobs:
         answer = await files.blob(self._cluster.peers(), address, name, place)
         if answer.error == NO_BLOB:
             return False
+        if answer.error == BlobDamagedError.number and BlobDamagedError.text in answer.text:
+            raise BlobDamagedError(answer.text)
         if answer.error:
             raise failure_of(answer.error, answer.text)
         await self._blobs.run(partial(_noted, place))

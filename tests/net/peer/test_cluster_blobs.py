@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgelake.command.blobcopies import ClusterBlobs
-from edgelake.errors import EdgeLakeError, NotPermittedError
+from edgelake.errors import BlobDamagedError, EdgeLakeError, NotPermittedError
 from edgelake.ingest.blobs import copies
 from edgelake.ingest.blobs.copies import BlobCopies
 from edgelake.ingest.blobs.names import BlobName
@@ -149,6 +149,28 @@ async def test_a_member_that_is_away_is_waited_for_and_a_blob_that_is_nowhere_is
         await made.hold([1, 2, 3])
         await all_have(made, {first, last})
         assert running.lost == 1
+
+
+async def test_a_blob_that_is_damaged_where_it_is_holds_up_no_other(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.node(1).execute("set consumer mode = suspend")
+        damaged = await put(made, 0, 1, b"a picture")
+        await made.hold([1])
+        (path,) = made.folder(0, "blobs_dir").rglob(f"plant.t.{damaged}")
+        path.write_bytes(b"a pic")
+        with pytest.raises(BlobDamagedError, match=str(made.ports[0])):
+            await content_at(made, 1, damaged)
+        last = await put(made, 0, 2, b"last")
+        await made.hold([1, 2])
+        await made.node(1).execute("set consumer mode = active")
+
+        async def has_come() -> bool:
+            return kept(made, 1) == {last}
+
+        await until(has_come)
+        running = made.node(1).ctx.services.get(BlobCopies.name)
+        assert isinstance(running, BlobCopies)
+        assert (running.copied, running.lost, running.last_error) == (1, 1, "")
 
 
 async def test_blobs_are_given_to_members_alone(tmp_path: Path) -> None:

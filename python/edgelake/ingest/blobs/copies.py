@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgelake.durable import make_folder, write_whole
-from edgelake.errors import EdgeLakeError
+from edgelake.errors import BlobDamagedError, EdgeLakeError
 from edgelake.ingest.blobs.names import BlobName
 from edgelake.model import Status
 from edgelake.service import Streak
@@ -29,7 +29,7 @@ ROWS: Final = 500
 """Rows that are looked at between two writes of the file."""
 
 NAMED: Final = 1000
-"""Blobs that no member has any more are named in the log up to here."""
+"""Blobs that no member has any more, or has damaged, are named in the log up to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ class BlobCopies:
         members: numbers of the other members.
         rows: of a select; for one database.
         fetch: brings a blob here: True when it came, None when it was here, False when no member has it any more.
-            Raises EdgeLakeError when some member that may have it does not answer.
+            Raises BlobDamagedError when it is damaged wherever it is, EdgeLakeError when some member that may have it
+            does not answer.
         is_active: whether anything is to be asked for now.
         clear: removes what a killed node left of blobs that were on their way; in a thread.
         state: the file that tells what has been looked at.
@@ -168,12 +169,20 @@ class BlobCopies:
         return mark
 
     async def _bring(self, name: BlobName) -> None:
-        found = await self._fetch(name)
+        try:
+            found = await self._fetch(name)
+        except BlobDamagedError as damage:
+            self._loses("the blob %s does not come: %s", name.file, damage)
+            return
         self.copied += found is True
         if found is False:
-            self.lost += 1
-            if self.lost <= NAMED:
-                log.warning("no member of the cluster has the blob %s any more", name.file)
+            self._loses("no member of the cluster has the blob %s any more", name.file)
+
+    def _loses(self, text: str, *values: object) -> None:
+        """The rows behind it go on."""
+        self.lost += 1
+        if self.lost <= NAMED:
+            log.warning(text, *values)
 
     # ---- state
 
