@@ -170,7 +170,7 @@ def _entry(client: MessageClient, topic: Topic, statuses: dict[str, Status]) -> 
     if not counters.errors:
         yield Stage("mapping", how, "ok" if counters.success else "idle", counts)
         return
-    is_failing = counters.last_error_time >= counters.last_message - 0.001 or not counters.success
+    is_failing = counters.last_error_time >= counters.last_message or not counters.success
     yield Stage(
         "mapping",
         how,
