@@ -1,12 +1,15 @@
-"""Coroutine tests run in a loop of their own; which tests do not run at the same time."""
+"""Coroutine tests run in a loop of their own; which tests do not run at the same time, and which begin."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from edgelake.bench.postgres_server import PostgresServer
 
@@ -20,24 +23,49 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-TOGETHER = {
-    "console": "console",
-    "docs": "default ports",
-    "status": "default ports",
-    "system": "default ports",
-    "tools": "default ports",
-    "kafka": "kafka",
-    "query": "query",
-}
-"""Folders of tests that share what there is once on a machine, or what takes long to set up."""
+TOGETHER = ("console", "kafka", "query")
+"""Folders whose tests share a browser or servers that take long to start."""
+
+APART = ("tests/kafka/test_process.py", "tests/system/test_partitions.py")
+"""Files whose tests wait long and share nothing."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file, or of folders that share something, run one after the other (``-n ... --dist loadgroup``)."""
-    for item in items:
-        path = item.path.relative_to(item.config.rootpath)
-        group = TOGETHER.get(path.parts[1], str(path))
-        item.add_marker(pytest.mark.xdist_group(group))
+class Scheduling(LoadScopeScheduling):
+    """Hands out the tests of a file, or of a folder that shares something, to be run one after the other.
+
+    It stands for ``--dist loadgroup``, which finds no groups: pytest-xdist 3.8 writes them into the names of tests, and
+    pytest 9.2 does not show them there.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        if file in APART:
+            return nodeid
+        return folder if folder in TOGETHER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: tests wait for other processes a third of the time."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    config.option.loadscopereorder = False  # by number of tests; the order is that below
+    return Scheduling(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several run at the same time: slow ones first, so that nobody waits for them at the end."""
+
+    def rank(item: pytest.Item) -> tuple[bool, bool]:
+        folder = item.path.relative_to(config.rootpath).parts[1]
+        return item.get_closest_marker("slow") is None, folder not in TOGETHER
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -99,11 +99,17 @@ def test_the_network_answers_for_both_operators_also_after_a_restart(network: di
     query = network["query"]
     query.until(lambda: _asked(query) == (6, 90))
     again = network["operator-2"]
+    again.until(lambda: _operators(again) == 2)
     assert again.stop() == 0
     again.start()
     again.until(again.healthy, limit_s=60)
-    assert len(json.loads(again.get("blockchain get operator"))) == 2  # it is known from its first start
+    assert _operators(again) == 2  # it is known from its first start
     query.until(lambda: _asked(query) == (6, 90))
+
+
+def _operators(node: Container) -> int:
+    """Those that a node knows."""
+    return len(json.loads(node.get("blockchain get operator")))
 
 
 def _asked(query: Container) -> tuple[int, int] | None:
