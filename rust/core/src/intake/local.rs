@@ -69,6 +69,9 @@ pub struct LocalIntake {
     hash: FixedState,
     /// Workers that it was made with.
     threads: usize,
+    /// More workers than cores would only make more and smaller records of a round. Asked for once: the system answers
+    /// with a dozen files, which takes as long as the rest of a small round.
+    cores: usize,
     workers: Vec<Worker>,
     /// The last round that the journal was told of by `receipted`.
     receipted: u64,
@@ -86,11 +89,6 @@ pub fn apply_receipts(broker: &mut Broker, pipeline: &Pipeline) {
 }
 
 type Worker = (Sender<Piece>, JoinHandle<()>);
-
-/// More threads than cores would only make more and smaller records of a round.
-fn useful(threads: usize) -> usize {
-    threads.min(std::thread::available_parallelism().map_or(1, usize::from))
-}
 
 fn start(shared: &Arc<Shared>, threads: usize) -> Result<Vec<Worker>, JournalError> {
     let start_one = |at| {
@@ -131,10 +129,12 @@ impl LocalIntake {
             wake,
             handed: AtomicUsize::new(0),
         });
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            workers: start(&shared, useful(threads))?,
+            workers: start(&shared, threads.min(cores))?,
             shared,
             threads,
+            cores,
             known: HashMap::new(),
             known_of: 0,
             hash: FixedState::default(),
@@ -144,7 +144,8 @@ impl LocalIntake {
 
     /// As many workers as are wanted now; only while none has anything, or messages of a topic could overtake others.
     fn resize(&mut self) {
-        let wanted = useful(self.shared.clients.threads().unwrap_or(self.threads));
+        let threads = self.shared.clients.threads().unwrap_or(self.threads);
+        let wanted = threads.min(self.cores);
         if wanted != self.workers.len() {
             end(&mut self.workers);
             // Without threads the caller maps all.
