@@ -253,6 +253,101 @@ fn a_failed_sync_acknowledges_nothing_ever_after() {
     }
 }
 
+/// What a crash would leave now: the directory without the lock's holder.
+fn crashed(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("dir");
+    for number in segment::list(dir).expect("list") {
+        let (from, to) = (
+            segment::path(dir, number),
+            segment::path(copy.path(), number),
+        );
+        std::fs::copy(from, to).expect("copied");
+    }
+    copy
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).expect("there").len()
+}
+
+#[test]
+fn zeros_that_a_crash_leaves_behind_the_records_are_cut_off() {
+    let dir = tempfile::tempdir().expect("dir");
+    let opened = open(&Options::new(dir.path())).expect("open");
+    store(&opened, 0, &[1; 100]);
+    let last = store(&opened, 1, &[2; 100]);
+    let (file, copy) = (last_file(dir.path()), crashed(dir.path()));
+    let end = last.start + (record::HEADER + 4 + 100) as u64;
+    assert!(file_bytes(&file) > end, "a small group has zeros behind it");
+    drop(opened);
+    assert_eq!(file_bytes(&file), end, "not so when the journal is closed");
+    let left = last_file(copy.path());
+    let again = open(&Options::new(copy.path())).expect("open");
+    assert_eq!(again.found.len(), 2);
+    assert_eq!(file_bytes(&left), end);
+    store(&again, 2, b"it goes on");
+    let twice = crashed(copy.path());
+    assert_eq!(
+        open(&Options::new(twice.path())).expect("open").found.len(),
+        3
+    );
+}
+
+#[test]
+fn a_record_torn_among_zeros_is_cut_off_and_a_damaged_one_is_told() {
+    let dir = tempfile::tempdir().expect("dir");
+    let opened = open(&Options::new(dir.path())).expect("open");
+    let places = [1, 2, 3].map(|tag| store(&opened, tag, &[tag as u8; 100]).start as usize);
+    let copy = crashed(dir.path());
+    let file = last_file(copy.path());
+    let whole = std::fs::read(&file).expect("read");
+    let opened_with = |bytes: &[u8]| {
+        for other in segment::list(copy.path()).expect("list") {
+            std::fs::remove_file(segment::path(copy.path(), other)).expect("removed");
+        }
+        std::fs::write(&file, bytes).expect("written");
+        open(&Options::new(copy.path()))
+    };
+    let end = places[2] + record::HEADER + 4 + 100;
+    for cut in places[2]..=end {
+        let mut torn = whole.clone();
+        torn[cut..end].fill(0);
+        let found = opened_with(&torn).expect("a torn end is no damage").found;
+        assert_eq!(found.len(), if cut == end { 3 } else { 2 }, "{cut}");
+    }
+    for synced in [places[0], places[1]] {
+        let mut damaged = whole.clone();
+        damaged[synced + record::HEADER + 10] ^= 1;
+        let told = opened_with(&damaged).err();
+        assert!(
+            matches!(told, Some(JournalError::Damaged { offset, .. }) if offset == synced as u64)
+        );
+    }
+}
+
+#[test]
+fn every_segment_but_the_last_ends_with_its_last_record() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut options = Options::new(dir.path());
+    options.segment_bytes = 4096;
+    let opened = open(&options).expect("open");
+    for tag in 0..100 {
+        store(&opened, tag, &[7; 100]);
+    }
+    let copy = crashed(dir.path());
+    let numbers = segment::list(copy.path()).expect("list");
+    let record = (record::HEADER + 4 + 100) as u64;
+    for number in &numbers[..numbers.len() - 1] {
+        let bytes = file_bytes(&segment::path(copy.path(), *number));
+        assert!(
+            bytes <= 4096 && (bytes - segment::HEAD).is_multiple_of(record),
+            "{bytes}"
+        );
+    }
+    options.dir = copy.path().into();
+    assert_eq!(open(&options).expect("open").found.len(), 100);
+}
+
 #[test]
 fn the_byte_limit_refuses_and_freed_segments_make_room() {
     let dir = tempfile::tempdir().expect("dir");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::padding::Padding;
 use super::queue::{Entry, Next, Queue};
 use super::segment::{self, HEAD, JournalId};
 use super::{BeforeSync, JournalError, Level, Options, Placed, Publish, Segments, record};
@@ -34,6 +35,7 @@ pub(super) struct Writer<T> {
     /// End of the last whole record.
     good: u64,
     synced: u64,
+    padding: Padding,
     position: u64,
     staging: Vec<u8>,
     failed: Option<JournalError>,
@@ -67,6 +69,7 @@ impl<T: 'static> Writer<T> {
             file,
             good: HEAD,
             synced: HEAD,
+            padding: Padding::default(),
             position,
             staging: Vec::new(),
             failed: None,
@@ -89,8 +92,8 @@ impl<T: 'static> Writer<T> {
             }
         }
         // Records of level fast and memory: a stop is no power loss. A failure here has nobody left to tell.
-        if self.failed.is_none() && self.synced < self.good {
-            let _ = self.sync();
+        if self.failed.is_none() {
+            let _ = self.complete();
         }
     }
 
@@ -100,8 +103,8 @@ impl<T: 'static> Writer<T> {
             return;
         }
         let cut = self
-            .file
-            .set_len(HEAD)
+            .padding
+            .cut(&self.file, HEAD)
             .and_then(|()| self.file.seek(SeekFrom::Start(HEAD)))
             .and_then(|_| self.file.sync_all());
         match cut {
@@ -154,6 +157,8 @@ impl<T: 'static> Writer<T> {
         self.publisher.written(group);
         *written = true;
         if group.iter().any(|e| e.level == Level::Durable) {
+            self.padding
+                .extend(&self.file, self.good, bytes, self.segment_bytes);
             let begin = Instant::now();
             self.sync()?;
             self.companions = group.len();
@@ -235,8 +240,8 @@ impl<T: 'static> Writer<T> {
     fn undo(&mut self, error: &io::Error) -> JournalError {
         let path = segment::path(&self.dir, self.number);
         let cut = self
-            .file
-            .set_len(self.good)
+            .padding
+            .cut(&self.file, self.good)
             .and_then(|()| self.file.seek(SeekFrom::Start(self.good)))
             .and_then(|_| self.file.sync_all());
         match cut {
@@ -261,11 +266,24 @@ impl<T: 'static> Writer<T> {
         Ok(())
     }
 
-    /// Close this segment, durable to its end (a torn end is allowed in the last segment only), and begin the next.
-    fn roll(&mut self) -> Result<(), JournalError> {
+    /// Make this segment end with its last record, durable: a torn end, or zeros, are allowed in the last one only.
+    fn complete(&mut self) -> Result<(), JournalError> {
         if self.synced < self.good {
             self.sync()?;
         }
+        if self.padding.is_behind(self.good) {
+            let cut = self.padding.cut(&self.file, self.good);
+            cut.and_then(|()| self.file.sync_all()).map_err(|e| {
+                let path = segment::path(&self.dir, self.number);
+                JournalError::Failed(format!("cutting off {}: {e}", path.display()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Close this segment and begin the next.
+    fn roll(&mut self) -> Result<(), JournalError> {
+        self.complete()?;
         let number = self.number + 1;
         self.file = segment::create(&self.dir, number, &self.id).map_err(|e| {
             // Nothing was written: the next group may try again.
@@ -279,6 +297,7 @@ impl<T: 'static> Writer<T> {
         self.number = number;
         self.good = HEAD;
         self.synced = HEAD;
+        self.padding = Padding::default();
         self.segments.lock().sizes.push((number, HEAD));
         Ok(())
     }
