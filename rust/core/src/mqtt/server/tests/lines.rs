@@ -188,8 +188,11 @@ fn lines_over_tls_whose_connection_ends_while_there_is_no_room_come_whole() {
         wake();
         taker.wait_for("<34>one\n<34>two$");
         sender.sock.read_to_end(&mut Vec::new()).expect("closed");
-        let stats = started.server.stats();
-        assert_eq!((stats.lines, stats.unread_bytes), (2, 0));
+        assert_eq!(started.server.stats().lines, 2);
+        // A connection is counted out when it has been closed.
+        while started.server.stats().unread_bytes > 0 {
+            std::thread::yield_now();
+        }
     }
 }
 
