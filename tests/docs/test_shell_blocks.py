@@ -283,6 +283,9 @@ def test_mosquitto_clients_and_the_rights_of_topics(tmp_path: Path) -> None:
         node.until(lambda: accepts(tls))
         (certificate,) = (node.home / "EdgeLake").rglob("server-self-signed-public-key.crt")
         here = encrypted.replace("32451", str(tls)).replace("server-self-signed-public-key.crt", str(certificate))
+        # The first message makes the table, and is a row of it, a moment after subscribers have it.
+        node.until(lambda: "motor" in node.get("get tables where dbms = plant"))
+        node.until(lambda: node.count("motor") > 0)
         before = node.count("motor")
         shell(here, tmp_path)
         node.post("flush buffers")
