@@ -9,7 +9,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,30 +180,32 @@ async def test_damage_in_a_database_is_said(tmp_path: Path) -> None:
             assert (status, "1,000 of 300,000 bytes are there" in json.loads(said)["detail"]) == (500, True)
 
 
-async def test_damage_in_object_storage_is_said(tmp_path: Path) -> None:
+@asynccontextmanager
+async def kept_far(tmp_path: Path) -> AsyncIterator[tuple[Camera, Path]]:
+    """A node whose bucket is a directory, and the file of ONE there."""
     far = tmp_path / "far"
     connect = f"connect dbms blobs_plant where type = bucket and provider = file and endpoint = {far}"
     async with camera(tmp_path, connect, RUN) as node:
         await node.take(ONE)
         await node.until_blobs(1)
         (kept,) = far.rglob("*.png")
+        yield node, kept
+
+
+async def test_damage_in_object_storage_is_said(tmp_path: Path) -> None:
+    async with kept_far(tmp_path) as (node, kept):
         os.truncate(kept, 1000)
         status, _, said = await node.get(id_of(ONE))
         assert (status, "1,000 of 300,000 bytes are there" in json.loads(said)["detail"]) == (500, True)
 
 
 async def test_objects_that_are_named_by_their_md5_are_blobs_too(tmp_path: Path) -> None:
-    far = tmp_path / "far"
-    connect = f"connect dbms blobs_plant where type = bucket and provider = file and endpoint = {far}"
-    async with camera(tmp_path, connect, RUN) as node:
-        await node.take(ONE)
-        await node.until_blobs(1)
-        (kept,) = far.rglob("*.png")
+    async with kept_far(tmp_path) as (node, kept):
         older = kept.rename(kept.with_name(f"{hashlib.md5(ONE).hexdigest()}-{kept.name}"))
         assert (await node.get(id_of(ONE)))[2] == ONE
         await node.take(ONE)
         await node.until_blobs(2)
-        assert [*far.rglob("*.png")] == [kept]
+        assert [*(tmp_path / "far").rglob("*.png")] == [kept]
         assert (await node.get(id_of(ONE)))[2] == ONE
         assert not older.exists()
 
