@@ -1,5 +1,5 @@
 // The command line of the node, with what the node itself offers at each word.
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError, post } from "../lib/api";
 import { keep, kept } from "../lib/kept";
 import type { Route } from "../lib/route";
@@ -45,7 +45,8 @@ export function Console({ route }: { route: Route }) {
   const asking = useRef<AbortController | null>(null);
   const id = useId();
 
-  useEffect(() => {
+  // Before the page is painted: keys that follow at once belong to this line.
+  useLayoutEffect(() => {
     input.current?.focus();
     setLine(route.values.get("line") ?? "");
   }, [route.values.get("line")]);

@@ -1,5 +1,5 @@
 // Asked for when the node wants to know who calls. What is entered stays in this tab.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { get, identity } from "../lib/api";
 import { Failure } from "../parts/ui";
 
@@ -9,7 +9,7 @@ export function Login({ done }: { done: () => void }) {
   const [busy, setBusy] = useState(false);
   const first = useRef<HTMLInputElement>(null);
 
-  useEffect(() => first.current?.focus(), [by]);
+  useLayoutEffect(() => first.current?.focus(), [by]);
 
   const enter = async (event: SubmitEvent): Promise<void> => {
     event.preventDefault();
