@@ -234,13 +234,13 @@ def latency(settings: Settings) -> list[Result]:
         for key, amount in DISTURBANCES.items():
             if settings.wants(key, f"{key}-memory"):
                 amount = settings.rows(amount) if key == "storm" else amount
-                theirs = p99(others[0], key, amount)
                 reset_peak(own.pid)
                 before = resident_mb(own.pid)
-                disturbed = p99(own, key, amount)
+                beside = [(p99(own, key, amount), p99(others[0], key, amount)) for _ in range(settings.rounds(ROUNDS))]
                 grown = max(0.0, peak_resident_mb(own.pid) - before)
+                disturbed, theirs = (statistics.median(run[at] for run in beside) for at in (0, 1))
                 settings.say(f"{key}: {disturbed:.0f} us, mosquitto {theirs:.0f} us, {grown:.0f} MB more")
-                notes = {"quiet_us": quiet, "mosquitto_us": theirs}
+                notes = {"quiet_us": quiet, "mosquitto_us": theirs, "runs": beside}
                 found.append(measured("mqtt", key, disturbed, max(2 * quiet, theirs), **notes))
                 found.append(measured("mqtt", f"{key}-memory", grown))
     return found
