@@ -58,7 +58,8 @@ class Callers:
 
     async def admit(self, scope: Scope) -> None:
         """Look at the credentials of a request, before ``caller`` is asked. Raises CredentialsError."""
-        if self._gate.asks and "authorization" in scope.headers:
+        authorization = scope.headers.get("authorization")
+        if authorization and self._gate.asks and not self._gate.knows(authorization):
             await self._gate.admit(self._origin(scope))
 
     def may_put(self, scope: Scope) -> bool:
