@@ -183,6 +183,23 @@ def test_rejected_rows_are_shown_with_their_reason_and_as_a_problem(browser: Bro
     assert "speed" in browser.text(".said pre")
 
 
+FOCUS_ON_ARRIVAL = """
+new Promise((found) => {
+  new MutationObserver(() => {
+    const input = document.querySelector(".prompt input");
+    if (input) found([document.activeElement === input, input.value]);
+  }).observe(document.querySelector("#main"), { childList: true, subtree: true });
+  location.hash = "#/console?line=get+status";
+})
+"""
+"""Whether the prompt has the keyboard when it is put into the page, which is before anybody can see it."""
+
+
+def test_the_prompt_has_the_keyboard_before_it_is_seen(browser: Browser, ui: str) -> None:
+    opened(browser, ui, "problems", DESKTOP)
+    assert browser.run(FOCUS_ON_ARRIVAL) == [True, "get status"]
+
+
 def test_a_command_of_a_problem_is_copied(browser: Browser, ui: str, node: Program) -> None:
     node.request("POST", {"User-Agent": "anylog", "command": "data", "topic": "pumps"}, b"no message")
     opened(browser, ui, "problems", DESKTOP)

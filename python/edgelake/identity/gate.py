@@ -128,10 +128,6 @@ class Gate:
             return None
         return verified.name, self.identities.classes_of(verified.name, user.role)
 
-    def knows(self, authorization: str) -> bool:
-        """Whether credentials need no slow look (any more)."""
-        return self._named(authorization) is not None
-
     def name_of(self, origin: Origin) -> str:
         """The name in the credentials of a request that was let in; "" = none. Raises CredentialsError."""
         if not self.asks or not origin.authorization:
@@ -155,7 +151,7 @@ class Gate:
         Raises CredentialsError: wrong ones, too many attempts, or too many of others that wait for a look.
         """
         authorization = origin.authorization
-        if not self.asks or not authorization or self.knows(authorization):
+        if not self.asks or not authorization or self._named(authorization) is not None:
             return
         name, password = _basic(authorization)
         hashed = await self.check(origin.ip, name, password)
